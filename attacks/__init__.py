@@ -1,0 +1,1 @@
+"""Availability poisons: one paper, one file. They import `bench.api` and `bench.registry`, never each other."""

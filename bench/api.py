@@ -1,0 +1,362 @@
+"""What a plug-in imports: the nouns, the three protocols and the optional faces of a defense.
+
+Conventions, everywhere: images are uint8 (N, C, H, W) at every border between stages and float in [0, 1] inside;
+labels are int64 (N,); a perturbation budget of 1.0 is the full pixel range; all randomness comes from `Context`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "Attack",
+    "Budget",
+    "Context",
+    "DataInfo",
+    "Defense",
+    "ImageSet",
+    "PartialPoison",
+    "Recipe",
+    "SeesTestImages",
+    "TrainsDifferently",
+    "Victim",
+    "child_seed",
+    "map_images",
+]
+
+_ROUNDING = 0.5 / 255  # largest error of one entry when an image is rounded to 8 bits
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What may be known about a data set without looking at its pixels.
+
+    Attributes:
+        name: of the data set, never of the attack.
+        num_classes: K; never inferred from labels.
+        shape: (C, H, W) of one image.
+    """
+
+    name: str
+    num_classes: int
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with their labels. Immutable by agreement: nobody writes into its tensors.
+
+    Attributes:
+        images: uint8 (N, C, H, W) on the CPU; may be a memory-mapped file larger than memory.
+        labels: int64 (N,) in 0..K-1.
+        info: name, number of classes and image shape.
+    """
+
+    images: Tensor
+    labels: Tensor
+    info: DataInfo
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}; "
+                "round to 0..255 and cast to uint8"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels must be int64 ({len(self.images)},), got {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+        if tuple(self.images.shape[1:]) != self.info.shape:
+            raise ValueError(f"images are {tuple(self.images.shape[1:])}, but info says {self.info.shape}")
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.info.num_classes:
+            raise ValueError(
+                f"labels must lie in 0..{self.info.num_classes - 1}, "
+                f"found {int(self.labels.min())}..{int(self.labels.max())}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: Tensor) -> ImageSet:
+        """The images at these positions, in this order (a copy)."""
+        return replace(self, images=self.images[rows], labels=self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far a poisoned image may be from the clean one: a norm and its radius on the [0, 1] scale.
+
+    `linf` and `l2` are over all entries of an image; `l0` counts pixels (all channels of a position are one pixel).
+    """
+
+    norm: Literal["linf", "l2", "l0"]
+    radius: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("linf", "l2", "l0"):
+            raise ValueError(f"budget norm must be linf, l2 or l0, got {self.norm!r}")
+        if not (math.isfinite(self.radius) and self.radius >= 0):
+            raise ValueError(f"budget radius must be a finite number >= 0, got {self.radius}")
+
+    def __str__(self) -> str:
+        if self.norm == "linf":
+            return f"linf:{self.radius * 255:g}/255"
+        return f"{self.norm}:{self.radius:g}"
+
+    def measure(self, clean_u8: Tensor, poisoned_u8: Tensor) -> Tensor:
+        """Size of each image's perturbation in this norm, float64 (N,); both inputs uint8 (N, C, H, W)."""
+        difference = (poisoned_u8.to(torch.int16) - clean_u8.to(torch.int16)).double().flatten(2)
+        if self.norm == "linf":
+            return difference.abs().amax(dim=(1, 2)) / 255
+        if self.norm == "l2":
+            return difference.square().sum(dim=(1, 2)).sqrt() / 255
+        return (difference != 0).any(dim=1).sum(dim=1).double()
+
+    def allowed(self, shape: tuple[int, int, int]) -> float:
+        """The largest measured size that respects the budget once images are rounded to 8 bits.
+
+        L-inf budgets are whole levels: floor(255 * radius). Rounding moves an entry by at most half a level, which
+        adds up to 0.5 * sqrt(C*H*W) / 255 to an L2 norm.
+        """
+        if self.norm == "linf":
+            return math.floor(255 * self.radius + 1e-6) / 255 + 1e-9
+        if self.norm == "l2":
+            return self.radius + _ROUNDING * math.sqrt(math.prod(shape)) + 1e-6
+        return self.radius
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Plain data, stored with every result.
+
+    Attributes:
+        epochs: passes over the training set.
+        batch_size: images a step.
+        optimizer: `sgd` (momentum 0.9 unless changed), `adam` or `adamw`.
+        lr: peak learning rate.
+        momentum: of SGD.
+        nesterov: for SGD.
+        weight_decay: on every parameter.
+        schedule: `cosine-epoch` (to 0, stepped once an epoch), `cosine` (stepped each batch), `one-cycle`,
+            `multistep` (times 0.1 at the milestones) or `constant`.
+        milestones: epochs at which `multistep` decays.
+        warmup_epochs: linear ramp at the start of `cosine`.
+        crop_padding: zero padding for a random crop of the original size, in pixels; 0 switches it off.
+        flip: horizontal flip with probability 0.5.
+        clip_grad_norm: global gradient-norm limit, or None.
+        drop_last: leave out the incomplete last batch of an epoch.
+    """
+
+    epochs: int = 60
+    batch_size: int = 128
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    schedule: Literal["cosine-epoch", "cosine", "one-cycle", "multistep", "constant"] = "cosine-epoch"
+    milestones: tuple[int, ...] = ()
+    warmup_epochs: float = 0.0
+    crop_padding: int = 4
+    flip: bool = True
+    clip_grad_norm: float | None = 5.0
+    drop_last: bool = True
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"epochs and batch_size must be at least 1, got {self.epochs} and {self.batch_size}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr must be a finite number > 0, got {self.lr}")
+        if self.weight_decay < 0 or self.crop_padding < 0 or not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                "weight_decay and crop_padding must be >= 0 and warmup_epochs in 0..epochs, got "
+                f"{self.weight_decay}, {self.crop_padding} and {self.warmup_epochs}"
+            )
+
+
+class _PhaseMeter(Protocol):
+    def phase(self, name: str) -> AbstractContextManager[None]: ...
+
+
+class _NoMeter:
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def child_seed(seed: int, scope: str, purpose: str) -> int:
+    """A seed of its own for each purpose, so that one more draw here never shifts a draw there (63 bits)."""
+    digest = hashlib.sha256(f"{seed}:{scope}:{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass
+class Context:
+    """What the harness lends a plug-in for one stage. Plug-ins never seed, time, print or cache by themselves.
+
+    Attributes:
+        seed: of the matrix; use `generator`, not this number.
+        device: where to compute.
+        scratch: an empty folder of this stage's own, deleted afterwards.
+        scope: the component's registered name; part of every derived seed.
+        logs: what `log` recorded: stored in the artifact's manifest.
+        kept: what `keep` stored: saved with the artifact.
+    """
+
+    seed: int
+    device: torch.device
+    scratch: Path
+    scope: str = ""
+    meter: _PhaseMeter = field(default_factory=_NoMeter)
+    on_progress: Callable[[int, int, str], None] = lambda done, total, note: None
+    resident_bytes: int = 2**30
+    logs: dict[str, object] = field(default_factory=dict)
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    _streams: dict[str, torch.Generator] = field(default_factory=dict)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A new CPU generator seeded for this purpose: two calls draw the same numbers.
+
+        Draw on the CPU and move, so that every device sees the same.
+        """
+        return torch.Generator().manual_seed(child_seed(self.seed, self.scope, purpose))
+
+    def stream(self, purpose: str) -> torch.Generator:
+        """The stage's one generator of this purpose on its device: each call goes on where the last one stopped.
+
+        For draws inside a training step (`batch_loss`), where a copy from the CPU would cost time.
+        """
+        if purpose not in self._streams:
+            seed = child_seed(self.seed, self.scope, purpose)
+            self._streams[purpose] = torch.Generator(self.device).manual_seed(seed)
+        return self._streams[purpose]
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Times a named part of the stage (`fit`, `apply`, ...), waiting for the device at both ends."""
+        return self.meter.phase(name)
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Tells the person watching how far this stage is; free to call once an epoch or once a chunk."""
+        self.on_progress(done, total, note)
+
+    def log(self, name: str, value: float | int | str | bool | list[float]) -> None:
+        """Records a value of the method (a loss, a rate, a PSNR) in the artifact's manifest."""
+        self.logs[name] = value
+
+    def keep(self, name: str, tensor: Tensor) -> None:
+        """Stores a tensor beside the result, for diagnosis (for example an estimated perturbation)."""
+        self.kept[name] = tensor.detach().cpu().contiguous()
+
+    def empty_images(self, shape: tuple[int, ...]) -> Tensor:
+        """An uninitialised uint8 tensor to fill: in memory, or mapped to a file in `scratch` if it is large."""
+        size = math.prod(shape)
+        if size <= self.resident_bytes:
+            return torch.empty(shape, dtype=torch.uint8)
+        path = self.scratch / f"images-{len(list(self.scratch.iterdir()))}.u8"
+        return torch.from_file(str(path), shared=True, size=size, dtype=torch.uint8).view(shape)
+
+
+def map_images(
+    train: ImageSet, transform: Callable[[Tensor, slice], Tensor], ctx: Context, chunk: int = 1024
+) -> ImageSet:
+    """Applies `transform(images_u8, rows) -> images_u8` chunk by chunk, so that sets larger than memory work.
+
+    Args:
+        train: not modified.
+        transform: gets uint8 (n, C, H, W) and the positions as a slice; returns uint8 of the same shape.
+        ctx: reports progress and provides the output.
+        chunk: images at a time.
+    """
+    images = ctx.empty_images(tuple(train.images.shape))
+    for rows in _chunks(len(train), chunk):
+        images[rows] = transform(train.images[rows], rows)
+        ctx.progress(rows.stop, len(train))
+    return replace(train, images=images)
+
+
+def _chunks(total: int, size: int) -> Iterator[slice]:
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+class Attack(Protocol):
+    """Crafts a poison from a clean training set. A frozen dataclass: its fields are its parameters."""
+
+    @property
+    def budget(self) -> Budget:
+        """What the poison promises to respect; the harness measures it on the uint8 result."""
+        ...
+
+    def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
+        """The poisoned set: same labels, count, order and shape; `train` is not modified."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartialPoison:
+    """Base of attacks that can poison a part of the set; the harness draws the part and restores the rest.
+
+    Attributes:
+        poison_rate: share of the images that is poisoned, in (0, 1]; floor(rate * N) images.
+        craft_on: what the attack sees: `subset` (only the images to be poisoned) or `all`.
+        stratified: draw the same share of every class.
+    """
+
+    poison_rate: float = 1.0
+    craft_on: Literal["subset", "all"] = "subset"
+    stratified: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.poison_rate <= 1:
+            raise ValueError(f"poison_rate must be in (0, 1], got {self.poison_rate}")
+
+
+class Defense(Protocol):
+    """Maps the (possibly poisoned) training set to the one the victim trains on.
+
+    It never learns the attack, the clean images or the test labels.
+    """
+
+    def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
+        """The purified set: same labels, count, order and shape; returns `train` itself if it changes nothing."""
+        ...
+
+
+@runtime_checkable
+class TrainsDifferently(Protocol):
+    """Optional face of a defense: replaces the loss of a batch (adversarial training, mixing)."""
+
+    def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
+        """A scalar to minimize; images are float (B, C, H, W), already augmented, on the device.
+
+        It may call the model several times, and must leave train/eval mode and requires_grad as it found them.
+        """
+        ...
+
+
+@runtime_checkable
+class SeesTestImages(Protocol):
+    """Optional face of a defense: a view of the test images, the same for every image, without labels."""
+
+    def view(self, images_u8: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) in, the same out; deterministic and independent of the batch."""
+        ...
+
+
+class Victim(Protocol):
+    """A network and the recipe it is trained with."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    def build(self, info: DataInfo) -> nn.Module:
+        """Float images in [0, 1] in, logits (B, K) out; any normalization happens inside."""
+        ...

@@ -1,0 +1,165 @@
+"""What a finished cell says, as JSON: one file a cell. Nothing here imports torch.
+
+`CellResult` is what the leaderboard reads; its columns are documented in docs/results.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UserError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one stage cost on one device. Unmeasured values are None, never 0.
+
+    Attributes:
+        phases: wall seconds by named phase (`fit`, `apply`, `train`, `evaluate`, ...), device-synchronised.
+        wall_seconds: of the whole stage, without loading and storing data.
+        peak_gpu_bytes: largest allocation on the GPU, or None on the CPU.
+        peak_host_bytes: largest resident memory of the process during the stage.
+        energy_joules: of the GPU (NVML counter), or None.
+        device: name of the device, for example `NVIDIA H200` or the CPU's model.
+        exclusive: False if other processes used the device meanwhile; None if it could not be told.
+        created: UTC time at which it was measured (ISO 8601).
+    """
+
+    phases: dict[str, float]
+    wall_seconds: float
+    peak_gpu_bytes: int | None
+    peak_host_bytes: int | None
+    energy_joules: float | None
+    device: str
+    exclusive: bool | None
+    created: str
+
+
+@dataclass(frozen=True)
+class Component:
+    """An attack, a defense or a victim as it was selected.
+
+    Attributes:
+        name: registered name (for timm victims, the model's name).
+        text: the canonical selection, name and non-default parameters: `dvae:epochs=6`.
+        parameters: all of them, defaults included.
+        source: the paper.
+        family: family name or "".
+        uses: extra knowledge, for example `clean-data`.
+        extra: kind-specific facts: an attack's budget, a victim's recipe, a defense's faces
+            (`trains_differently`, `sees_test_images`: bool).
+    """
+
+    name: str
+    text: str
+    parameters: dict[str, Any]
+    source: str = ""
+    family: str = ""
+    uses: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One (data set, attack, defense, victim, seed) of the matrix: settings, accuracy, costs, provenance.
+
+    Attributes:
+        key: name of the cell's file.
+        status: `done`, `failed` or `skipped`.
+        preset: name of the preset it was run under, or "".
+        dataset: `spec`, `name`, `digest`, `train_images`, `test_images`, `num_classes`, `shape`.
+        attack, defense, victim: see `Component`.
+        seed: of the matrix.
+        clean_test_accuracy: fraction 0..1 on the whole untouched test set after the last epoch; None unless done.
+        test_images: n behind that accuracy.
+        curve: one record an epoch: `epoch`, `train_loss`, `train_accuracy` (eval mode, on a fixed sample of the
+            training images), `clean_test_accuracy`.
+        costs: by stage (`poison`, `purify`, `train`).
+        view_seconds: time the defense's view added to scoring all test images, or None if it has none.
+        scores: diagnosis by the harness: `poison_psnr_db`, `purified_psnr_db`, `residual_poison_ratio`, ...
+        logs: by stage, what the plug-in recorded.
+        artifacts: by stage, the artifact's key.
+        provenance: versions, device, threads, command.
+        error: `stage`, `kind`, `message`, `traceback` if failed; `message` if skipped; else None.
+    """
+
+    key: str
+    status: str
+    preset: str
+    dataset: dict[str, Any]
+    attack: Component
+    defense: Component
+    victim: Component
+    seed: int
+    clean_test_accuracy: float | None = None
+    test_images: int | None = None
+    curve: list[dict[str, float | None]] = field(default_factory=list)
+    costs: dict[str, Cost] = field(default_factory=dict)
+    view_seconds: float | None = None
+    scores: dict[str, float | None] = field(default_factory=dict)
+    logs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    artifacts: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, str] | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes beside and renames, so that a reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_cell(folder: Path, cell: CellResult) -> Path:
+    """Stores a cell as `<folder>/<key>.json`."""
+    path = folder / f"{cell.key}.json"
+    write_json(path, asdict(cell))
+    return path
+
+
+def read_cell(path: Path) -> CellResult:
+    """Reads one cell.
+
+    Raises:
+        UserError: if the file is damaged or of another schema version; it names the file and the remedy.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable cell ({error}); delete it and run the same command again") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: written with schema version {version}, this release reads {SCHEMA_VERSION}; "
+            "use another --store or the release that wrote it"
+        )
+    try:
+        components = {kind: Component(**raw[kind]) for kind in ("attack", "defense", "victim")}
+        costs = {stage: Cost(**cost) for stage, cost in raw["costs"].items()}
+        return CellResult(**{**raw, **components, "costs": costs})
+    except (KeyError, TypeError, AttributeError) as error:
+        names = ", ".join(f.name for f in fields(CellResult))
+        raise UserError(f"{path}: not a cell ({error}); a cell has: {names}") from error
+
+
+def read_cells(folders: Iterable[Path]) -> list[CellResult]:
+    """All cells below these folders, ordered by key."""
+    return [read_cell(path) for path in sorted({p for folder in folders for p in folder.glob("*.json")})]

@@ -1,0 +1,1 @@
+"""Victims: networks with the recipes they are trained with."""
