@@ -1,0 +1,301 @@
+"""The one training loop: victims, purifiers and surrogates all use it.
+
+The data set lives on the device as uint8; crop and flip are index arithmetic on whole batches; every random number of
+an epoch is drawn on the CPU at its start and moved once, so all devices see the same batches and no step waits for the
+host. A set too large for the device stays where it is (also memory-mapped) and is copied batch by batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.api import Context, ImageSet, Recipe
+
+M = TypeVar("M", bound=nn.Module)
+
+_RESIDENT_SHARE = 0.5  # of the free device memory; the rest belongs to the network and its activations
+
+
+class TrainingDivergedError(Exception):
+    """The loss became NaN or infinite; the message names the epoch and the learning rate."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss sees of one step.
+
+    Attributes:
+        images_01: float32 (B, C, H, W) in [0, 1], augmented, on the device.
+        labels: int64 (B,), on the device.
+        rows: int64 (B,) positions in the training set, on the device.
+        epoch: counted from 0.
+    """
+
+    images_01: Tensor
+    labels: Tensor
+    rows: Tensor
+    epoch: int
+
+
+Loss = Callable[[Batch], Tensor]
+
+
+def to_float(images_u8: Tensor) -> Tensor:
+    """uint8 (N, C, H, W) to float32 in [0, 1]."""
+    return images_u8.float().div_(255)
+
+
+def to_uint8(images_01: Tensor, rounding: str = "nearest") -> Tensor:
+    """Float in any range to uint8: clipped to [0, 1], then rounded (`nearest`) or truncated (`floor`)."""
+    levels = images_01.clamp(0, 1).mul(255)
+    return (levels.round() if rounding == "nearest" else levels.floor()).to(torch.uint8)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 for matrix products and convolutions on a GPU; float32 on the CPU."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+@contextmanager
+def seeded(generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Seeds torch's global generators (weight initialisation, dropout) inside the block and restores them after."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        yield
+
+
+def build(make: Callable[[], M], ctx: Context, purpose: str = "model-init") -> M:
+    """Builds a network with seeded weights and moves it to the device (channels-last on a GPU)."""
+    generator = ctx.generator(purpose)
+    with seeded(generator, torch.device("cpu")):
+        model = make()
+    model = model.to(ctx.device)
+    return model.to(memory_format=torch.channels_last) if ctx.device.type == "cuda" else model
+
+
+def shift_and_flip(images: Tensor, dy: Tensor, dx: Tensor, flip: Tensor) -> Tensor:
+    """Each image moved by its own whole-pixel offset (zeros come in) and mirrored where `flip` is set.
+
+    Args:
+        images: (B, C, H, W), any dtype.
+        dy: int64 (B,); output row i is input row i + dy. A random crop after zero padding p is dy in -p..p.
+        dx: the same for columns, before mirroring.
+        flip: bool (B,).
+    """
+    height, width = images.shape[-2:]
+    rows = torch.arange(height, device=images.device) + dy[:, None]
+    columns = torch.arange(width, device=images.device).expand(len(images), width)
+    columns = torch.where(flip[:, None], width - 1 - columns, columns) + dx[:, None]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    flat = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+    index = flat.flatten(1)[:, None, :].expand(-1, images.shape[1], -1)
+    return images.flatten(2).gather(2, index).view_as(images) * inside[:, None].to(images.dtype)
+
+
+class Batches:
+    """A training set that yields augmented batches; one pass over it is one epoch.
+
+    Args:
+        train: uint8 images with labels.
+        device: where the batches are wanted.
+        batch_size: images a batch.
+        generator: CPU generator of order and augmentation.
+        crop_padding: random shifts of up to this many pixels, zero padded; 0 for none.
+        flip: mirror each image with probability 0.5.
+        shuffle: a new order every epoch.
+        drop_last: leave out an incomplete last batch (kept if it is the only one).
+    """
+
+    def __init__(
+        self,
+        train: ImageSet,
+        device: torch.device,
+        batch_size: int,
+        generator: torch.Generator,
+        *,
+        crop_padding: int = 0,
+        flip: bool = False,
+        shuffle: bool = True,
+        drop_last: bool = False,
+    ) -> None:
+        self._device = device
+        self._generator = generator
+        self._crop_padding, self._flip, self._shuffle = crop_padding, flip, shuffle
+        self._batch_size = min(batch_size, len(train))
+        self._used = len(train) - len(train) % self._batch_size if drop_last else len(train)
+        self._size = len(train)
+        self._images = train.images.to(device) if _fits(train.images, device) else train.images
+        self._labels = train.labels.to(device)
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(self._used / self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order, dy, dx, flip = (draw.to(self._device) for draw in self._draw_epoch())
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        for start in range(0, self._used, self._batch_size):
+            here = slice(start, min(start + self._batch_size, self._used))
+            rows = order[here]
+            images = self._fetch(rows)
+            if self._crop_padding:
+                images = shift_and_flip(images, dy[here], dx[here], flip[here])
+            elif self._flip:
+                images = torch.where(flip[here, None, None, None], images.flip(-1), images)
+            yield Batch(to_float(images), self._labels[rows], rows, epoch)
+
+    def _fetch(self, rows: Tensor) -> Tensor:
+        if self._images.device == self._device:
+            return self._images[rows]
+        batch = self._images[rows.cpu()]
+        return batch.pin_memory().to(self._device, non_blocking=True)
+
+    def _draw_epoch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        size, generator, pad = self._size, self._generator, self._crop_padding
+        order = torch.randperm(size, generator=generator) if self._shuffle else torch.arange(size)
+        dy = torch.randint(-pad, pad + 1, (size,), generator=generator)
+        dx = torch.randint(-pad, pad + 1, (size,), generator=generator)
+        flip = torch.rand(size, generator=generator) < (0.5 if self._flip else 0.0)
+        return order, dy, dx, flip
+
+
+def _fits(images: Tensor, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.numel() <= _RESIDENT_SHARE * free
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    loss: Loss,
+    recipe: Recipe,
+    ctx: Context,
+    *,
+    phase: str = "fit",
+    parameter_groups: Iterable[dict[str, Any]] | None = None,
+    after_epoch: Callable[[int, float], None] | None = None,
+) -> list[float]:
+    """Trains `model` by the recipe.
+
+    Args:
+        model: on `ctx.device`; put into train mode at every epoch.
+        batches: their batch size, crop and flip are the ones that count, not the recipe's.
+        loss: scalar of a batch; runs under `autocast`.
+        recipe: optimizer, learning rate, schedule, epochs, gradient clipping.
+        ctx: provides phases, progress and randomness.
+        phase: name under which the time of training is recorded; `after_epoch` is outside it.
+        parameter_groups: for the optimizer, each with an optional `lr_scale`; all parameters alike if None.
+        after_epoch: called with the epoch (from 0) and its mean loss.
+
+    Returns:
+        The mean loss of every epoch.
+
+    Raises:
+        TrainingDivergedError: if an epoch's mean loss is not finite.
+    """
+    optimizer = make_optimizer(parameter_groups or [{"params": list(model.parameters())}], recipe, ctx.device)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(recipe, step, len(batches)))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    losses: list[float] = []
+    with seeded(ctx.generator("train-noise"), ctx.device):
+        for epoch in range(recipe.epochs):
+            with ctx.phase(phase):
+                model.train()
+                total = torch.zeros((), device=ctx.device)
+                for batch in batches:
+                    with autocast(ctx.device):
+                        value = loss(batch)
+                    optimizer.zero_grad(set_to_none=True)
+                    value.backward()  # type: ignore[no-untyped-call]
+                    if recipe.clip_grad_norm is not None:
+                        nn.utils.clip_grad_norm_(parameters, recipe.clip_grad_norm)
+                    optimizer.step()
+                    scheduler.step()
+                    total += value.detach().float()
+                losses.append(float(total) / len(batches))
+            if not math.isfinite(losses[-1]):
+                raise TrainingDivergedError(
+                    f"loss became {losses[-1]} in epoch {epoch + 1} of {recipe.epochs} (lr {recipe.lr:g}); lower lr"
+                )
+            if after_epoch is not None:
+                after_epoch(epoch, losses[-1])
+            ctx.progress(epoch + 1, recipe.epochs, f"{phase}, loss {losses[-1]:.3f}")
+    return losses
+
+
+def make_optimizer(groups: Iterable[dict[str, Any]], recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """The recipe's optimizer; a group's `lr_scale` multiplies its learning rate. Fused on a GPU."""
+    scaled = [
+        {**{k: v for k, v in group.items() if k != "lr_scale"}, "lr": recipe.lr * group.get("lr_scale", 1.0)}
+        for group in groups
+    ]
+    fused = True if device.type == "cuda" else None
+    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": fused}
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(scaled, momentum=recipe.momentum, nesterov=recipe.nesterov, **common)
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(scaled, **common)
+    return torch.optim.AdamW(scaled, **common)
+
+
+def lr_factor(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Learning rate at an optimizer step (from 0) as a multiple of the recipe's peak."""
+    total = recipe.epochs * steps_per_epoch
+    epoch = step // steps_per_epoch
+    if recipe.schedule == "constant":
+        return 1.0
+    if recipe.schedule == "multistep":
+        return float(0.1 ** sum(epoch >= milestone for milestone in recipe.milestones))
+    if recipe.schedule == "cosine-epoch":
+        return 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+    if recipe.schedule == "one-cycle":
+        ramp = 0.3 * total
+        if step < ramp:
+            return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / ramp))
+        return 0.5 * (1 + math.cos(math.pi * (step - ramp) / (total - ramp)))
+    warmup = recipe.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images_u8: Tensor, device: torch.device, batch_size: int = 1000) -> Tensor:
+    """Predicted class of every image, int64 (N,) on the device; the model is in eval mode and left as it was."""
+    was_training = model.training
+    model.eval()
+    outputs = []
+    for start in range(0, len(images_u8), batch_size):
+        images = to_float(images_u8[start : start + batch_size].to(device, non_blocking=True))
+        with autocast(device):
+            outputs.append(model(images).argmax(dim=1))
+    model.train(was_training)
+    return torch.cat(outputs)
+
+
+def accuracy(model: nn.Module, data: ImageSet, device: torch.device) -> float:
+    """Share of images classified as labelled, in [0, 1]."""
+    return float((predict(model, data.images, device) == data.labels.to(device)).float().mean())
+
+
+def cross_entropy(model: nn.Module) -> Loss:
+    """The plain loss: mean cross-entropy of the model's logits."""
+    return lambda batch: functional.cross_entropy(model(batch.images_01).float(), batch.labels)
+
+
+def resident(data: ImageSet, device: torch.device) -> ImageSet:
+    """The same set with its tensors on the device, if the images fit there; for repeated evaluation."""
+    if not _fits(data.images, device):
+        return data
+    return replace(data, images=data.images.to(device), labels=data.labels.to(device))
