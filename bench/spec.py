@@ -1,0 +1,216 @@
+"""From what a user writes to validated settings, and from settings to keys.
+
+A selection is `name`, `name:parameter=value:...`, a glob, a family, `all`, or a comma list of these; the same words on
+the command line, in TOML, in Python and in the CSV. A segment without `=` is the value of the component's first
+parameter (`npz:PATH`). Numbers may be written as fractions (`eps=8/255`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import re
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from bench.errors import UserError, unknown
+from bench.registry import Entry, Registry
+
+_FRACTION = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
+
+Defaults = Mapping[str, Mapping[str, Any]]  # component name or "*" -> parameters a preset sets
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A component with all its parameters, validated.
+
+    Attributes:
+        name: what it is called on the board: the registered name, or the model's name of an open-ended entry.
+        entry: where it was registered.
+        component: the frozen dataclass instance.
+    """
+
+    name: str
+    entry: Entry[Any]
+    component: Any
+
+    @functools.cached_property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters as plain JSON values."""
+        fields = dataclasses.fields(self.component)
+        return {field.name: plain(getattr(self.component, field.name)) for field in fields}
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The shortest selection that gives this component: the name and what differs from the defaults."""
+        defaults = {name: plain(value) for name, value in self.entry.parameters.items()}
+        changed = {n: v for n, v in self.parameters.items() if v != defaults[n] and v != self.name}
+        return ":".join([self.name, *(f"{name}={_write(value)}" for name, value in changed.items())])
+
+    @functools.cached_property
+    def full_text(self) -> str:
+        """The selection with every parameter written out, for another process."""
+        return ":".join([self.entry.name, *(f"{n}={_write(v)}" for n, v in self.parameters.items())])
+
+
+def select(registry: Registry[Any], texts: str | Iterable[str], defaults: Defaults | None = None) -> list[Selected]:
+    """Everything a selection names, without repetition, in the order given.
+
+    Args:
+        registry: of the kind wanted.
+        texts: a comma list, or several.
+        defaults: parameters a preset sets for names; explicit ones win.
+
+    Raises:
+        UserError: for unknown names or parameters, wrong types and values out of range: all problems at once.
+    """
+    words = [w.strip() for text in ([texts] if isinstance(texts, str) else texts) for w in text.split(",")]
+    problems: list[str] = []
+    found: dict[str, Selected] = {}
+    for word in filter(None, words):
+        try:
+            for name, given in _expand(registry, word):
+                selected = resolve(registry, name, given, defaults)
+                found.setdefault(selected.text, selected)
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    if not found:
+        raise UserError(f"no {registry.kind} selected; name at least one, or `all`: `bench list {registry.kind}s`")
+    return list(found.values())
+
+
+def resolve(registry: Registry[Any], name: str, given: Mapping[str, Any], defaults: Defaults | None = None) -> Selected:
+    """One component from its name and parameters (strings are parsed by the parameter's type)."""
+    entry, from_name = registry.find(name)
+    label = f"{registry.kind} {name!r}"
+    preset: dict[str, Any] = {}
+    for pattern in ("*", entry.name, name):
+        preset.update((defaults or {}).get(pattern, {}))
+    values = {**preset, **given, **from_name}
+    hints = typing.get_type_hints(entry.cls)
+    parameters = entry.parameters
+    problems = []
+    parsed: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in parameters:
+            takes = f"it takes: {', '.join(parameters)}" if parameters else "it takes none"
+            suggestion = str(unknown("parameter", key, parameters)).partition("; ")[2].partition(" Choices")[0]
+            problems.append(f"{label} has no parameter {key!r}; {suggestion + '; ' if suggestion else ''}{takes}")
+            continue
+        try:
+            parsed[key] = parse_value(hints[key], value)
+        except ValueError as error:
+            problems.append(f"{label}: {key}={value!r}: {error}")
+    missing = [k for k, default in parameters.items() if default is dataclasses.MISSING and k not in values]
+    if missing and not problems:
+        problems.append(f"{label} needs {', '.join(missing)}: write {name}:{missing[0]}=...")
+    if problems:
+        raise UserError("\n".join(problems))
+    try:
+        component = entry.cls(**parsed)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{label}: {error}") from error
+    return Selected(next(iter(from_name.values()), entry.name), entry, component)
+
+
+def parse_value(hint: Any, value: Any) -> Any:
+    """A parameter's value from what the user wrote.
+
+    Raises:
+        ValueError: says what the type takes.
+    """
+    kinds = {hint, *typing.get_args(hint)}
+    if isinstance(value, str) and value.lower() in ("none", "null", "") and type(None) in kinds:
+        return None
+    if isinstance(value, str) and float in kinds and (fraction := _FRACTION.fullmatch(value)):
+        if float(fraction[2]) == 0:
+            raise ValueError("division by zero")
+        value = float(fraction[1]) / float(fraction[2])
+    if isinstance(value, bool) and bool not in kinds and typing.get_origin(hint) is not typing.Literal:
+        raise ValueError(f"a truth value is not {_type_name(hint)}")
+    try:
+        parsed = TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        raise ValueError("; ".join(str(e["msg"]) for e in error.errors()[:1])) from error
+    if isinstance(parsed, float) and math.isnan(parsed):
+        raise ValueError("not a number")
+    return parsed
+
+
+def _type_name(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint))
+
+
+def _expand(registry: Registry[Any], word: str) -> list[tuple[str, dict[str, Any]]]:
+    """The names one word of a selection stands for, with the parameters written behind it."""
+    name, *segments = word.split(":")
+    families = registry.families()
+    if name == "all":
+        names = [n for n in registry if n != "none" and not _needs_parameters(registry[n])]
+    elif name in registry:
+        names = [name]
+    elif name in families:
+        names = families[name]
+    elif any(c in name for c in "*?["):
+        names = [n for n in registry if fnmatchcase(n, name) and not _needs_parameters(registry[n])]
+        if not names:
+            raise UserError(f"no {registry.kind} matches {name!r}; choices: {', '.join(registry)}")
+    else:
+        names = [name]
+    return [(n, _parameters(registry, n, word, segments)) for n in names]
+
+
+def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequence[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for segment in segments:
+        key, equals, value = segment.partition("=")
+        if not equals:
+            first = next(iter(registry.find(name)[0].parameters), None)
+            if first is None or first in given:
+                raise UserError(f"{registry.kind} {word!r}: {segment!r} is not of the form parameter=value")
+            key, value = first, segment
+        if key in given:
+            raise UserError(f"{registry.kind} {word!r} sets {key!r} twice")
+        given[key.strip()] = value.strip()
+    return given
+
+
+def _needs_parameters(entry: Entry[Any]) -> bool:
+    return dataclasses.MISSING in entry.parameters.values()
+
+
+def _write(value: Any) -> str:
+    text = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if any(c in text for c in ":,"):
+        raise UserError(f"parameter value {text!r} contains ':' or ','; rename the file or use a link")
+    return text
+
+
+def plain(value: Any) -> Any:
+    """A parameter as a JSON value (infinity as the string `inf`)."""
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, shortest floats."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON, hexadecimal."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
