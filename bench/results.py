@@ -44,6 +44,34 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Manifest:
+    """What an artifact's folder says about its data.
+
+    Attributes:
+        key: digest of `preimage`.
+        stage: `poison`, `purify` or `train`.
+        preimage: everything the result depends on; its digest is the key.
+        checksum: sha256 of the data file, or "" for an alias.
+        data_bytes: size of the data file.
+        alias_of: `stage/key` of the artifact whose images this one shares, for a stage that changed nothing.
+        cost: what it cost when it was computed.
+        payload: what the stage reports besides tensors: `scores`, `logs`, `curve`, `clean_test_accuracy`, ...
+        environment: versions, device, threads.
+    """
+
+    key: str
+    stage: str
+    preimage: dict[str, Any]
+    checksum: str
+    data_bytes: int
+    alias_of: str
+    cost: Cost
+    payload: dict[str, Any]
+    environment: dict[str, Any]
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
 class Component:
     """An attack, a defense or a victim as it was selected.
 

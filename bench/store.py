@@ -1,0 +1,195 @@
+"""The artifact store: content-addressed folders, written beside and renamed, verified before use.
+
+    store/store.json                                  schema version of the whole store
+    store/artifacts/<stage>/<k2>/<key>/data.safetensors + manifest.json
+    store/cells/<key>.json
+
+A process that dies leaves at most a folder under `store/partial`, which nobody reads; `bench cache gc` removes it. No
+pickle is ever written or read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bench.errors import UserError
+from bench.results import SCHEMA_VERSION, Cost, Manifest, write_json
+
+_CHUNK = 1 << 24
+_DTYPES = {"torch.uint8": "U8", "torch.int8": "I8", "torch.int16": "I16", "torch.int64": "I64", "torch.bool": "BOOL"}
+_DTYPES |= {"torch.float16": "F16", "torch.float32": "F32", "torch.float64": "F64", "torch.int32": "I32"}
+
+State = Literal["valid", "absent", "damaged"]
+
+
+class DamagedArtifactError(Exception):
+    """An artifact's data does not match its checksum, or its manifest is unreadable."""
+
+
+class Store:
+    """A folder of artifacts and cells.
+
+    Raises:
+        UserError: if the folder was written with another schema version, or cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cells = root / "cells"
+        marker = root / "store.json"
+        try:
+            if marker.is_file():
+                version = json.loads(marker.read_text(encoding="utf-8")).get("schema_version")
+                if version != SCHEMA_VERSION:
+                    raise UserError(
+                        f"store {root} was written with schema version {version}, this release uses {SCHEMA_VERSION}; "
+                        "give another folder with --store, or use the release that wrote it"
+                    )
+            else:
+                self.cells.mkdir(parents=True, exist_ok=True)
+                write_json(marker, {"schema_version": SCHEMA_VERSION})
+        except (OSError, ValueError, AttributeError) as error:
+            raise UserError(f"store {root}: not usable ({error}); give another folder with --store") from error
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Where an artifact lies."""
+        return self.root / "artifacts" / stage / key[:2] / key
+
+    def scratch(self) -> Path:
+        """A new empty folder for a running stage."""
+        path = self.root / "partial" / uuid.uuid4().hex
+        path.mkdir(parents=True)
+        return path
+
+    def state(self, stage: str, key: str) -> State:
+        """Whether the artifact is there and its data matches its checksum (reads all of it)."""
+        if not self.folder(stage, key).is_dir():
+            return "absent"
+        try:
+            manifest = self.manifest(stage, key)
+            if manifest.alias_of:
+                target_stage, _, target = manifest.alias_of.partition("/")
+                return "valid" if self.state(target_stage, target) == "valid" else "damaged"
+            self._verify(stage, key, manifest)
+        except DamagedArtifactError:
+            return "damaged"
+        return "valid"
+
+    def manifest(self, stage: str, key: str) -> Manifest:
+        """The manifest of an artifact.
+
+        Raises:
+            DamagedArtifactError: if it is unreadable or belongs to another key.
+        """
+        path = self.folder(stage, key) / "manifest.json"
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            manifest = Manifest(**{**raw, "cost": Cost(**raw["cost"])})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedArtifactError(f"{path}: {error}") from error
+        if manifest.key != key or manifest.stage != stage:
+            raise DamagedArtifactError(f"{path}: belongs to {manifest.stage} {manifest.key}")
+        return manifest
+
+    def read(self, stage: str, key: str) -> dict[str, Tensor]:
+        """The tensors of an artifact, memory-mapped; an alias reads the artifact it stands for.
+
+        Raises:
+            DamagedArtifactError: if the data does not match the checksum.
+        """
+        manifest = self.manifest(stage, key)
+        if manifest.alias_of:
+            target_stage, _, target = manifest.alias_of.partition("/")
+            return self.read(target_stage, target)
+        data = self._verify(stage, key, manifest)
+        try:
+            with safe_open(data, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        except SafetensorError as error:
+            raise DamagedArtifactError(f"{data}: {error}") from error
+
+    def write(self, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
+        """Stores an artifact; fills in checksum and size. An artifact of the same key is replaced."""
+        beside = self.scratch()
+        try:
+            checksum, size = "", 0
+            if not manifest.alias_of:
+                checksum = _write_safetensors(beside / "data.safetensors", tensors)
+                size = (beside / "data.safetensors").stat().st_size
+            write_json(beside / "manifest.json", {**asdict(manifest), "checksum": checksum, "data_bytes": size})
+            target = self.folder(manifest.stage, manifest.key)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                target.rename(self.scratch() / "replaced")
+            beside.rename(target)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def artifacts(self) -> Iterator[tuple[str, str]]:
+        """(stage, key) of everything stored."""
+        for path in sorted(self.root.glob("artifacts/*/*/*")):
+            yield path.parts[-3], path.name
+
+    def remove(self, stage: str, key: str) -> None:
+        """Deletes one artifact."""
+        shutil.rmtree(self.folder(stage, key))
+
+    def clean_partial(self) -> int:
+        """Deletes what interrupted runs left behind; returns the bytes freed. Only when no run is active."""
+        partial = self.root / "partial"
+        freed = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
+        shutil.rmtree(partial, ignore_errors=True)
+        return freed
+
+    def _verify(self, stage: str, key: str, manifest: Manifest) -> Path:
+        data = self.folder(stage, key) / "data.safetensors"
+        try:
+            with data.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DamagedArtifactError(f"{data}: {error}") from error
+        if found != manifest.checksum:
+            raise DamagedArtifactError(f"{data}: sha256 {found[:12]}..., expected {manifest.checksum[:12]}...")
+        return data
+
+
+def _write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Writes the safetensors format chunk by chunk (the library copies whole tensors); returns the file's sha256."""
+    header: dict[str, object] = {}
+    offset = 0
+    for name, tensor in tensors.items():
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _DTYPES[str(tensor.dtype)],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    checksum = hashlib.sha256()
+    with path.open("wb") as file:
+
+        def put(block: bytes | memoryview) -> None:
+            file.write(block)
+            checksum.update(block)
+
+        put(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            data = memoryview(tensor.contiguous().numpy()).cast("B") if tensor.numel() else memoryview(b"")
+            for start in range(0, len(data), _CHUNK):
+                put(data[start : start + _CHUNK])
+        file.flush()
+        os.fsync(file.fileno())
+    return checksum.hexdigest()

@@ -1,0 +1,43 @@
+"""The parameters all victims share: a stored recipe and changes to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bench.api import Recipe
+from victims.recipes import recipe_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeChoice:
+    """A stored recipe (`preset`) and what to change in it; None keeps the recipe's value.
+
+    Attributes:
+        preset: `paper`, `fast` or `demo`.
+        epochs: passes over the training set.
+        batch_size: images a step.
+        lr: peak learning rate.
+        weight_decay: on every parameter.
+        crop_padding: zero padding of the random crop, in pixels; 0 switches it off.
+        flip: horizontal flip with probability 0.5.
+    """
+
+    preset: Literal["paper", "fast", "demo"] = "paper"
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    crop_padding: int | None = None
+    flip: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.choose("resnet18")
+
+    def choose(self, model: str) -> Recipe:
+        """The recipe for a model's name with the changes; ValueError if they are out of range."""
+        names = ("epochs", "batch_size", "lr", "weight_decay", "crop_padding", "flip")
+        changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        stored = recipe_for(model, self.preset)
+        warmup = min(stored.warmup_epochs, 0.2 * changes.get("epochs", stored.epochs))
+        return replace(stored, **changes, warmup_epochs=warmup)
