@@ -103,5 +103,5 @@ def _centred_class_means(chunks: Iterator[Tensor], labels: Tensor) -> Tensor:
             sums = torch.zeros(len(classes), flat.shape[1], dtype=torch.float64)
         sums.index_add_(0, index[start : start + len(flat)], flat)
     assert sums is not None
-    means = sums / counts[:, None]
+    means: Tensor = sums / counts[:, None]
     return means - means.mean(dim=0)

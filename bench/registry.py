@@ -56,10 +56,17 @@ class Entry(Generic[T]):
     @property
     def parameters(self) -> dict[str, Any]:
         """Parameter names with their defaults (`dataclasses.MISSING` where a value must be given)."""
+        fields = dataclasses.fields(self.cls)  # type: ignore[arg-type]
         return {
             f.name: f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-            for f in dataclasses.fields(self.cls)  # type: ignore[arg-type]
+            for f in sorted(fields, key=lambda f: bool(f.kw_only))
         }
+
+    @property
+    def positional(self) -> str | None:
+        """The parameter a bare segment sets: the first one that is not keyword-only."""
+        fields = dataclasses.fields(self.cls)  # type: ignore[arg-type]
+        return next((f.name for f in fields if not f.kw_only), None)
 
 
 @dataclass(frozen=True)

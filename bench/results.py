@@ -53,7 +53,7 @@ class Manifest:
         preimage: everything the result depends on; its digest is the key.
         checksum: sha256 of the data file, or "" for an alias.
         data_bytes: size of the data file.
-        alias_of: `stage/key` of the artifact whose images this one shares, for a stage that changed nothing.
+        alias_of: name of the input whose images this stage passed on unchanged (`dataset` or `poison`), or "".
         cost: what it cost when it was computed.
         payload: what the stage reports besides tensors: `scores`, `logs`, `curve`, `clean_test_accuracy`, ...
         environment: versions, device, threads.

@@ -19,9 +19,9 @@ _NUMBERS_OF_THE_CORE = ("bench.training",)
 
 
 @functools.cache
-def source_digest(cls: type) -> str:
-    """sha256 over the names and contents of all files the class depends on, hexadecimal."""
-    files = _closure(cls.__module__)
+def source_digest(module: str) -> str:
+    """sha256 over the names and contents of all files a module's results depend on, hexadecimal."""
+    files = _closure(module)
     total = hashlib.sha256()
     for name in sorted(files):
         total.update(f"{name}\0".encode() + files[name].read_bytes().replace(b"\r\n", b"\n") + b"\0")
@@ -41,7 +41,7 @@ def _closure(module: str) -> dict[str, Path]:
         for data in path.parent.glob(f"data/{path.stem}[-._]*"):
             files[f"{name}:{data.name}"] = data
         for imported in _imports(path, name):
-            if imported.partition(".")[0] == package or imported in _NUMBERS_OF_THE_CORE:
+            if imported in _NUMBERS_OF_THE_CORE or imported.partition(".")[0] == package != "bench":
                 pending.append(imported)
     return files
 

@@ -2,7 +2,7 @@
 
 A selection is `name`, `name:parameter=value:...`, a glob, a family, `all`, or a comma list of these; the same words on
 the command line, in TOML, in Python and in the CSV. A segment without `=` is the value of the component's first
-parameter (`npz:PATH`). Numbers may be written as fractions (`eps=8/255`).
+positional parameter (`npz:PATH`). Numbers may be written as fractions (`eps=8/255`).
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ class Selected:
     @functools.cached_property
     def parameters(self) -> dict[str, Any]:
         """All parameters as plain JSON values."""
-        fields = dataclasses.fields(self.component)
-        return {field.name: plain(getattr(self.component, field.name)) for field in fields}
+        return {name: plain(getattr(self.component, name)) for name in self.entry.parameters}
 
     @functools.cached_property
     def text(self) -> str:
@@ -176,7 +175,7 @@ def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequenc
     for segment in segments:
         key, equals, value = segment.partition("=")
         if not equals:
-            first = next(iter(registry.find(name)[0].parameters), None)
+            first = registry.find(name)[0].positional
             if first is None or first in given:
                 raise UserError(f"{registry.kind} {word!r}: {segment!r} is not of the form parameter=value")
             key, value = first, segment

@@ -78,10 +78,8 @@ class Store:
             return "absent"
         try:
             manifest = self.manifest(stage, key)
-            if manifest.alias_of:
-                target_stage, _, target = manifest.alias_of.partition("/")
-                return "valid" if self.state(target_stage, target) == "valid" else "damaged"
-            self._verify(stage, key, manifest)
+            if not manifest.alias_of:
+                self._verify(stage, key, manifest)
         except DamagedArtifactError:
             return "damaged"
         return "valid"
@@ -103,15 +101,12 @@ class Store:
         return manifest
 
     def read(self, stage: str, key: str) -> dict[str, Tensor]:
-        """The tensors of an artifact, memory-mapped; an alias reads the artifact it stands for.
+        """The tensors of an artifact that is no alias, memory-mapped.
 
         Raises:
             DamagedArtifactError: if the data does not match the checksum.
         """
         manifest = self.manifest(stage, key)
-        if manifest.alias_of:
-            target_stage, _, target = manifest.alias_of.partition("/")
-            return self.read(target_stage, target)
         data = self._verify(stage, key, manifest)
         try:
             with safe_open(data, framework="pt") as file:
@@ -187,7 +182,7 @@ def _write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
 
         put(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
-            data = memoryview(tensor.contiguous().numpy()).cast("B") if tensor.numel() else memoryview(b"")
+            data = tensor.contiguous().numpy().data.cast("B") if tensor.numel() else memoryview(b"")
             for start in range(0, len(data), _CHUNK):
                 put(data[start : start + _CHUNK])
         file.flush()

@@ -1,0 +1,77 @@
+"""`bench check NAME`: the contract tests of one plug-in on a tiny set."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench import data
+from bench.config import demo_parameters
+from bench.contracts import CHECKS
+from bench.errors import ContractError, UserError, unknown
+from bench.registry import BY_KIND, load_plugin
+from bench.spec import Defaults, Selected, select
+
+TINY = "shapes:train=96:test=32"
+
+
+def quick_defaults(kind: str) -> Defaults:
+    """The demo preset's parameters with one epoch: a check is not a benchmark."""
+    defaults: dict[str, dict[str, Any]] = {n: dict(v) for n, v in demo_parameters().get(kind, {}).items()}
+    for name, entry in BY_KIND[kind].items():
+        if "epochs" in entry.parameters and kind != "victims":
+            defaults[name] = {**defaults.get(name, {}), "epochs": 1}
+    return defaults
+
+
+def check_component(text: str, plugins: tuple[Path, ...], kind: str | None) -> int:
+    """Runs and prints the checks; returns 0 if all hold, else 1.
+
+    Raises:
+        UserError: for a name that no registry has, or several have.
+    """
+    for plugin in plugins:
+        load_plugin(plugin)
+    kind = kind or _kind_of(text.partition(":")[0])
+    console = Console(highlight=False)
+    tiny = data.load(TINY, Path())
+    failures = 0
+    for selected in select(BY_KIND[kind], text, quick_defaults(kind)):
+        console.print(f"[bold]{kind[:-1]} {selected.text}[/bold]")
+        for check in CHECKS[kind]:
+            start = time.perf_counter()
+            problem = _run(check, selected, tiny)
+            mark = "[green]ok[/green]  " if problem is None else "[red]FAIL[/red]"
+            console.print(f"  {mark} {check.__name__.replace('_', ' ')} ({time.perf_counter() - start:.1f} s)")
+            if problem is not None:
+                failures += 1
+                console.print(problem, markup=False, style="red", soft_wrap=True)
+    console.print("all contracts hold" if not failures else f"{failures} broken")
+    return 1 if failures else 0
+
+
+def _run(check: Any, selected: Selected, tiny: data.Splits) -> str | None:
+    try:
+        check(selected, tiny)
+    except ContractError as error:
+        return f"       {error}"
+    except Exception:
+        return traceback.format_exc()
+    return None
+
+
+def _kind_of(name: str) -> str:
+    found = [kind for kind in CHECKS if name in BY_KIND[kind] or name in BY_KIND[kind].families()]
+    if len(found) > 1:
+        raise UserError(f"{name!r} is the name of several kinds: {', '.join(found)}; choose with --kind")
+    if found:
+        return found[0]
+    try:
+        BY_KIND["victims"].find(name)
+    except UserError:
+        raise unknown("plug-in", name, [n for kind in CHECKS for n in BY_KIND[kind]]) from None
+    return "victims"

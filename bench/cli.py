@@ -1,0 +1,297 @@
+"""The command line. Imports happen inside the functions, so that `bench --help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench import __version__
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.config import Matrix
+    from bench.plan import Plan
+    from bench.store import Store
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def main() -> None:
+    """Entry point: a UserError is printed without a traceback (exit 2), Ctrl-C says how to go on (exit 130)."""
+    try:
+        sys.exit(cli(standalone_mode=False) or 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except UserError as error:
+        click.echo("\n".join(f"error: {line}" for line in str(error).splitlines()), err=True)
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nstopped; what was finished is in the store: run the same command again to continue", err=True)
+        sys.exit(130)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="bench")
+def cli() -> None:
+    """Compare defenses against unlearnable examples: accuracy versus cost.
+
+    \b
+    bench run --attacks all --defenses dvae,iss --preset demo
+    bench list defenses
+    """
+
+
+def _matrix_options(command: Any) -> Any:
+    options = [
+        click.argument("config", type=click.Path(path_type=Path, dir_okay=False), required=False),
+        click.option("--attacks", help="Selections: names, name:parameter=value, globs, all."),
+        click.option("--defenses", help="The same; `iss` selects its family."),
+        click.option("--victims", help="small-cnn, or any timm model name."),
+        click.option("--dataset", help="shapes, cifar10:train=2000, npz:PATH, folder:PATH:size=224, ..."),
+        click.option("--preset", help="demo, fast or paper (default)."),
+        click.option("--seeds", help="A count (3) or a list (0,5)."),
+        click.option("--store", type=_FOLDER, default=Path("results"), show_default=True, help="Artifacts and cells."),
+        click.option("--data-root", type=_FOLDER, default=Path("data"), show_default=True, help="Downloaded data."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1."),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores)."),
+        click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _prepare(
+    config: Path | None,
+    *,
+    attacks: str | None,
+    defenses: str | None,
+    victims: str | None,
+    dataset: str | None,
+    preset: str | None,
+    seeds: str | None,
+    store: Path,
+    data_root: Path,
+    device: str,
+    threads: int | None,
+    plugins: tuple[Path, ...],
+) -> tuple[Matrix, Plan, Store]:
+    """Everything that can be checked before the first second of work."""
+    from bench.config import Settings, make_matrix, read_settings
+
+    layers = [read_settings(config)] if config else []
+    matrix = make_matrix([*layers, Settings(preset, dataset, attacks, defenses, victims, seeds)], plugins)
+
+    import torch
+
+    from bench import data
+    from bench.plan import make_plan
+    from bench.runner import choose_device
+    from bench.store import Store
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen_device = choose_device(device)
+    opened = Store(store)
+    splits = data.load(matrix.dataset, data_root)
+    return matrix, make_plan(matrix, splits, opened, data_root, chosen_device), opened
+
+
+@cli.command()
+@_matrix_options
+@click.option("--executor", default="inline", show_default=True, help="inline, submitit:cluster=slurm, ray.")
+@click.option("--out", type=_FOLDER, help="Where the leaderboard goes (default: STORE/leaderboard).")
+def run(config: Path | None, executor: str, out: Path | None, **options: Any) -> int:
+    """Run a matrix (CONFIG: a TOML file) and write its leaderboard. Run it again to continue."""
+    import shlex
+
+    from rich.console import Console
+
+    from bench.cost import device_name
+    from bench.plan import History
+    from bench.progress import progress_display
+    from bench.runner import choose_executor, run_plan
+
+    chosen = choose_executor(executor)
+    _, plan, store = _prepare(config, **options)
+
+    import torch
+
+    from leaderboard.publish import publish
+    from leaderboard.table import cells_frame, leaderboard_frame
+    from leaderboard.terminal import print_leaderboard
+
+    job = next(iter(plan.jobs.values()))
+    history = History(store, device_name(torch.device(job.device)))
+    command = shlex.join(["bench", *sys.argv[1:]])
+    with progress_display(Console(stderr=True), history) as display:
+        outcome = run_plan(plan, store, chosen, display, command)
+    console = Console()
+    print_leaderboard(leaderboard_frame(cells_frame(outcome.cells)), console)
+    paths = publish(outcome.cells, out or store.root / "leaderboard")
+    for repaired in outcome.repaired:
+        console.print(f"damaged artifact computed again: {repaired}", style="yellow", markup=False)
+    computed, reused = (", ".join(f"{n} {s}" for s, n in c.items() if n) for c in (outcome.computed, outcome.reused))
+    console.print(f"computed now: {computed or 'nothing'}; from the store: {reused or 'nothing'}", highlight=False)
+    if reused:
+        console.print("(what comes from the store keeps the seconds of its original computation)", style="dim")
+    for cell in outcome.failed:
+        error = cell.error or {}
+        names = f"{cell.attack.text} / {cell.defense.text} / {cell.victim.text}, seed {cell.seed}"
+        message = f"failed: {names}: {error.get('kind')} in {error.get('stage')}: {error.get('message')}"
+        console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    if outcome.failed:
+        console.print("run the same command again to try the failed cells once more; `bench show CELL` has details")
+    for name in ("leaderboard.csv", "index.html"):
+        console.print(f"{name}: {paths[name]}", highlight=False, markup=False, soft_wrap=True)
+    return 1 if outcome.failed else 0
+
+
+@cli.command()
+@_matrix_options
+def plan(config: Path | None, **options: Any) -> None:
+    """Show what a run would do, what is cached and how long it may take. Runs nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from bench.cost import device_name
+    from bench.jobs import STAGES
+    from bench.plan import History
+    from bench.progress import Clock, duration, title
+
+    matrix, planned, store = _prepare(config, **options)
+
+    import torch
+
+    device = next(iter(planned.jobs.values())).device
+    history = History(store, device_name(torch.device(device)))
+    console = Console()
+    table = Table("stage", "job", "state", "estimate")
+    for stage in STAGES:
+        for job in (job for job in planned.jobs.values() if job.stage == stage):
+            state = {"valid": "cached", "absent": "to run", "damaged": "damaged, to run again"}
+            seconds = history.seconds(job) if planned.states[job.key] != "valid" else 0.0
+            estimate = "not yet timed here" if seconds is None else duration(seconds) if seconds else "-"
+            table.add_row(stage, title(job, planned), state[planned.states[job.key]], estimate)
+    console.print(table)
+    waiting = sum(len(planned.pending(stage)) for stage in STAGES)
+    console.print(
+        f"{len(planned.cells)} cells ({len(matrix.attacks)} attacks x {len(matrix.defenses)} defenses x "
+        f"{len(matrix.victims)} victims x {len(matrix.seeds)} seeds), {len(planned.jobs)} jobs, "
+        f"{waiting} to run on {device_name(torch.device(device))}: {Clock(planned, history).text()}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@cli.command("list")
+@click.argument("kind", type=click.Choice(["attacks", "defenses", "victims", "datasets", "executors", "presets"]))
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file.")
+def list_(kind: str, plugins: tuple[Path, ...]) -> None:
+    """Names, papers, parameters with defaults, and what extra knowledge each uses."""
+    from bench.listing import print_list
+
+    print_list(kind, plugins)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file.")
+@click.option("--kind", type=click.Choice(["attacks", "defenses", "victims"]), help="If the name is not unique.")
+def check(name: str, plugins: tuple[Path, ...], kind: str | None) -> int:
+    """Contract tests of a plug-in on a tiny set, in seconds."""
+    from bench.check import check_component
+
+    return check_component(name, plugins, kind)
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(["attack", "defense", "victim"]))
+@click.argument("name")
+@click.option("--out", type=_FOLDER, default=Path(), help="Folder of the new files (default: here).")
+def new(kind: str, name: str, out: Path) -> None:
+    """Scaffold a plug-in: a working file with its test."""
+    from bench.scaffold import write_scaffold
+
+    for path in write_scaffold(kind, name, out):
+        click.echo(f"wrote {path}")
+
+
+@cli.command()
+@click.option("--store", "stores", type=_FOLDER, multiple=True, default=(Path("results"),), show_default=True)
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the site.")
+def publish(stores: tuple[Path, ...], out: Path) -> None:
+    """Write leaderboard.csv, cells.csv, index.html and leaderboard.md from all stored cells."""
+    from bench.results import read_cells
+    from leaderboard.publish import publish as write_site
+
+    for store in stores:
+        if not (store / "cells").is_dir():
+            raise UserError(
+                f"{store} is not a store (no folder {store / 'cells'}); `bench run --store {store}` makes one"
+            )
+    for path in write_site(read_cells(store / "cells" for store in stores), out).values():
+        click.echo(path)
+
+
+@cli.command()
+@click.argument("cell")
+@click.option("--store", type=_FOLDER, default=Path("results"), show_default=True)
+def show(cell: str, store: Path) -> None:
+    """One cell: settings, costs, curve, scores. CELL is its key or the beginning of it."""
+    from bench.show import show_cell
+
+    show_cell(cell, store)
+
+
+@cli.group()
+def cache() -> None:
+    """The artifact store: list, verify, collect garbage."""
+
+
+def _store_option(command: Any) -> Any:
+    return click.option("--store", type=_FOLDER, default=Path("results"), show_default=True)(command)
+
+
+@cache.command("ls")
+@_store_option
+def cache_ls(store: Path) -> None:
+    """Every artifact with its size and cost."""
+    from bench.housekeeping import list_artifacts
+
+    list_artifacts(store)
+
+
+@cache.command("verify")
+@_store_option
+def cache_verify(store: Path) -> int:
+    """Check every artifact's checksum; exit code 1 if one is damaged."""
+    from bench.housekeeping import verify_artifacts
+
+    return verify_artifacts(store)
+
+
+@cache.command("gc")
+@_store_option
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+def cache_gc(store: Path, dry_run: bool) -> None:
+    """Delete artifacts that no cell refers to, damaged ones, and what interrupted runs left behind."""
+    from bench.housekeeping import collect_garbage
+
+    collect_garbage(store, dry_run)
+
+
+@cli.command()
+@click.option("--store", type=_FOLDER, default=Path("results"), show_default=True)
+@click.option("--data-root", type=_FOLDER, default=Path("data"), show_default=True)
+def doctor(store: Path, data_root: Path) -> None:
+    """Device, versions, data found, health of the store."""
+    from bench.housekeeping import report_health
+
+    report_health(store, data_root)

@@ -1,0 +1,99 @@
+"""One process a job: on this machine, or on a Slurm cluster (submitit). The store must be on a shared disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.errors import UserError
+from bench.executors import Watcher
+from bench.jobs import Job, Report
+from bench.registry import executors
+
+
+def execute_text(text: str) -> str:
+    """A job's JSON in, its report's JSON out; what the other process runs."""
+    from bench.stages import execute
+
+    return execute(Job.from_json(text)).to_json()
+
+
+@executors.register("submitit")
+@dataclass(frozen=True)
+class Submitit:
+    """One process a job, on this machine or on Slurm.
+
+    Attributes:
+        cluster: `local` (processes here) or `slurm`.
+        parallel: jobs at a time; with more than one on a machine their costs are marked as shared.
+        partition: Slurm partition, or "".
+        gpus: GPUs a job (Slurm).
+        cpus: CPUs a job (Slurm).
+        memory_gb: host memory a job (Slurm).
+        minutes: time limit of a job.
+    """
+
+    cluster: Literal["local", "slurm"] = "local"
+    parallel: int = 1
+    partition: str = ""
+    gpus: int = 1
+    cpus: int = 8
+    memory_gb: int = 32
+    minutes: int = 720
+
+    def __post_init__(self) -> None:
+        for name in ("parallel", "cpus", "memory_gb", "minutes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Report]:
+        """Keeps `parallel` jobs running and yields reports as they end."""
+        if not jobs:
+            return
+        submitter = self._submitter(Path(jobs[0].store) / "partial" / "submitit")
+        waiting = list(jobs)
+        running: dict[Any, Job] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.parallel:
+                    job = waiting.pop(0)
+                    watcher.started(job)
+                    running[submitter.submit(execute_text, job.to_json())] = job
+                yield from self._finished(running)
+        finally:
+            for handle in running:
+                handle.cancel()
+
+    def _finished(self, running: dict[Any, Job]) -> Iterator[Report]:
+        """Waits until at least one job has ended and yields those that have."""
+        import time
+
+        while not (ended := [handle for handle in running if handle.done()]):
+            time.sleep(0.2)
+        for handle in ended:
+            job = running.pop(handle)
+            trouble = handle.exception()
+            if trouble is None:
+                yield Report.from_json(handle.result())
+            else:  # the process died: killed, out of memory, time limit
+                error = {"stage": job.stage, "kind": type(trouble).__name__, "message": str(trouble), "traceback": ""}
+                yield Report(job.key, job.stage, "failed", 0.0, error)
+
+    def _submitter(self, folder: Path) -> Any:
+        import submitit
+
+        try:
+            submitter = submitit.AutoExecutor(folder=folder, cluster=self.cluster)
+        except RuntimeError as error:
+            raise UserError(
+                f"executor submitit: no {self.cluster} cluster here ({error}); try cluster=local"
+            ) from error
+        common = {"timeout_min": self.minutes, "name": "purify-bench"}
+        if self.cluster == "slurm":
+            common |= {"cpus_per_task": self.cpus, "mem_gb": self.memory_gb, "gpus_per_node": self.gpus}
+            if self.partition:
+                common["slurm_partition"] = self.partition
+        submitter.update_parameters(**common)
+        return submitter

@@ -1,0 +1,107 @@
+"""`bench cache` and `bench doctor`: what the store holds, whether it is sound, and what this machine offers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import UserError
+from bench.progress import duration
+from bench.results import read_cell
+from bench.store import DamagedArtifactError, Store
+
+
+def _open(root: Path) -> Store:
+    if not (root / "store.json").is_file():
+        raise UserError(f"{root} is not a store; `bench run --store {root}` makes one")
+    return Store(root)
+
+
+def list_artifacts(root: Path) -> None:
+    """Prints every artifact with its component, size and cost."""
+    store = _open(root)
+    table = Table("stage", "key", "component", "size", "seconds", "device", "measured")
+    total = 0
+    for stage, key in store.artifacts():
+        try:
+            manifest = store.manifest(stage, key)
+        except DamagedArtifactError as error:
+            table.add_row(stage, key[:12], f"damaged: {error}", "", "", "", "", style="red")
+            continue
+        total += manifest.data_bytes
+        component = manifest.preimage["component"]["name"]
+        size = f"= {manifest.alias_of}" if manifest.alias_of else f"{manifest.data_bytes / 2**20:.1f} MiB"
+        cost = manifest.cost
+        table.add_row(stage, key[:12], component, size, duration(cost.wall_seconds), cost.device, cost.created)
+    Console().print(table)
+    Console().print(f"{table.row_count} artifacts, {total / 2**20:.1f} MiB in {root}", highlight=False)
+
+
+def verify_artifacts(root: Path) -> int:
+    """Checks all checksums and cells, prints what is damaged; returns 0 if all is well, else 1."""
+    store = _open(root)
+    console = Console(highlight=False)
+    damaged = [(stage, key) for stage, key in store.artifacts() if store.state(stage, key) == "damaged"]
+    for stage, key in damaged:
+        console.print(f"damaged: {store.folder(stage, key)}; the next run that needs it makes it again", soft_wrap=True)
+    unreadable = 0
+    for path in sorted(store.cells.glob("*.json")):
+        try:
+            read_cell(path)
+        except UserError as error:
+            unreadable += 1
+            console.print(str(error), soft_wrap=True)
+    count = sum(1 for _ in store.artifacts())
+    console.print(f"{count} artifacts, {len(damaged)} damaged; {unreadable} unreadable cells")
+    return 1 if damaged or unreadable else 0
+
+
+def collect_garbage(root: Path, dry_run: bool) -> None:
+    """Deletes artifacts that no cell refers to, damaged ones, and the leftovers of interrupted runs."""
+    store = _open(root)
+    console = Console(highlight=False)
+    used = {item for path in store.cells.glob("*.json") for item in read_cell(path).artifacts.items()}
+    freed = 0
+    for stage, key in list(store.artifacts()):
+        if (stage, key) in used and store.state(stage, key) == "valid":
+            continue
+        folder = store.folder(stage, key)
+        freed += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        console.print(f"{'would delete' if dry_run else 'deleted'} {stage} {key[:12]}")
+        if not dry_run:
+            store.remove(stage, key)
+    if not dry_run:
+        freed += store.clean_partial()
+    console.print(f"{freed / 2**20:.1f} MiB {'would be ' if dry_run else ''}freed")
+
+
+def report_health(root: Path, data_root: Path) -> None:
+    """Prints device, versions, memory, data found and the state of the store."""
+    import psutil
+    import torch
+
+    from bench.cost import device_name
+    from bench.stages import environment
+
+    console = Console(highlight=False)
+    cuda = torch.cuda.is_available()
+    facts = environment("cuda" if cuda else "cpu")
+    for name, value in facts.items():
+        console.print(f"{name}: {value}", soft_wrap=True)
+    if not cuda:
+        console.print("no CUDA device: runs use the CPU; energy is not measured")
+    console.print(f"CPU: {device_name(torch.device('cpu'))}, {os.cpu_count()} cores")
+    memory = psutil.virtual_memory()
+    console.print(f"memory: {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free")
+    found = sorted(path.name for path in data_root.iterdir()) if data_root.is_dir() else []
+    console.print(f"data root {data_root}: {', '.join(found) or 'empty (downloads go here)'}", soft_wrap=True)
+    if not (root / "store.json").is_file():
+        console.print(f"store {root}: none yet")
+        return
+    store = Store(root)
+    states = [store.state(stage, key) for stage, key in store.artifacts()]
+    cells = len(list(store.cells.glob("*.json")))
+    console.print(f"store {root}: {cells} cells, {len(states)} artifacts, {states.count('damaged')} damaged")

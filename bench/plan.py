@@ -1,0 +1,225 @@
+"""From a matrix to cells and the jobs they need: three waves of jobs, each job once, whatever cells share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.api import SeesTestImages, TrainsDifferently
+from bench.config import Matrix
+from bench.data import Splits
+from bench.jobs import STAGES, Job
+from bench.results import SCHEMA_VERSION, Component, Manifest
+from bench.source import source_digest
+from bench.spec import Selected, digest, plain
+from bench.store import DamagedArtifactError, State, Store
+
+# Raised by hand when a change of the core (not of a component's own source) changes results.
+SCHEMA_EPOCH = 1
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell and the jobs it waits for.
+
+    Attributes:
+        key: of the cell's file.
+        jobs: stage -> key of the job.
+    """
+
+    key: str
+    attack: Selected
+    defense: Selected
+    victim: Selected
+    seed: int
+    jobs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a matrix needs.
+
+    Attributes:
+        matrix: what was asked for.
+        cells: in the order of the matrix.
+        jobs: by key; every job once.
+        states: by key: `valid` artifacts need no work, `damaged` ones are made again.
+        dataset: what the cells say about the data set.
+    """
+
+    matrix: Matrix
+    cells: list[PlannedCell]
+    jobs: dict[str, Job]
+    states: dict[str, State]
+    dataset: dict[str, Any]
+
+    def pending(self, stage: str) -> list[Job]:
+        """The jobs of a wave that have to run."""
+        return [job for key, job in self.jobs.items() if job.stage == stage and self.states[key] != "valid"]
+
+
+def make_plan(
+    matrix: Matrix,
+    splits: Splits,
+    store: Store,
+    data_root: Path,
+    device: str,
+    on_check: Callable[[int, int], None] = lambda done, total: None,
+) -> Plan:
+    """Cells and jobs of a matrix, with what the store already has (every artifact's checksum is verified)."""
+    base = Job(
+        stage="",
+        key="",
+        preimage={},
+        dataset=matrix.dataset,
+        digests=splits.digests,
+        component="",
+        defense="",
+        seed=0,
+        inputs={},
+        store=str(store.root),
+        data_root=str(data_root),
+        device=device,
+        plugins=matrix.plugins,
+    )
+    info = splits.train.info
+    dataset = {
+        "spec": matrix.dataset,
+        "name": info.name,
+        "digest": digest(list(splits.digests)),
+        "train_images": len(splits.train),
+        "test_images": len(splits.test),
+        "num_classes": info.num_classes,
+        "shape": list(info.shape),
+    }
+    jobs: dict[str, Job] = {}
+    cells = []
+    for seed in matrix.seeds:
+        for attack in matrix.attacks:
+            poison = _job(base, "poison", attack, seed, {}, {"dataset": splits.digests[0]})
+            for defense in matrix.defenses:
+                purify = _job(base, "purify", defense, seed, {"poison": poison.key})
+                for victim in matrix.victims:
+                    train = _train_job(base, victim, defense, seed, {"poison": poison.key, "purify": purify.key})
+                    jobs |= {job.key: job for job in (poison, purify, train)}
+                    cells.append(_cell(matrix.preset, attack, defense, victim, seed, (poison, purify, train)))
+    ordered = {job.key: job for stage in STAGES for job in jobs.values() if job.stage == stage}
+    states: dict[str, State] = {}
+    for done, job in enumerate(ordered.values()):
+        on_check(done, len(ordered))
+        states[job.key] = store.state(job.stage, job.key)
+    return Plan(matrix, cells, ordered, states, dataset)
+
+
+def _job(
+    base: Job, stage: str, selected: Selected, seed: int, inputs: dict[str, str], extra: dict[str, Any] | None = None
+) -> Job:
+    preimage = {
+        "schema_version": SCHEMA_VERSION,
+        "schema_epoch": SCHEMA_EPOCH,
+        "stage": stage,
+        "component": identity(selected),
+        "seed": None if selected.entry.deterministic else seed,
+        "inputs": inputs,
+        **(extra or {}),
+    }
+    return replace(
+        base,
+        stage=stage,
+        key=digest(preimage),
+        preimage=preimage,
+        component=selected.full_text,
+        seed=seed,
+        inputs=inputs,
+    )
+
+
+def _train_job(base: Job, victim: Selected, defense: Selected, seed: int, inputs: dict[str, str]) -> Job:
+    """The victim's training; the defense is part of it only if it acts during training or on test images."""
+    acts = any(faces(defense.component).values())
+    extra = {
+        "test": base.digests[1],
+        "training": source_digest("bench.training"),
+        "defense": identity(defense) if acts else None,
+    }
+    job = _job(base, "train", victim, seed, {"purify": inputs["purify"]}, extra)
+    return replace(job, inputs=inputs, defense=defense.full_text if acts else "")
+
+
+def identity(selected: Selected) -> dict[str, Any]:
+    """What of a component decides its result: name, all parameters, source, content of files it reads."""
+    content = getattr(selected.component, "content_digest", None)
+    return {
+        "name": selected.entry.name,
+        "parameters": selected.parameters,
+        "source": source_digest(selected.entry.cls.__module__),
+        "content": content() if content is not None else None,
+    }
+
+
+def faces(defense: Any) -> dict[str, bool]:
+    """Where a defense acts besides purification."""
+    return {
+        "trains_differently": isinstance(defense, TrainsDifferently),
+        "sees_test_images": isinstance(defense, SeesTestImages) and bool(getattr(defense, "test_view", True)),
+    }
+
+
+def _cell(
+    preset: str, attack: Selected, defense: Selected, victim: Selected, seed: int, jobs: tuple[Job, ...]
+) -> PlannedCell:
+    keys = {job.stage: job.key for job in jobs}
+    names = [selected.text for selected in (attack, defense, victim)]
+    return PlannedCell(digest([preset, names, seed, keys, SCHEMA_VERSION])[:20], attack, defense, victim, seed, keys)
+
+
+def describe(selected: Selected) -> Component:
+    """A component as it stands in a cell's file."""
+    entry, component = selected.entry, selected.component
+    extra: dict[str, Any] = {}
+    if hasattr(component, "budget"):
+        extra["budget"] = str(component.budget)
+    if hasattr(component, "recipe"):
+        extra["recipe"] = {name: plain(value) for name, value in asdict(component.recipe).items()}
+    if hasattr(component, "purify"):
+        extra |= faces(component)
+    return Component(
+        name=selected.name,
+        text=selected.text,
+        parameters=selected.parameters,
+        source=entry.source,
+        family=entry.family,
+        uses=list(entry.uses),
+        extra=extra,
+    )
+
+
+class History:
+    """Seconds that stages took before, from the manifests of a store: the only basis of an estimate."""
+
+    def __init__(self, store: Store, device: str) -> None:
+        self._seconds: dict[tuple[str, str], list[float]] = {}
+        for stage, key in store.artifacts():
+            try:
+                manifest = store.manifest(stage, key)
+            except DamagedArtifactError:
+                continue
+            if manifest.cost.device == device:
+                for label in _labels(stage, manifest):
+                    self._seconds.setdefault((stage, label), []).append(manifest.cost.wall_seconds)
+
+    def seconds(self, job: Job) -> float | None:
+        """Median time of the same component with the same parameters, else of the same name; None if never run."""
+        component = job.preimage["component"]
+        for label in (digest([component["name"], component["parameters"]]), component["name"]):
+            if (job.stage, label) in self._seconds:
+                return median(self._seconds[job.stage, label])
+        return None
+
+
+def _labels(stage: str, manifest: Manifest) -> tuple[str, str]:
+    component = manifest.preimage["component"]
+    return digest([component["name"], component["parameters"]]), component["name"]

@@ -1,0 +1,210 @@
+"""Runs a plan: three waves of jobs, a cell's file as soon as its training is done, and goes on after failures."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bench import data
+from bench.config import Settings, make_matrix
+from bench.errors import UserError
+from bench.executors import Executor, Watcher
+from bench.jobs import STAGES, Job, Report
+from bench.plan import Plan, PlannedCell, describe, make_plan
+from bench.registry import executors
+from bench.results import CellResult, Manifest, write_cell
+from bench.spec import select
+from bench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Observer(Watcher, Protocol):
+    """The progress display: a watcher that also hears of waves, ends and damaged artifacts."""
+
+    def planned(self, plan: Plan) -> None:
+        """Before the first job."""
+        ...
+
+    def ended(self, job: Job, report: Report) -> None:
+        """A job ended, well or not."""
+        ...
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def planned(self, plan: Plan) -> None: ...
+    def started(self, job: Job) -> None: ...
+    def advanced(self, done: int, total: int, note: str) -> None: ...
+    def ended(self, job: Job, report: Report) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What a run brought.
+
+    Attributes:
+        cells: all cells of the matrix, in its order.
+        computed: number of jobs run by stage.
+        reused: number of artifacts found in the store by stage.
+        repaired: damaged artifacts that were made again, as `stage key`.
+    """
+
+    cells: list[CellResult]
+    computed: Counter[str] = field(default_factory=Counter)
+    reused: Counter[str] = field(default_factory=Counter)
+    repaired: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[CellResult]:
+        """Cells without an accuracy."""
+        return [cell for cell in self.cells if cell.status != "done"]
+
+
+def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, command: str = "") -> Outcome:
+    """Runs what the store lacks and writes one file a cell; nothing computed is lost if it is interrupted."""
+    outcome = Outcome([])
+    for key, state in plan.states.items():
+        job = plan.jobs[key]
+        outcome.reused[job.stage] += state == "valid"
+        if state == "damaged":
+            outcome.repaired.append(f"{job.stage} {key[:12]}")
+    errors: dict[str, dict[str, str]] = {}
+    waiting = {cell.jobs["train"]: [] for cell in plan.cells}  # type: dict[str, list[PlannedCell]]
+    for cell in plan.cells:
+        waiting[cell.jobs["train"]].append(cell)
+    observer.planned(plan)
+    for cell in plan.cells:
+        if all(plan.states[key] == "valid" for key in cell.jobs.values()):
+            write_cell(store.cells, _result(cell, plan, store, errors, command))
+    for stage in STAGES:
+        ready = [job for job in plan.pending(stage) if not any(key in errors for key in job.inputs.values())]
+        jobs = {job.key: job for job in ready}
+        for report in executor.run(ready, observer):
+            outcome.computed[stage] += 1
+            if report.status == "failed":
+                errors[report.key] = report.error
+            observer.ended(jobs[report.key], report)
+            if stage == "train":
+                for cell in waiting[report.key]:
+                    write_cell(store.cells, _result(cell, plan, store, errors, command))
+    outcome.cells = [_result(cell, plan, store, errors, command) for cell in plan.cells]
+    for result in outcome.cells:
+        if result.status != "done":
+            write_cell(store.cells, result)
+    return outcome
+
+
+def _result(cell: PlannedCell, plan: Plan, store: Store, errors: dict[str, dict[str, str]], command: str) -> CellResult:
+    """A cell's record, from the manifests of its artifacts or from the first failure among its stages."""
+    common: dict[str, Any] = {
+        "key": cell.key,
+        "preset": plan.matrix.preset,
+        "dataset": plan.dataset,
+        "attack": describe(cell.attack),
+        "defense": describe(cell.defense),
+        "victim": describe(cell.victim),
+        "seed": cell.seed,
+    }
+    error = next((errors[key] for key in cell.jobs.values() if key in errors), None)
+    manifests: dict[str, Manifest] = {}
+    for stage, key in cell.jobs.items():
+        if key not in errors and store.folder(stage, key).is_dir():
+            manifests[stage] = store.manifest(stage, key)
+    common |= {
+        "costs": {stage: manifest.cost for stage, manifest in manifests.items()},
+        "logs": {stage: manifest.payload.get("logs", {}) for stage, manifest in manifests.items()},
+        "scores": {k: v for m in manifests.values() for k, v in m.payload.get("scores", {}).items()},
+        "artifacts": {stage: cell.jobs[stage] for stage in manifests},
+    }
+    if error is not None:
+        return CellResult(status="failed", error=error, provenance={"command": command}, **common)
+    train = manifests["train"]
+    return CellResult(
+        status="done",
+        clean_test_accuracy=train.payload["clean_test_accuracy"],
+        test_images=train.payload["test_images"],
+        curve=train.payload["curve"],
+        view_seconds=train.payload["view_seconds"],
+        provenance={**train.environment, "command": command},
+        **common,
+    )
+
+
+def choose_executor(text: str) -> Executor:
+    """The executor a selection names (`submitit:cluster=slurm:gpus=1`)."""
+    chosen = select(executors, text)
+    if len(chosen) != 1:
+        raise UserError(f"one executor at a time, got {text!r}")
+    executor: Executor = chosen[0].component
+    return executor
+
+
+def choose_device(text: str) -> str:
+    """`auto` is the GPU if there is one; a named device must exist."""
+    import torch
+
+    if text == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(text)
+    except RuntimeError as error:
+        raise UserError(f"unknown device {text!r}; choices: auto, cpu, cuda, cuda:0, ...") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {text!r}: torch sees {torch.cuda.device_count()} CUDA devices; choose cpu or auto")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {text!r} is not supported; choices: auto, cpu, cuda, cuda:0, ...")
+    return text
+
+
+def run_matrix(
+    attacks: str | list[str] | None = None,
+    defenses: str | list[str] | None = None,
+    victims: str | list[str] | None = None,
+    *,
+    dataset: str | None = None,
+    preset: str | None = None,
+    seeds: int | list[int] | None = None,
+    parameters: dict[str, dict[str, dict[str, Any]]] | None = None,
+    plugins: Sequence[str | Path] = (),
+    store: str | Path = "results",
+    data_root: str | Path = "data",
+    device: str = "auto",
+    executor: str = "inline",
+) -> pd.DataFrame:
+    """Runs a matrix and returns its cells, the same as `bench run` with the same words.
+
+    Args:
+        attacks, defenses, victims: selections, for example "lsp,ops:objective=paper" or ["dvae", "iss"].
+        dataset: one selection, for example "cifar10:train=2000".
+        preset: `demo`, `fast` or `paper`; the other arguments win over it.
+        seeds: a count or a list.
+        parameters: kind -> component -> parameters, as in the TOML file.
+        plugins: files to import first.
+        store: folder of artifacts and results; what is there already is not computed again.
+        data_root: folder of downloaded and prepared data.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`.
+        executor: selection of an executor.
+
+    Returns:
+        One row a cell, failed ones included, with the columns of cells.csv (docs/results.md).
+
+    Raises:
+        UserError: for anything in the arguments that is wrong, before any work.
+    """
+    from leaderboard.table import cells_frame
+
+    settings = Settings(preset, dataset, attacks, defenses, victims, seeds, parameters)
+    matrix = make_matrix([settings], tuple(Path(plugin) for plugin in plugins))
+    chosen = choose_executor(executor)
+    opened = Store(Path(store))
+    root = Path(data_root)
+    plan = make_plan(matrix, data.load(matrix.dataset, root), opened, root, choose_device(device))
+    outcome = run_plan(plan, opened, chosen, Silent(), command=" ".join(sys.argv))
+    return cells_frame(outcome.cells)

@@ -1,0 +1,168 @@
+"""Data sets: the embedded shapes, archives, folders, subsets, and what is said about bad ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench import data
+from bench.datasets import files
+from bench.errors import UserError
+
+
+def save(path: Path, **changes) -> str:
+    arrays = {
+        "x_train": np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8),
+        "y_train": np.arange(20) % 4,
+        "x_test": np.zeros((8, 8, 8, 3), dtype=np.uint8),
+        "y_test": np.arange(8) % 4,
+    }
+    np.savez(path, **{k: v for k, v in {**arrays, **changes}.items() if v is not None})
+    return f"npz:{path}"
+
+
+def load(text, root=Path()):
+    data.load.cache_clear()
+    return data.load(text, root)
+
+
+def test_shapes_are_deterministic_balanced_and_disjoint():
+    one, two = load("shapes:train=200:test=100"), load("shapes:train=200:test=100")
+    assert one.digests == two.digests
+    assert torch.bincount(one.train.labels).tolist() == [20] * 10
+    assert one.digests[0] != load("shapes:train=200:test=100:seed=1").digests[0]
+    train = {image.numpy().tobytes() for image in one.train.images}
+    assert not any(image.numpy().tobytes() in train for image in one.test.images)
+
+
+def test_shapes_classes_cannot_be_told_by_a_linear_model_on_pixels_or_mean_colors():
+    splits = load("shapes")
+    for reduce in (lambda x: x, lambda x: x.mean(dim=(2, 3))):
+        train, test = (reduce(s.images.float() / 255).flatten(1) for s in (splits.train, splits.test))
+        train, test = ((x - train.mean(0)) for x in (train, test))
+        targets = torch.nn.functional.one_hot(splits.train.labels).float() - 0.1
+        weights = torch.linalg.solve(train.T @ train + 20 * torch.eye(train.shape[1]), train.T @ targets)
+        accuracy = ((test @ weights).argmax(1) == splits.test.labels).float().mean().item()
+        assert accuracy < 0.6
+
+
+def test_a_mild_blur_does_not_destroy_the_shapes():
+    images = load("shapes:train=100:test=10").train.images.float()
+    kernel = torch.tensor([1.0, 2, 1]).outer(torch.tensor([1.0, 2, 1])).div(16).expand(3, 1, 3, 3)
+    blurred = torch.nn.functional.conv2d(
+        torch.nn.functional.pad(images, (1, 1, 1, 1), mode="reflect"), kernel, groups=3
+    )
+    assert 10 * torch.log10(255**2 / (blurred - images).square().mean()) > 26
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_npz_in_both_layouts(tmp_path, layout):
+    x = np.random.default_rng(0).integers(0, 256, (20, 8, 6, 3), dtype=np.uint8)
+    text = save(tmp_path / "a.npz", x_train=x if layout == "NHWC" else x.transpose(0, 3, 1, 2), x_test=x[:8])
+    splits = load(text)
+    assert splits.train.info == data.load(text, Path()).test.info
+    assert splits.train.info.shape == (3, 8, 6)
+    assert torch.equal(splits.train.images, torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": None}, "lacks x_train"),
+        ({"x_train": np.zeros((20, 8, 8, 3))}, "must be uint8.*float64"),
+        ({"x_train": np.zeros((20, 8, 8), dtype=np.uint8)}, "four dimensions"),
+        ({"x_train": np.zeros((20, 8, 8, 5), dtype=np.uint8)}, "no axis of 1 or 3 channels"),
+        ({"y_train": np.full(20, -1)}, "found -1"),
+        ({"y_train": np.zeros(20)}, "list of integers"),
+        ({"y_train": np.zeros(7, dtype=np.int64)}, r"labels must be int64 \(20,\)"),
+        ({"x_test": np.zeros((8, 9, 9, 3), dtype=np.uint8)}, "training images are"),
+    ],
+)
+def test_bad_archives_are_refused(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        load(save(tmp_path / "bad.npz", **changes))
+
+
+def test_missing_and_damaged_archives_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no file"):
+        load(f"npz:{tmp_path / 'none.npz'}")
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(UserError, match="not a readable archive"):
+        load(f"npz:{tmp_path / 'cut.npz'}")
+
+
+def folder(tmp_path: Path) -> Path:
+    for split, count in (("train", 5), ("test", 2)):
+        for k, name in enumerate(("cat", "dog")):
+            for i in range(count):
+                target = tmp_path / "set" / split / name / f"{i}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (20 + i, 30), (100 * k, 10 * i, 0)).save(target)
+    return tmp_path / "set"
+
+
+def test_folder_is_decoded_once_and_mapped(tmp_path, monkeypatch):
+    text = f"folder:{folder(tmp_path)}:size=16"
+    first = load(text, tmp_path / "data")
+    assert first.train.images.shape == (10, 3, 16, 16)
+    assert first.train.labels.tolist() == [0] * 5 + [1] * 5
+    assert first.train.images[7, :, 8, 8].tolist() == [100, 20, 0]
+    assert first.digests[0] == data.content_digest(first.train)
+    monkeypatch.setattr(files, "_decode", lambda *args: pytest.fail("decoded twice"))
+    assert load(text, tmp_path / "data").digests == first.digests
+    (tmp_path / "set/train/cat/0.png").write_bytes((tmp_path / "set/train/dog/0.png").read_bytes())
+    with pytest.raises(pytest.fail.Exception):
+        load(text, tmp_path / "data")
+
+
+def test_bad_folders_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no folder"):
+        load(f"folder:{tmp_path}:size=16", tmp_path / "data")
+    base = folder(tmp_path)
+    (base / "train/cat/0.png").write_text("no image")
+    with pytest.raises(UserError, match=r"0\.png is not a readable image"):
+        load(f"folder:{base}:size=16", tmp_path / "data")
+    (base / "train/horse").mkdir()
+    with pytest.raises(UserError, match="different classes: horse"):
+        load(f"folder:{base}:size=16", tmp_path / "data")
+
+
+def test_subsets_are_stratified_and_repeatable(tmp_path):
+    text = save(tmp_path / "a.npz")
+    some = load(f"{text}:train=8:test=4")
+    assert torch.bincount(some.train.labels).tolist() == [2] * 4
+    assert some.digests == load(f"{text}:train=8:test=4").digests
+    assert some.digests[0] != load(f"{text}:train=8:test=4:seed=1").digests[0]
+    with pytest.raises(UserError, match="train=99 asked for, but there are only 20"):
+        load(f"{text}:train=99")
+    with pytest.raises(UserError, match="train must be at least 1"):
+        load(f"{text}:train=0")
+
+
+def test_stratified_rows_by_largest_remainder():
+    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    rows = data.stratified_rows(labels, 7, torch.Generator().manual_seed(0))
+    assert torch.bincount(labels[rows]).tolist() == [4, 2, 1]
+    assert rows.unique().numel() == 7
+
+
+def test_a_missing_download_names_file_folder_and_option(tmp_path, monkeypatch):
+    from urllib.error import URLError
+
+    def offline(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", offline)
+    with pytest.raises(UserError, match=rf"cifar-10-python\.tar\.gz is not in {tmp_path}.*no network.*--data-root"):
+        load("cifar10", tmp_path)
+
+
+def test_a_damaged_download_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", lambda url, **kwargs: url)
+    monkeypatch.setattr(
+        "torchvision.datasets.utils._urlretrieve", lambda url, file, *a, **k: Path(file).write_text("x")
+    )
+    with pytest.raises(UserError, match=r"cifar-100-python\.tar\.gz in .* is incomplete or damaged"):
+        load("cifar100", tmp_path)

@@ -1,0 +1,176 @@
+"""Errors before any work: exit code 2, no traceback, the value, the choices and the remedy."""
+
+import pytest
+
+from .conftest import TINY
+
+BROKEN = '''
+from dataclasses import dataclass, replace
+import torch
+from bench.api import Budget, Context, ImageSet
+from bench.registry import attacks, defenses
+
+
+@defenses.register("raises-{n}")
+@dataclass(frozen=True)
+class Raises:
+    """Raises."""
+
+    def purify(self, train, ctx):
+        raise RuntimeError("no purification today")
+
+
+@defenses.register("wrong-shape-{n}")
+@dataclass(frozen=True)
+class WrongShape:
+    """Drops an image."""
+
+    def purify(self, train, ctx):
+        return train.take(torch.arange(len(train) - 1))
+
+
+@defenses.register("changes-labels-{n}")
+@dataclass(frozen=True)
+class ChangesLabels:
+    """Changes labels."""
+
+    def purify(self, train, ctx):
+        return replace(train, labels=(train.labels + 1) % train.info.num_classes)
+
+
+@defenses.register("in-place-{n}")
+@dataclass(frozen=True)
+class InPlace:
+    """Writes into its input."""
+
+    def purify(self, train, ctx):
+        train.images.numpy()[0] = 0
+        return train
+
+
+@defenses.register("returns-none-{n}")
+@dataclass(frozen=True)
+class ReturnsNone:
+    """Forgets to return."""
+
+    def purify(self, train, ctx):
+        pass
+
+
+@defenses.register("floats-{n}")
+@dataclass(frozen=True)
+class Floats:
+    """Returns floats."""
+
+    def purify(self, train, ctx):
+        return replace(train, images=train.images / 255)
+
+
+@attacks.register("too-loud-{n}")
+@dataclass(frozen=True)
+class TooLoud:
+    """Exceeds its budget."""
+
+    @property
+    def budget(self):
+        return Budget("linf", 4 / 255)
+
+    def poison(self, train, ctx):
+        return replace(train, images=train.images ^ 8)
+'''
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plugins") / "broken.py"
+    path.write_text(BROKEN.replace("{n}", "x"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("raises-x", "RuntimeError in purify: no purification today"),
+        ("wrong-shape-x", "returned images (63, 3, 32, 32), expected (64, 3, 32, 32)"),
+        ("changes-labels-x", "changed 64 of 64 labels"),
+        ("in-place-x", "modified its input in place"),
+        ("returns-none-x", "returned NoneType, expected an ImageSet"),
+        ("floats-x", "images must be uint8"),
+    ],
+)
+def test_a_broken_defense_is_a_failed_cell_and_the_rest_goes_on(bench, plugin, name, message):
+    ended = bench("run", "--attacks", "ops", "--defenses", f"{name},iss-bdr", *TINY, "--plugin", plugin)
+    assert ended.code == 1
+    assert message in ended.out
+    assert ended.out.count("failed: ") == 2, "with and without the attack"
+    checked = bench("check", name, "--plugin", plugin)
+    assert checked.code == 1
+    assert "FAIL" in checked.out
+
+
+def test_a_poison_above_its_budget_fails_everything_behind_it(bench, plugin):
+    ended = bench("run", "--attacks", "too-loud-x", "--defenses", "iss-bdr", *TINY, "--plugin", plugin)
+    assert ended.code == 1
+    assert "exceeds its budget linf:4/255: linf 0.03137 > 0.01569 after rounding to 8 bits (image 0)" in ended.out
+
+
+def test_failed_cells_are_tried_again(bench, plugin):
+    run = ("run", "--attacks", "ops", "--defenses", "raises-x", *TINY, "--plugin", plugin)
+    bench(*run)
+    again = bench(*run)
+    assert again.code == 1
+    assert "computed now: 2 purify" in again.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--attacks", "lspp"], "unknown attack 'lspp'; did you mean lsp?"),
+        (["--defenses", "dvae:kdl=1"], "defense 'dvae' has no parameter 'kdl'"),
+        (["--defenses", "jpeg:quality=0"], "quality must be in 1..100, got 0"),
+        (["--defenses", "jpeg:quality=high"], "quality='high'"),
+        (["--victims", "resnet81"], "unknown victim 'resnet81'; did you mean resnet"),
+        (["--dataset", "npz:missing.npz"], "npz: no file missing.npz"),
+        (["--preset", "dmeo"], "unknown preset 'dmeo'; did you mean demo?"),
+        (["--seeds", "x"], "seeds 'x'"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--device", "tpu"], "'tpu'"),
+        (["--executor", "slurm"], "unknown executor 'slurm'"),
+        (["--plugin", "nowhere.py"], "--plugin nowhere.py: no such file"),
+        (["missing.toml"], "missing.toml: No such file"),
+        (["--attacks", "from-file:path=nowhere.npz"], "nowhere.npz"),
+        (["--attacks", "lsp:poison_rate=0"], "poison_rate must be in (0, 1]"),
+        (["--no-such-option"], "No such option"),
+    ],
+)
+def test_bad_arguments(bench, tmp_path, arguments, message):
+    ended = bench("run", "--preset", "demo", *arguments)
+    assert ended.code == 2
+    assert message in ended.err
+    assert "Traceback" not in ended.err
+    assert not list(tmp_path.glob("results/artifacts/*"))
+
+
+def test_a_plug_in_that_does_not_import_names_the_line(bench, tmp_path):
+    (tmp_path / "bad.py").write_text("x = 1\nimport no_such_module\n")
+    ended = bench("run", "--preset", "demo", "--plugin", "bad.py")
+    assert ended.code == 2
+    assert "bad.py (line 2): fails to import: ModuleNotFoundError: No module named 'no_such_module'" in ended.err
+
+
+def test_a_store_of_another_version_is_refused(bench, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "store.json").write_text('{"schema_version": 0}')
+    ended = bench("run", "--attacks", "ops", "--defenses", "iss-bdr", *TINY)
+    assert ended.code == 2
+    assert "schema version 0" in ended.err
+
+
+def test_labels_out_of_range_are_refused(bench, tmp_path):
+    import numpy as np
+
+    images = np.zeros((4, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "bad.npz", x_train=images, y_train=np.array([0, 1, -2, 1]), x_test=images, y_test=np.arange(4))
+    ended = bench("run", "--preset", "demo", "--dataset", "npz:bad.npz")
+    assert ended.code == 2
+    assert "found -2" in ended.err

@@ -1,0 +1,61 @@
+"""A user's own defense: scaffold, check, run; the README's plug-in; lists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import TINY
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("kind", ["defense", "attack", "victim"])
+def test_a_scaffold_passes_its_check_and_its_test(bench, tmp_path, kind):
+    name = f"my-{kind}"
+    assert bench("new", kind, name).code == 0
+    checked = bench("check", name, "--plugin", f"my_{kind}.py")
+    assert checked.code == 0, checked.out
+    assert "all contracts hold" in checked.out
+    test = [sys.executable, "-m", "pytest", "-q", f"test_my_{kind}.py", "-p", "no:cacheprovider"]
+    ran = subprocess.run(test, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    assert bench("new", kind, name).code == 2, "it does not overwrite"
+
+
+def test_the_plug_in_of_the_readme_runs(bench, tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "@defenses.register" in block)
+    name = re.search(r'@defenses\.register\("([^"]+)"', code)[1]
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    assert bench("check", name, "--plugin", "mine.py").code == 0
+    ended = bench("run", "--attacks", "ops", "--defenses", name, *TINY, "--plugin", "mine.py")
+    assert ended.code == 0, ended.err
+    assert name in ended.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("attacks", ["lsp", "arXiv:", "poison_rate=1.0", "from-file", "(required)"]),
+        ("defenses", ["dvae", "arXiv:2405.01460", "family iss", "quality=10"]),
+        ("victims", ["small-cnn", "timm"]),
+        ("datasets", ["shapes", "cifar10", "npz"]),
+        ("executors", ["inline", "submitit", "ray"]),
+        ("presets", ["demo", "fast", "paper"]),
+    ],
+)
+def test_lists(bench, kind, words):
+    listed = bench("list", kind)
+    assert listed.code == 0
+    for word in words:
+        assert word in listed.out.replace("\n", " "), word
+
+
+def test_help_is_complete(bench):
+    shown = bench("--help")
+    assert shown.code == 0
+    for command in ("run", "plan", "list", "check", "new", "publish", "show", "cache", "doctor"):
+        assert f"  {command}" in shown.out
