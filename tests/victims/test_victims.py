@@ -1,0 +1,86 @@
+"""Victims: the papers' parameter counts, the stem rule, recipes."""
+
+import pytest
+import torch
+
+from bench.api import DataInfo
+from bench.registry import victims
+from bench.spec import select
+from victims.recipes import PRESETS, TUNED, recipe_for
+
+CIFAR = DataInfo("cifar10", 10, (3, 32, 32))
+
+
+def build(text, info=CIFAR):
+    return select(victims, text)[0].component.build(info)
+
+
+def test_resnet18_at_32_pixels_is_the_papers_network():
+    model = build("resnet18")
+    assert sum(p.numel() for p in model.parameters()) == 11_173_962
+    assert sum(p.numel() for p in build("resnet18", DataInfo("c100", 100, (3, 32, 32))).parameters()) == 11_220_132
+    assert model.conv1.kernel_size == (3, 3)
+    assert model.conv1.stride == (1, 1)
+    assert isinstance(model.maxpool, torch.nn.Identity)
+    assert all(torch.equal(block.bn2.weight, torch.ones_like(block.bn2.weight)) for block in model.layer4)
+
+
+def test_large_images_and_stem_imagenet_keep_the_original():
+    large = DataInfo("imagenet-100", 100, (3, 224, 224))
+    assert sum(p.numel() for p in build("resnet18", large).parameters()) == 11_227_812
+    assert build("resnet18:stem=imagenet").conv1.kernel_size == (7, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "final"),
+    [
+        ("resnet18", 32, 4),
+        ("resnet50", 32, 4),
+        ("densenet121", 32, 4),
+        ("mobilenetv2_100", 32, 4),
+        ("convnext_atto", 32, 4),
+        ("resnet18", 64, 4),
+        ("resnet18", 96, 6),
+        ("resnet18", 224, 7),
+    ],
+)
+def test_the_last_feature_map_follows_the_rule(name, side, final):
+    model = build(name, DataInfo("x", 10, (3, side, side))).eval()
+    with torch.no_grad():
+        features = model.forward_features(torch.zeros(1, 3, side, side))
+    assert features.shape[-2:] == (final, final)
+
+
+def test_a_vision_transformer_gets_small_patches():
+    model = build("vit_tiny_patch16_224")
+    assert model.patch_embed.patch_size == (4, 4)
+    assert model.patch_embed.num_patches == 64
+
+
+def test_a_network_of_a_fixed_size_is_refused_with_a_reason():
+    with pytest.raises(ValueError, match=r"cannot take \(3, 32, 32\) images"):
+        build("swin_tiny_patch4_window7_224")
+
+
+def test_gray_images_and_other_class_counts():
+    logits = build("small-cnn", DataInfo("x", 3, (1, 28, 28)))(torch.rand(2, 1, 28, 28))
+    assert logits.shape == (2, 3)
+
+
+def test_the_papers_recipe():
+    recipe = select(victims, "resnet18")[0].component.recipe
+    assert (recipe.epochs, recipe.batch_size, recipe.optimizer, recipe.lr) == (60, 128, "sgd", 0.1)
+    assert (recipe.momentum, recipe.nesterov, recipe.weight_decay) == (0.9, False, 5e-4)
+    assert (recipe.schedule, recipe.crop_padding, recipe.flip) == ("cosine-epoch", 4, True)
+    assert (recipe.clip_grad_norm, recipe.drop_last) == (5.0, True)
+
+
+@pytest.mark.parametrize("model", list(TUNED))
+def test_every_tuned_model_has_every_preset(model):
+    for preset in PRESETS:
+        assert recipe_for(model, preset).epochs >= 1
+
+
+def test_changes_win_over_the_stored_recipe():
+    recipe = select(victims, "resnet18:preset=fast:epochs=4:crop_padding=0:lr=1/5")[0].component.recipe
+    assert (recipe.epochs, recipe.crop_padding, recipe.lr, recipe.batch_size) == (4, 0, 0.2, 512)
