@@ -105,7 +105,7 @@ def make_plan(
                 for victim in matrix.victims:
                     train = _train_job(base, victim, defense, seed, {"poison": poison.key, "purify": purify.key})
                     jobs |= {job.key: job for job in (poison, purify, train)}
-                    cells.append(_cell(matrix.preset, attack, defense, victim, seed, (poison, purify, train)))
+                    cells.append(_cell(base, matrix.preset, (attack, defense, victim), seed, [poison, purify, train]))
     ordered = {job.key: job for stage in STAGES for job in jobs.values() if job.stage == stage}
     states: dict[str, State] = {}
     for done, job in enumerate(ordered.values()):
@@ -122,7 +122,7 @@ def _job(
         "schema_epoch": SCHEMA_EPOCH,
         "stage": stage,
         "component": identity(selected),
-        "seed": None if selected.entry.deterministic else seed,
+        "seed": seed if _uses_seed(selected) else None,
         "inputs": inputs,
         **(extra or {}),
     }
@@ -135,6 +135,11 @@ def _job(
         seed=seed,
         inputs=inputs,
     )
+
+
+def _uses_seed(selected: Selected) -> bool:
+    """A deterministic attack still depends on the seed if the harness draws which images it poisons."""
+    return not selected.entry.deterministic or getattr(selected.component, "poison_rate", 1.0) < 1
 
 
 def _train_job(base: Job, victim: Selected, defense: Selected, seed: int, inputs: dict[str, str]) -> Job:
@@ -169,11 +174,11 @@ def faces(defense: Any) -> dict[str, bool]:
 
 
 def _cell(
-    preset: str, attack: Selected, defense: Selected, victim: Selected, seed: int, jobs: tuple[Job, ...]
+    base: Job, preset: str, chosen: tuple[Selected, Selected, Selected], seed: int, jobs: list[Job]
 ) -> PlannedCell:
-    keys = {job.stage: job.key for job in jobs}
-    names = [selected.text for selected in (attack, defense, victim)]
-    return PlannedCell(digest([preset, names, seed, keys, SCHEMA_VERSION])[:20], attack, defense, victim, seed, keys)
+    """A cell's key is its place in the matrix, so that a result of newer source replaces the older one."""
+    place = [preset, list(base.digests), *(selected.full_text for selected in chosen), seed]
+    return PlannedCell(digest(place)[:20], *chosen, seed, {job.stage: job.key for job in jobs})
 
 
 def describe(selected: Selected) -> Component:

@@ -1,0 +1,87 @@
+"""One stored cell as one flat row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bench.results import CellResult, Cost
+from leaderboard.columns import AND
+
+
+def cell_row(cell: CellResult) -> dict[str, Any]:
+    """The measured columns of `CELL_COLUMNS`, then `score_<name>` and `provenance_<name>`, sorted; unknown is None."""
+    purify, train = cell.costs.get("purify"), cell.costs.get("train")
+    poison = cell.costs.get("poison")
+    charged = [cost for cost in (purify, train) if cost is not None]
+    error = cell.error or {}
+    per_10k = None
+    if cell.view_seconds is not None and cell.test_images:
+        per_10k = cell.view_seconds / cell.test_images * 10_000
+    return {
+        "key": cell.key,
+        "status": cell.status,
+        "dataset": cell.dataset["name"],
+        "dataset_selection": cell.dataset["spec"],
+        "dataset_digest": cell.dataset["digest"],
+        "train_images": cell.dataset["train_images"],
+        "test_images": cell.test_images if cell.test_images is not None else cell.dataset["test_images"],
+        "preset": cell.preset,
+        "victim": cell.victim.name,
+        "victim_selection": cell.victim.text,
+        "attack": cell.attack.name,
+        "attack_selection": cell.attack.text,
+        "budget": _text(cell.attack.extra.get("budget")),
+        "defense": cell.defense.name,
+        "defense_selection": cell.defense.text,
+        "family": cell.defense.family,
+        "uses": ", ".join(cell.defense.uses),
+        "trains_differently": bool(cell.defense.extra.get("trains_differently", False)),
+        "sees_test_images": bool(cell.defense.extra.get("sees_test_images", False)),
+        "seed": cell.seed,
+        "clean_test_accuracy": cell.clean_test_accuracy if cell.status == "done" else None,
+        "purify_seconds": purify.wall_seconds if purify else None,
+        "fit_seconds": purify.phases.get("fit") if purify else None,
+        "apply_seconds": purify.phases.get("apply") if purify else None,
+        "train_seconds": train.phases.get("train") if train else None,
+        "view_seconds": cell.view_seconds,
+        "view_seconds_per_10k": per_10k,
+        "peak_gpu_bytes": _largest([cost.peak_gpu_bytes for cost in charged]),
+        "peak_host_bytes": _largest([cost.peak_host_bytes for cost in charged]),
+        "purify_energy_joules": purify.energy_joules if purify else None,
+        "train_energy_joules": train.energy_joules if train else None,
+        "device": AND.join(sorted({cost.device for cost in charged})) or None,
+        "exclusive": _all_exclusive(charged),
+        "poison_seconds": poison.wall_seconds if poison else None,
+        **{f"{stage}_key": cell.artifacts.get(stage) for stage in ("poison", "purify", "train")},
+        "error_stage": error.get("stage"),
+        "error_message": error.get("message"),
+        **{f"score_{name}": value for name, value in sorted(cell.scores.items())},
+        **dict(sorted(_flat("provenance", cell.provenance).items())),
+    }
+
+
+def _largest(values: list[int | None]) -> int | None:
+    """The largest, or None if one of them was not measured."""
+    measured = [value for value in values if value is not None]
+    return max(measured) if measured and len(measured) == len(values) else None
+
+
+def _all_exclusive(costs: list[Cost]) -> bool | None:
+    """False if one cost was not exclusive, else None if that of one could not be told."""
+    answers = [cost.exclusive for cost in costs]
+    if False in answers:
+        return False
+    return True if answers and None not in answers else None
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _flat(prefix: str, value: Any) -> dict[str, str | None]:
+    """Nested settings as one level of text: {"versions": {"torch": "2.11"}} gives provenance_versions_torch."""
+    if isinstance(value, Mapping):
+        return {name: text for key, inner in value.items() for name, text in _flat(f"{prefix}_{key}", inner).items()}
+    return {prefix: _text(value)}

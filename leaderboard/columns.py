@@ -1,0 +1,128 @@
+"""The columns of the two tables, in order, with their units: what `cells.csv` and `leaderboard.csv` mean.
+
+Behind the fixed columns come the open ones: `score_<name>` and `provenance_<name>` in the cells, sorted, and
+`accuracy[<attack>]` in the leaderboard, one a poison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+
+class Column(NamedTuple):
+    """A column's pandas type (`string`, `Int64`, `float64`, `boolean`) and what it holds."""
+
+    dtype: str
+    meaning: str
+
+
+AND = " + "
+"""Joins the names of several devices in one column."""
+
+GROUP = ["dataset", "dataset_selection", "dataset_digest", "preset", "victim_selection"]
+"""Rows are compared only if they agree in these."""
+
+COORDINATES = [*GROUP, "attack_selection", "defense_selection", "seed"]
+"""What a cell stands for: at most one finished cell each."""
+
+CELL_COLUMNS = {
+    "key": Column("string", "name of the cell's file"),
+    "status": Column("string", "done, failed or skipped"),
+    "dataset": Column("string", "name of the data set"),
+    "dataset_selection": Column("string", "the data set as it was selected, with its parameters"),
+    "dataset_digest": Column("string", "digest of its contents"),
+    "train_images": Column("Int64", "training images"),
+    "test_images": Column("Int64", "test images: n behind clean_test_accuracy"),
+    "preset": Column("string", "preset it was run under, or empty"),
+    "victim": Column("string", "registered name of the victim"),
+    "victim_selection": Column("string", "name and non-default parameters"),
+    "attack": Column("string", "registered name of the attack; none: clean training data"),
+    "attack_selection": Column("string", "name and non-default parameters"),
+    "budget": Column("string", "norm and radius of the perturbation"),
+    "defense": Column("string", "registered name of the defense; none: undefended"),
+    "defense_selection": Column("string", "name and non-default parameters"),
+    "family": Column("string", "family of the defense, or empty"),
+    "uses": Column("string", "knowledge of the defense beyond the poisoned set"),
+    "trains_differently": Column("boolean", "the defense replaces the loss of a batch"),
+    "sees_test_images": Column("boolean", "the defense views test images"),
+    "seed": Column("Int64", "seed of the matrix"),
+    "clean_test_accuracy": Column("float64", "fraction 0..1, whole untouched test set, after the last epoch"),
+    "undefended_accuracy": Column("float64", "fraction; defense none, otherwise the same cell"),
+    "clean_baseline_accuracy": Column("float64", "fraction; attack none and defense none, otherwise the same cell"),
+    "recovery": Column("float64", "(defended - undefended) / (clean baseline - undefended); null if that gap is <= 0"),
+    "purify_seconds": Column("float64", "s; wall time of the purify stage"),
+    "fit_seconds": Column("float64", "s; its phase fit"),
+    "apply_seconds": Column("float64", "s; its phase apply"),
+    "train_seconds": Column("float64", "s; phase train of the victim's training"),
+    "undefended_train_seconds": Column("float64", "s; the same without defense, if on the same device"),
+    "extra_train_seconds": Column("float64", "s; training with minus without the defense; 0 if it trains the same way"),
+    "view_seconds": Column("float64", "s; what the defense's view adds to scoring all test images"),
+    "view_seconds_per_10k": Column("float64", "s; the same for 10,000 images"),
+    "cost_seconds": Column("float64", "s; purify + extra_train + view: what the defender pays"),
+    "cost_multiple": Column("float64", "(cost + undefended training) / undefended training; 1.0 costs nothing"),
+    "peak_gpu_bytes": Column("Int64", "bytes; larger of purify and train"),
+    "peak_host_bytes": Column("Int64", "bytes; larger of purify and train"),
+    "purify_energy_joules": Column("float64", "J; of the GPU"),
+    "train_energy_joules": Column("float64", "J; of the GPU"),
+    "undefended_train_energy_joules": Column("float64", "J; the same without defense, if on the same device"),
+    "cost_energy_joules": Column("float64", "J; purify + extra training, reckoned like the seconds; without the view"),
+    "device": Column("string", "device of purify and train"),
+    "exclusive": Column("boolean", "true if no other process used it meanwhile; null if that could not be told"),
+    "poison_seconds": Column("float64", "s; crafting the poison, never charged to the defender"),
+    "poison_key": Column("string", "artifact of the poison stage"),
+    "purify_key": Column("string", "artifact of the purify stage"),
+    "train_key": Column("string", "artifact of the train stage"),
+    "error_stage": Column("string", "stage in which a failed cell failed"),
+    "error_message": Column("string", "why it failed or was skipped"),
+}
+
+BOARD_COLUMNS = {
+    "rank": Column("Int64", "by mean_accuracy inside one data set, preset and victim; shared if not separable"),
+    "cost_rank": Column("Int64", "by cost_seconds, two significant digits; only exclusive costs of one device"),
+    "dataset": CELL_COLUMNS["dataset"],
+    "dataset_selection": CELL_COLUMNS["dataset_selection"],
+    "dataset_digest": CELL_COLUMNS["dataset_digest"],
+    "preset": CELL_COLUMNS["preset"],
+    "victim": CELL_COLUMNS["victim"],
+    "victim_selection": CELL_COLUMNS["victim_selection"],
+    "defense": CELL_COLUMNS["defense"],
+    "defense_selection": CELL_COLUMNS["defense_selection"],
+    "family": CELL_COLUMNS["family"],
+    "uses": CELL_COLUMNS["uses"],
+    "mean_accuracy": Column("float64", "fraction; mean over attacks (none excluded) and seeds"),
+    "half_width_95": Column("float64", "fraction; 95 % Student-t half-width over seeds of the mean over attacks"),
+    "worst_accuracy": Column("float64", "fraction; lowest mean over seeds of one attack"),
+    "worst_attack": Column("string", "the attack it belongs to"),
+    "clean_accuracy": Column("float64", "fraction; on clean training data under this defense (attack none)"),
+    "recovery": Column("float64", "mean over the cells of mean_accuracy; null if one cell has none"),
+    "cost_seconds": Column("float64", "s; mean over the cells of mean_accuracy"),
+    "cost_multiple": Column("float64", "mean over the same cells; 1.0 costs nothing beyond an undefended training"),
+    "peak_gpu_bytes": Column("Int64", "bytes; largest of these cells"),
+    "peak_host_bytes": Column("Int64", "bytes; largest of these cells"),
+    "cost_energy_joules": Column("float64", "J; mean over the same cells"),
+    "device": Column("string", "devices of purify and train"),
+    "n": Column("Int64", "finished cells behind mean_accuracy"),
+    "seeds": Column("Int64", "seeds of the group"),
+    "missing": Column("Int64", "cells that failed, were skipped or are absent, attack none included"),
+    "flags": Column("string", "oracle, missing, failed, not exclusive, exclusivity unknown, several devices"),
+}
+
+
+def accuracy_column(attack: str) -> str:
+    """Name of the leaderboard's column for one attack: mean over seeds, a fraction."""
+    return f"accuracy[{attack}]"
+
+
+def accuracy_columns(board: pd.DataFrame) -> dict[str, str]:
+    """Attack to column name, for the per-attack columns of a leaderboard that hold a value, in order."""
+    names = [str(name) for name in board.columns if str(name).startswith("accuracy[")]
+    return {name[len("accuracy[") : -1]: name for name in names if board[name].notna().any()}
+
+
+def typed(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> pd.DataFrame:
+    """A frame with exactly these columns and types; a value a row lacks is null."""
+    frame = pd.DataFrame(list(rows), columns=list(columns))
+    return frame.astype({name: column.dtype for name, column in columns.items()})

@@ -1,0 +1,64 @@
+"""Where the labels of a scatter go, so that they cover neither each other nor a marker or a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_CHARACTER, _LINE, _GAP, _STROKE = 0.017, 0.05, 0.025, 0.003
+_ANCHORS = {
+    "top center": (-0.5, 1.0),
+    "bottom center": (-0.5, -1.0),
+    "middle right": (0.0, 0.0),
+    "middle left": (-1.0, 0.0),
+    "top right": (0.0, 1.0),
+    "top left": (-1.0, 1.0),
+    "bottom right": (0.0, -1.0),
+    "bottom left": (-1.0, -1.0),
+}
+Box = tuple[float, float, float, float]
+Segment = tuple[tuple[float, float], tuple[float, float]]
+
+
+def label_positions(
+    points: Sequence[tuple[float, float]], texts: Sequence[str], segments: Sequence[Segment]
+) -> list[str]:
+    """Plotly's `textposition` for each point: the first that overlaps least with what is placed already.
+
+    Args:
+        points: positions in the plot, both coordinates in 0..1.
+        texts: one label a point; its width is estimated from its length.
+        segments: horizontal and vertical lines of the plot, by their ends.
+    """
+    taken = [_around(start, end) for start, end in segments]
+    taken += [(x - _GAP / 2, y - _GAP / 2, x + _GAP / 2, y + _GAP / 2) for x, y in points]
+    chosen = []
+    for (x, y), text in zip(points, texts, strict=True):
+        boxes = {name: _box(x, y, len(text) * _CHARACTER, anchor) for name, anchor in _ANCHORS.items()}
+        best = min(boxes, key=lambda name: sum(_overlap(boxes[name], other) for other in taken) + _outside(boxes[name]))
+        taken.append(boxes[best])
+        chosen.append(best)
+    return chosen
+
+
+def _box(x: float, y: float, width: float, anchor: tuple[float, float]) -> Box:
+    """Where a label of this width lies; left, bottom, right, top."""
+    side, height = anchor
+    left = x + side * width + (_GAP if side == 0 else -_GAP if side == -1 else 0)
+    bottom = y - _LINE / 2 + height * (_LINE / 2 + _GAP)
+    return left, bottom, left + width, bottom + _LINE
+
+
+def _around(start: tuple[float, float], end: tuple[float, float]) -> Box:
+    """A line as a box as thick as it is drawn."""
+    (left, right), (bottom, top) = sorted((start[0], end[0])), sorted((start[1], end[1]))
+    return left - _STROKE, bottom - _STROKE, right + _STROKE, top + _STROKE
+
+
+def _overlap(a: Box, b: Box) -> float:
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _outside(box: Box) -> float:
+    """Area beyond the plot, weighed so that a label is rather covered than cut."""
+    inside = _overlap(box, (0.0, 0.0, 1.0, 1.0))
+    return 4 * ((box[2] - box[0]) * (box[3] - box[1]) - inside)

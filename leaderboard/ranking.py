@@ -1,0 +1,41 @@
+"""Ranks in which results that cannot be told apart share a place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+
+def accuracy_ranks(means: Sequence[float], half_widths: Sequence[float | None]) -> list[int]:
+    """Competition ranks (1, 1, 3, ...), highest mean first.
+
+    Two neighbors share a rank if they print alike (0.1 points), or if their difference is below the larger of their
+    95 % half-widths. Sharing passes on: of three neighbors that are pairwise close, all have the first one's rank.
+
+    Args:
+        means: fractions.
+        half_widths: fractions; None where one seed gives no interval.
+    """
+
+    def tied(a: int, b: int) -> bool:
+        width = max((w for w in (half_widths[a], half_widths[b]) if w is not None), default=0.0)
+        return abs(means[a] - means[b]) < width or round(100 * means[a], 1) == round(100 * means[b], 1)
+
+    return _competition([-mean for mean in means], tied)
+
+
+def cost_ranks(costs: Sequence[float]) -> list[int]:
+    """Competition ranks, cheapest first; costs that agree to two significant digits share a rank."""
+
+    def tied(a: int, b: int) -> bool:
+        return f"{costs[a]:.1e}" == f"{costs[b]:.1e}"
+
+    return _competition(costs, tied)
+
+
+def _competition(values: Sequence[float], tied: Callable[[int, int], bool]) -> list[int]:
+    order = sorted(range(len(values)), key=lambda index: values[index])
+    ranks = [0] * len(values)
+    for place, index in enumerate(order):
+        previous = order[place - 1]
+        ranks[index] = ranks[previous] if place and tied(previous, index) else place + 1
+    return ranks

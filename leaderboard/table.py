@@ -1,0 +1,140 @@
+"""The two tables: one row a cell, and one row a defense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from bench.results import CellResult
+from leaderboard.baselines import with_baselines
+from leaderboard.cells import cell_row
+from leaderboard.columns import AND, BOARD_COLUMNS, CELL_COLUMNS, COORDINATES, GROUP, Column, accuracy_column, typed
+from leaderboard.families import best_per_attack, family_row
+from leaderboard.ranking import accuracy_ranks, cost_ranks
+from leaderboard.statistics import half_width_95, mean
+
+_DOUBT = {"not exclusive", "exclusivity unknown", "several devices"}
+_MEANS = ("recovery", "cost_seconds", "cost_multiple", "cost_energy_joules")
+_PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
+
+
+def cells_frame(cells: Iterable[CellResult]) -> pd.DataFrame:
+    """One row a cell, whatever its status; columns as in `CELL_COLUMNS`, then scores and provenance.
+
+    Raises:
+        UserError: if two finished cells stand for the same coordinates.
+    """
+    rows = [cell_row(cell) for cell in cells]
+    found = {name for row in rows for name in row} - set(CELL_COLUMNS)
+    scores = {name: Column("float64", "a score of the harness") for name in sorted(found) if name.startswith("score_")}
+    provenance = {name: Column("string", "provenance") for name in sorted(found - set(scores))}
+    frame = with_baselines(typed(rows, CELL_COLUMNS | scores | provenance))
+    return frame.sort_values([*COORDINATES, "key"], ignore_index=True)[[*CELL_COLUMNS, *scores, *provenance]]
+
+
+def current_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """At most one cell for the same coordinates: a finished one supersedes attempts that failed or were skipped."""
+    done_first = frame.assign(_late=frame["status"] != "done").sort_values(["_late", "key"], kind="stable")
+    return done_first.drop_duplicates(COORDINATES).drop(columns="_late").sort_index()
+
+
+def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row for each data set, preset, victim and defense; columns as in `BOARD_COLUMNS`, then one an attack.
+
+    Expected are all attacks and all seeds that appear anywhere in a row's data set, preset and victim. A row that
+    lacks one of those cells has no mean, no worst attack, no recovery, no cost and no rank. Undefended rows and
+    families' best per attack are listed without ranks. Ranked rows come first, then oracles, undefended and incomplete.
+
+    Args:
+        frame: from `cells_frame`.
+    """
+    frame = current_cells(frame)
+    attacks = sorted(set(frame["attack_selection"]) - {"none"})
+    rows = [row for _, group in frame.groupby(GROUP, sort=True) for row in _group_rows(group)]
+    accuracies = {accuracy_column(name): Column("float64", "fraction; mean over seeds") for name in attacks}
+    return typed(rows, BOARD_COLUMNS | accuracies)
+
+
+def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
+    attacks, seeds = sorted(group["attack_selection"].unique()), sorted(group["seed"].unique())
+    singles = [_row(cells, attacks, seeds) for _, cells in group.groupby("defense_selection", sort=True)]
+    _rank(singles)
+    oracles = []
+    for family in sorted({row["family"] for row in singles} - {""}):
+        members = [row for row in singles if row["family"] == family]
+        if len(members) >= 2 and all(row["mean_accuracy"] is not None for row in members):
+            chosen = best_per_attack(group[group["family"] == family])
+            oracles.append(family_row(_row(chosen, attacks, seeds), members))
+    return [row | {"flags": ", ".join(row["flags"])} for row in sorted([*singles, *oracles], key=_place)]
+
+
+def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str, Any]:
+    """The row of one defense, not yet ranked; `flags` is a list."""
+    done = cells[cells["status"] == "done"]
+    table = done.pivot(index="seed", columns="attack_selection", values="clean_test_accuracy")
+    table = table.reindex(index=seeds, columns=attacks)
+    by_attack = {attack: mean(table[attack]) for attack in attacks}
+    poisons = [attack for attack in attacks if attack != "none"]
+    poisoned = done[done["attack_selection"] != "none"]
+    missing = int(table.isna().to_numpy().sum())
+
+    row: dict[str, Any] = {name: cells[name].iloc[0] for name in (*GROUP, "victim", "defense", "defense_selection")}
+    row |= {"family": cells["family"].iloc[0], "uses": cells["uses"].iloc[0], "rank": None, "cost_rank": None}
+    row |= {"mean_accuracy": None, "n": len(poisoned), "seeds": len(seeds), "missing": missing}
+    row |= {"clean_accuracy": by_attack.get("none"), "device": AND.join(_devices(done))}
+    row |= {accuracy_column(attack): by_attack[attack] for attack in poisons}
+    row["flags"] = _flags(cells, done, missing)
+    if missing or not poisons:
+        return row
+    per_seed = [mean(values) for _, values in table[poisons].iterrows()]
+    worst = min(poisons, key=lambda attack: by_attack[attack] or 0.0)
+    return row | {
+        "mean_accuracy": mean(per_seed),
+        "half_width_95": half_width_95(per_seed),
+        "worst_accuracy": by_attack[worst],
+        "worst_attack": worst,
+        **{name: mean(poisoned[name]) for name in _MEANS},
+        **{name: None if poisoned[name].isna().any() else int(poisoned[name].max()) for name in _PEAKS},
+    }
+
+
+def _devices(cells: pd.DataFrame) -> list[str]:
+    return sorted({device for text in cells["device"].dropna() for device in text.split(AND)})
+
+
+def _flags(cells: pd.DataFrame, done: pd.DataFrame, missing: int) -> list[str]:
+    exclusive = done["exclusive"]
+    flags = {
+        "missing": missing > 0,
+        "failed": (cells["status"] == "failed").any(),
+        "not exclusive": (~exclusive.fillna(True)).any(),
+        "exclusivity unknown": exclusive.isna().any(),
+        "several devices": len(_devices(done)) > 1,
+    }
+    return [flag for flag, raised in flags.items() if raised]
+
+
+def _rank(rows: list[dict[str, Any]]) -> None:
+    """Ranks the complete, defended rows in place; costs only if exclusive and of one device in all rows."""
+    if len({row["device"] for row in rows if row["device"]}) > 1:
+        for row in rows:
+            row["flags"] = [*row["flags"], *({"several devices"} - set(row["flags"]))]
+    ranked = [row for row in rows if row["defense"] != "none" and row["mean_accuracy"] is not None]
+    ranks = accuracy_ranks([row["mean_accuracy"] for row in ranked], [row["half_width_95"] for row in ranked])
+    for row, rank in zip(ranked, ranks, strict=True):
+        row["rank"] = rank
+
+    undefended_doubtful = any(_DOUBT & set(row["flags"]) for row in rows if row["defense"] == "none")
+    costed = [row for row in ranked if row["cost_seconds"] is not None and not _DOUBT & set(row["flags"])]
+    if not undefended_doubtful:
+        for row, rank in zip(costed, cost_ranks([row["cost_seconds"] for row in costed]), strict=True):
+            row["cost_rank"] = rank
+
+
+def _place(row: dict[str, Any]) -> tuple[int, float, str]:
+    """Where a row stands in its group: ranked, oracle, undefended, incomplete; each by falling mean."""
+    complete = row["mean_accuracy"] is not None
+    part = 3 if not complete else 0 if row["rank"] else 1 if "oracle" in row["flags"] else 2
+    return part, -(row["mean_accuracy"] or 0.0), row["defense_selection"]

@@ -1,0 +1,103 @@
+"""Cells made by hand, so that every expected number in these tests can be computed on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench.results import CellResult, Component, Cost
+
+MakeCell = Callable[..., CellResult]
+FAMILIES = {"iss-gray": "iss", "iss-jpeg": "iss", "iss-bdr": "iss"}
+
+
+def _cost(seconds: float, phases: dict[str, float], **changes: Any) -> Cost:
+    fields: dict[str, Any] = {
+        "phases": phases,
+        "wall_seconds": seconds,
+        "peak_gpu_bytes": 2 * 2**30,
+        "peak_host_bytes": 3 * 2**30,
+        "energy_joules": 100 * seconds,
+        "device": "Test GPU",
+        "exclusive": True,
+        "created": "2026-01-02T03:04:05+00:00",
+    }
+    return Cost(**fields | changes)
+
+
+def _make_cell(
+    attack: str = "lsp",
+    defense: str = "none",
+    accuracy: float | None = 0.5,
+    *,
+    seed: int = 0,
+    victim: str = "resnet18",
+    preset: str = "fast",
+    dataset: str = "cifar10",
+    status: str = "done",
+    purify: float = 10.0,
+    train: float = 100.0,
+    view: float | None = None,
+    extra: dict[str, Any] | None = None,
+    **cost_changes: Any,
+) -> CellResult:
+    """A finished cell (or a failed one) on a test GPU; `cost_changes` are fields of `Cost` for both stages."""
+    done = status == "done"
+    name = defense.partition(":")[0]
+    return CellResult(
+        key="-".join([dataset, preset, attack, defense, victim, str(seed), status]),
+        status=status,
+        preset=preset,
+        dataset={
+            "spec": dataset,
+            "name": dataset.partition(":")[0],
+            "digest": f"digest-of-{dataset}",
+            "train_images": 50_000,
+            "test_images": 10_000,
+            "num_classes": 10,
+            "shape": [3, 32, 32],
+        },
+        attack=Component(attack.partition(":")[0], attack, {}, extra={"budget": "l2:1"}),
+        defense=Component(name, defense, {}, family=FAMILIES.get(name, ""), extra=extra or {}),
+        victim=Component(victim, victim, {}),
+        seed=seed,
+        clean_test_accuracy=accuracy if done else None,
+        test_images=10_000 if done else None,
+        costs={
+            "poison": _cost(5.0, {}),
+            "purify": _cost(purify, {"fit": 0.75 * purify, "apply": 0.25 * purify}, **cost_changes),
+            "train": _cost(train + 1, {"train": train, "evaluate": 1.0}, **cost_changes),
+        }
+        if done
+        else {},
+        view_seconds=view,
+        scores={"poison_psnr_db": 30.0, "purified_psnr_db": 27.5} if done else {},
+        artifacts={"poison": "p0", "purify": "q0", "train": "t0"} if done else {},
+        provenance={"versions": {"torch": "2.15.0"}, "threads": 2},
+        error=None if done else {"stage": "purify", "kind": "RuntimeError", "message": "out of memory"},
+    )
+
+
+@pytest.fixture
+def make_cell() -> MakeCell:
+    return _make_cell
+
+
+@pytest.fixture
+def matrix(make_cell: MakeCell) -> list[CellResult]:
+    """Attacks none, lsp, ops; defenses none, iss-gray, iss-jpeg, dvae; seeds 0, 1, 2; everything finished."""
+    accuracies = {
+        "none": {"none": 0.95, "lsp": 0.15, "ops": 0.35},
+        "iss-gray": {"none": 0.93, "lsp": 0.85, "ops": 0.45},
+        "iss-jpeg": {"none": 0.85, "lsp": 0.83, "ops": 0.81},
+        "dvae": {"none": 0.93, "lsp": 0.91, "ops": 0.89},
+    }
+    purify = {"none": 0.0, "iss-gray": 0.2, "iss-jpeg": 4.0, "dvae": 400.0}
+    return [
+        make_cell(attack, defense, accuracy + 0.01 * (seed - 1), seed=seed, purify=purify[defense])
+        for defense, by_attack in accuracies.items()
+        for attack, accuracy in by_attack.items()
+        for seed in range(3)
+    ]

@@ -1,0 +1,34 @@
+import pytest
+
+from leaderboard.formats import DASH, gibibytes, joules, multiple, percent, ratio, seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 s"),
+        (0.0123, "12.3 ms"),
+        (4.0, "4 s"),
+        (119.7, "120 s"),
+        (400, "6.67 min"),
+        (11_160, "3.1 h"),
+        (-3, "-3 s"),
+    ],
+)
+def test_seconds_in_their_own_unit(value: float, text: str) -> None:
+    assert seconds(value) == text
+
+
+def test_other_units() -> None:
+    assert (percent(0.9456), ratio(0.926), multiple(1.0004), multiple(5.38)) == ("94.6", "0.93", "1.000×", "5.38×")
+    assert (gibibytes(2.5 * 2**30), gibibytes(2**28), joules(0), joules(40_000)) == (
+        "2.5 GiB",
+        "256 MiB",
+        "0 J",
+        "40 kJ",
+    )
+
+
+def test_unmeasured_is_a_dash_and_never_zero() -> None:
+    assert {f(None) for f in (percent, ratio, multiple, seconds, gibibytes, joules)} == {DASH}
+    assert seconds(float("nan")) == DASH

@@ -1,0 +1,28 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leaderboard.ranking import accuracy_ranks, cost_ranks
+
+
+def test_one_seed_ties_only_what_prints_alike() -> None:
+    assert accuracy_ranks([0.8511, 0.9012, 0.8514, 0.7], [None] * 4) == [2, 1, 2, 4]
+
+
+def test_neighbors_within_the_larger_interval_share_a_rank() -> None:
+    assert accuracy_ranks([0.90, 0.88, 0.80], [0.001, 0.03, 0.001]) == [1, 1, 3]
+    assert accuracy_ranks([0.90, 0.88, 0.80], [0.001, 0.01, 0.001]) == [1, 2, 3]
+
+
+def test_sharing_passes_from_neighbor_to_neighbor() -> None:
+    assert accuracy_ranks([0.90, 0.89, 0.88], [0.015] * 3) == [1, 1, 1]
+
+
+def test_costs_share_a_rank_at_two_significant_digits() -> None:
+    assert cost_ranks([104.0, 96.0, 101.0, 0.0]) == [3, 2, 3, 1]
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_ranks_agree_with_the_obvious_count(means: list[float]) -> None:
+    printed = [round(100 * mean, 1) for mean in means]
+    obvious = [1 + sum(other > mine for other in printed) for mine in printed]
+    assert accuracy_ranks(means, [None] * len(means)) == obvious

@@ -1,0 +1,193 @@
+"""Aggregates against values computed by hand from the matrix in conftest.py."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from bench.errors import UserError
+from bench.results import CellResult
+from leaderboard.columns import BOARD_COLUMNS, CELL_COLUMNS
+from leaderboard.table import cells_frame, leaderboard_frame
+
+MakeCell = Callable[..., CellResult]
+COMPUTED = ["mean_accuracy", "half_width_95", "worst_accuracy", "worst_attack", "recovery", "cost_seconds", "rank"]
+
+
+def board_of(cells: list[CellResult]) -> pd.DataFrame:
+    """The leaderboard by defense."""
+    return leaderboard_frame(cells_frame(cells)).set_index("defense")
+
+
+def cell_of(cells: list[CellResult], defense: str, attack: str = "lsp") -> "pd.Series[object]":
+    frame = cells_frame(cells).set_index(["defense", "attack"])
+    return frame.loc[(defense, attack)]
+
+
+def without(cells: list[CellResult], attack: str, defense: str, seed: int) -> list[CellResult]:
+    return [c for c in cells if (c.attack.name, c.defense.name, c.seed) != (attack, defense, seed)]
+
+
+class TestCells:
+    def test_columns_are_documented_and_stable(self, matrix: list[CellResult]) -> None:
+        frame = cells_frame(matrix)
+        assert list(frame.columns) == [
+            *CELL_COLUMNS,
+            "score_poison_psnr_db",
+            "score_purified_psnr_db",
+            "provenance_threads",
+            "provenance_versions_torch",
+        ]
+        assert frame.equals(cells_frame(reversed(matrix))), "the order of the files must not matter"
+
+    def test_every_status_is_a_row(self, make_cell: MakeCell) -> None:
+        frame = cells_frame(
+            [make_cell(status=status, seed=i) for i, status in enumerate(["done", "failed", "skipped"])]
+        )
+        assert list(frame["status"]) == ["done", "failed", "skipped"]
+        assert frame.loc[1, "error_message"] == "out of memory"
+        assert pd.isna(frame.loc[1, "cost_seconds"])
+
+    def test_recovery_by_hand(self, make_cell: MakeCell) -> None:
+        cells = [make_cell("none", "none", 0.95), make_cell("lsp", "none", 0.15), make_cell("lsp", "dvae", 0.75)]
+        assert cell_of(cells, "dvae")["recovery"] == pytest.approx(0.6 / 0.8)
+
+    def test_recovery_needs_baseline_undefended_and_a_gap(self, make_cell: MakeCell) -> None:
+        clean, poisoned, defended = (
+            make_cell("none", "none", 0.9),
+            make_cell("lsp", "none", 0.9),
+            make_cell("lsp", "dvae"),
+        )
+        assert pd.isna(cell_of([poisoned, defended], "dvae")["recovery"])
+        assert pd.isna(cell_of([clean, defended], "dvae")["recovery"])
+        assert pd.isna(cell_of([clean, poisoned, defended], "dvae")["recovery"]), "the poison did no harm"
+
+    def test_baselines_come_from_the_same_victim_and_seed(self, make_cell: MakeCell) -> None:
+        others = [make_cell("lsp", "none", 0.2, victim="vgg"), make_cell("lsp", "none", 0.3, seed=1)]
+        assert pd.isna(cell_of([*others, make_cell("lsp", "dvae")], "dvae")["undefended_accuracy"])
+
+    def test_a_purifier_is_not_charged_for_training(self, make_cell: MakeCell) -> None:
+        cell = cell_of([make_cell(train=100), make_cell("lsp", "dvae", purify=50, train=130)], "dvae")
+        assert (cell["extra_train_seconds"], cell["cost_seconds"], cell["cost_multiple"]) == (0.0, 50.0, 1.5)
+
+    def test_training_differently_is_charged_the_difference(self, make_cell: MakeCell) -> None:
+        changed = make_cell("lsp", "at", purify=1, train=800, extra={"trains_differently": True})
+        cell = cell_of([make_cell(train=100), changed], "at")
+        assert (cell["extra_train_seconds"], cell["cost_seconds"], cell["cost_multiple"]) == (700.0, 701.0, 8.01)
+        assert cell["cost_energy_joules"] == 100 * (1 + 801 - 101)
+
+    def test_training_on_another_device_is_not_compared(self, make_cell: MakeCell) -> None:
+        changed = make_cell("lsp", "at", extra={"trains_differently": True}, device="Other GPU")
+        cell = cell_of([make_cell(), changed], "at")
+        assert pd.isna(cell["cost_seconds"])
+        assert pd.isna(cell["cost_multiple"])
+
+    def test_the_view_of_test_images_is_paid(self, make_cell: MakeCell) -> None:
+        viewing = make_cell("lsp", "gray", purify=2, view=0.5, extra={"sees_test_images": True})
+        assert cell_of([make_cell(), viewing], "gray")["cost_seconds"] == 2.5
+        unmeasured = make_cell("lsp", "gray", purify=2, extra={"sees_test_images": True})
+        assert pd.isna(cell_of([make_cell(), unmeasured], "gray")["cost_seconds"])
+
+    def test_undefended_costs_nothing(self, make_cell: MakeCell) -> None:
+        cell = cell_of([make_cell(purify=0.3)], "none")
+        assert (cell["cost_seconds"], cell["cost_multiple"]) == (0.0, 1.0)
+
+    def test_two_finished_cells_of_one_seed_are_refused(self, make_cell: MakeCell) -> None:
+        with pytest.raises(UserError, match=r"one and two .*attack lsp, defense none, seed 0"):
+            cells_frame([replace(make_cell(), key="one"), replace(make_cell(), key="two")])
+
+
+class TestBoard:
+    def test_aggregates_by_hand(self, matrix: list[CellResult]) -> None:
+        row = board_of(matrix).loc["dvae"]
+        assert row["mean_accuracy"] == pytest.approx(0.90)
+        assert row["half_width_95"] == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-6)
+        assert (row["worst_attack"], row["worst_accuracy"]) == ("ops", pytest.approx(0.89))
+        assert row["clean_accuracy"] == pytest.approx(0.93)
+        assert row["accuracy[lsp]"] == pytest.approx(0.91)
+        assert row["recovery"] == pytest.approx((0.76 / 0.80 + 0.54 / 0.60) / 2)
+        assert (row["cost_seconds"], row["cost_multiple"]) == (400.0, 5.0)
+        assert (row["n"], row["seeds"], row["missing"], row["flags"]) == (6, 3, 0, "")
+
+    def test_ranks_and_cost_ranks(self, matrix: list[CellResult]) -> None:
+        board = board_of(matrix)
+        assert board.loc[["dvae", "iss-jpeg", "iss-gray"], "rank"].tolist() == [1, 2, 3]
+        assert board.loc[["dvae", "iss-jpeg", "iss-gray"], "cost_rank"].tolist() == [3, 2, 1]
+        assert board.loc[["none"], ["rank", "cost_rank"]].isna().all(axis=None)
+
+    def test_one_seed_has_no_interval(self, matrix: list[CellResult]) -> None:
+        board = board_of([cell for cell in matrix if cell.seed == 0])
+        assert board["half_width_95"].isna().all()
+        assert board["mean_accuracy"].notna().all()
+
+    @pytest.mark.parametrize("attack", ["lsp", "none"])
+    def test_a_row_that_lacks_a_cell_has_no_mean_and_no_rank(self, matrix: list[CellResult], attack: str) -> None:
+        row = board_of(without(matrix, attack, "dvae", 1)).loc["dvae"]
+        assert row[COMPUTED].isna().all()
+        assert (row["missing"], row["flags"]) == (1, "missing")
+        assert row["accuracy[ops]"] == pytest.approx(0.89), "what is complete is still shown"
+
+    def test_a_failed_cell_is_missing_until_a_later_attempt_succeeds(
+        self, matrix: list[CellResult], make_cell: MakeCell
+    ) -> None:
+        failed = make_cell("lsp", "dvae", status="failed", seed=1)
+        assert board_of([failed, *without(matrix, "lsp", "dvae", 1)]).loc["dvae", "flags"] == "missing, failed"
+        assert board_of([failed, *matrix]).loc["dvae", "flags"] == ""
+
+    @pytest.mark.parametrize(("exclusive", "flag"), [(False, "not exclusive"), (None, "exclusivity unknown")])
+    def test_a_shared_device_gives_no_cost_rank(
+        self, matrix: list[CellResult], make_cell: MakeCell, exclusive: bool | None, flag: str
+    ) -> None:
+        shared = make_cell("lsp", "dvae", 0.91, seed=1, purify=400.0, exclusive=exclusive)
+        board = board_of([shared, *without(matrix, "lsp", "dvae", 1)])
+        assert board.loc["dvae", "flags"] == flag
+        assert pd.isna(board.loc["dvae", "cost_rank"])
+        assert board.loc["dvae", "rank"] == 1
+        assert board.loc["iss-jpeg", "cost_rank"] == 2
+
+    def test_costs_of_several_devices_are_not_ranked(self, matrix: list[CellResult], make_cell: MakeCell) -> None:
+        other = make_cell("lsp", "dvae", 0.91, seed=1, device="Other GPU")
+        board = board_of([other, *without(matrix, "lsp", "dvae", 1)])
+        assert board["cost_rank"].isna().all()
+        assert board["flags"].str.contains("several devices").all()
+
+    def test_data_of_another_digest_is_another_group(self, matrix: list[CellResult]) -> None:
+        changed = [replace(c, key=f"{c.key}-b", dataset=c.dataset | {"digest": "other"}) for c in matrix]
+        board = leaderboard_frame(cells_frame([*matrix, *changed]))
+        assert board.groupby("dataset_digest")["n"].unique().map(list).tolist() == [[6], [6]]
+
+    def test_parameters_make_a_row_of_their_own(self, matrix: list[CellResult], make_cell: MakeCell) -> None:
+        strong = [make_cell(a, "dvae:kld=3", 0.5, seed=s) for a in ("none", "lsp", "ops") for s in range(3)]
+        board = leaderboard_frame(cells_frame([*matrix, *strong]))
+        assert set(board.loc[board["defense"] == "dvae", "defense_selection"]) == {"dvae", "dvae:kld=3"}
+
+    def test_columns_are_documented_and_stable(self, matrix: list[CellResult]) -> None:
+        board = leaderboard_frame(cells_frame(matrix))
+        assert list(board.columns) == [*BOARD_COLUMNS, "accuracy[lsp]", "accuracy[ops]"]
+        assert list(board["defense"]) == ["dvae", "iss-jpeg", "iss-gray", "iss (best per attack)", "none"]
+
+
+class TestFamily:
+    def test_best_member_per_attack_by_hand(self, matrix: list[CellResult]) -> None:
+        row = board_of(matrix).loc["iss (best per attack)"]
+        assert row["accuracy[lsp]"] == pytest.approx(0.85), "gray"
+        assert row["accuracy[ops]"] == pytest.approx(0.81), "jpeg"
+        assert row["mean_accuracy"] == pytest.approx(0.83)
+        assert row["recovery"] == pytest.approx((0.70 / 0.80 + 0.46 / 0.60) / 2)
+
+    def test_it_costs_what_all_members_cost(self, matrix: list[CellResult]) -> None:
+        row = board_of(matrix).loc["iss (best per attack)"]
+        assert row["cost_seconds"] == pytest.approx(4.2)
+        assert row["cost_multiple"] == pytest.approx(1.042)
+        assert row["cost_energy_joules"] == pytest.approx(420)
+
+    def test_an_oracle_is_never_ranked(self, matrix: list[CellResult]) -> None:
+        perfect = [replace(c, clean_test_accuracy=0.99) if c.defense.family else c for c in matrix]
+        row = board_of(perfect).loc["iss (best per attack)"]
+        assert row["flags"] == "oracle"
+        assert row[["rank", "cost_rank"]].isna().all()
+
+    def test_it_needs_two_complete_members(self, matrix: list[CellResult]) -> None:
+        assert "iss (best per attack)" not in board_of([c for c in matrix if c.defense.name != "iss-gray"]).index
+        assert "iss (best per attack)" not in board_of(without(matrix, "lsp", "iss-gray", 1)).index

@@ -1,0 +1,53 @@
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from bench.results import CellResult
+from leaderboard.table import cells_frame, leaderboard_frame
+from leaderboard.terminal import print_leaderboard
+
+MakeCell = Callable[..., CellResult]
+
+
+def printed(cells: list[CellResult], width: int, terminal: bool = True) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=terminal, color_system=None)
+    print_leaderboard(leaderboard_frame(cells_frame(cells)), console)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_every_number_is_shown_whole_at_common_widths(matrix: list[CellResult], width: int) -> None:
+    text = printed(matrix, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    (row,) = [line.split() for line in text.splitlines() if line.startswith("1 ")]
+    assert row == ["1", "dvae", "90.0", "2.5", "89.0", "93.0", "0.93", "6.67", "min", "5.00×", "6"]
+
+
+def test_many_attacks_are_split_over_tables(make_cell: MakeCell) -> None:
+    attacks = ["none", *(f"attack-{i}:radius=0.0{i}" for i in range(8))]
+    text = printed([make_cell(a, d) for a in attacks for d in ("none", "dvae")], 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(attack in text for attack in attacks)
+    assert text.count("accuracy by attack") > 1
+
+
+def test_a_pipe_gets_wide_lines(make_cell: MakeCell) -> None:
+    cells = [make_cell(f"attack-{i}", "dvae") for i in range(12)]
+    assert printed(cells, 80, terminal=False).count("accuracy by attack") == 1
+
+
+def test_flags_and_missing_cells_are_shown(matrix: list[CellResult], make_cell: MakeCell) -> None:
+    cells = [c for c in matrix if (c.attack.name, c.defense.name, c.seed) != ("lsp", "dvae", 1)]
+    text = printed([*cells, make_cell("lsp", "dvae", status="failed", seed=1)], 80)
+    assert "dvae: 1 missing, failed" in text
+    assert "iss (best per attack): oracle" in text
+
+
+def test_names_are_never_markup(make_cell: MakeCell) -> None:
+    text = printed([make_cell("none", "[red]x[/red]"), make_cell("[b]y", "[red]x[/red]")], 100)
+    assert "[red]x[/red]" in text
+    assert "[b]y" in text
