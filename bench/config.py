@@ -213,7 +213,12 @@ def _merge_parameters(layers: list[Settings]) -> dict[str, dict[str, dict[str, A
 
 
 def _check_names(kind: str, table: Defaults) -> None:
-    """Raises UserError for a misspelt component in a parameter table, also if the matrix does not use it."""
-    for name in table:
+    """Raises UserError for a misspelt name in a parameter table, also if the matrix does not use it."""
+    for name, parameters in table.items():
         if name != "*":
             _KINDS[kind].find(name)
+            continue
+        known = {parameter for entry in _KINDS[kind].values() for parameter in entry.parameters}
+        for parameter in parameters:
+            if parameter not in known:
+                raise unknown(f"parameter of {kind}", parameter, known)

@@ -189,5 +189,23 @@ def read_cell(path: Path) -> CellResult:
 
 
 def read_cells(folders: Iterable[Path]) -> list[CellResult]:
-    """All cells below these folders, ordered by key."""
-    return [read_cell(path) for path in sorted({p for folder in folders for p in folder.glob("*.json")})]
+    """All cells of these folders, ordered by key; the first folder's where several hold the same cell.
+
+    Raises:
+        UserError: if two folders give the same cell different accuracies.
+    """
+    found: dict[str, tuple[Path, CellResult]] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.json")):
+            cell = read_cell(path)
+            other_path, other = found.get(cell.key, (path, cell))
+            if "done" in (cell.status, other.status) and cell.status != other.status:
+                found[cell.key] = (path, cell) if cell.status == "done" else (other_path, other)
+            elif cell.clean_test_accuracy != other.clean_test_accuracy:
+                raise UserError(
+                    f"{other_path} and {path} are the same cell, but their accuracies differ "
+                    f"({other.clean_test_accuracy} and {cell.clean_test_accuracy}); publish only one of the stores"
+                )
+            else:
+                found[cell.key] = (other_path, other)
+    return [found[key][1] for key in sorted(found)]

@@ -128,17 +128,16 @@ from pathlib import Path
 
 import pytest
 
-from bench import data
-from bench.check import TINY, quick_defaults
+from bench.check import quick_defaults, tiny
 from bench.contracts import CHECKS
 from bench.registry import {kind}s, load_plugin
 from bench.spec import select
 
 
 @pytest.mark.parametrize("contract", CHECKS["{kind}s"], ids=lambda check: check.__name__)
-def test_contract(contract, tmp_path):
+def test_contract(contract):
     load_plugin(Path(__file__).with_name("{module}.py"))
-    contract(select({kind}s, "{name}", quick_defaults("{kind}s"))[0], data.load(TINY, tmp_path))
+    contract(select({kind}s, "{name}", quick_defaults("{kind}s"))[0], tiny())
 '''
 
 

@@ -93,12 +93,13 @@ def resolve(registry: Registry[Any], name: str, given: Mapping[str, Any], defaul
     """One component from its name and parameters (strings are parsed by the parameter's type)."""
     entry, from_name = registry.find(name)
     label = f"{registry.kind} {name!r}"
-    preset: dict[str, Any] = {}
-    for pattern in ("*", entry.name, name):
-        preset.update((defaults or {}).get(pattern, {}))
-    values = {**preset, **given, **from_name}
     hints = typing.get_type_hints(entry.cls)
     parameters = entry.parameters
+    tables = defaults or {}
+    preset = {key: value for key, value in tables.get("*", {}).items() if key in parameters}
+    for known_as in (entry.name, name):
+        preset |= tables.get(known_as, {})
+    values = {**preset, **given, **from_name}
     problems = []
     parsed: dict[str, Any] = {}
     for key, value in values.items():

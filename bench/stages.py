@@ -11,7 +11,8 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -68,11 +69,8 @@ def _poison(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
     attack = select(attacks, job.component)[0]
     clean = _dataset(job).train
     ctx, meter = _context(job, attack.name, scratch, on_progress)
-    before = data.content_digest(clean)
-    with meter:
+    with _untouched(clean, f"attack {attack.name!r}"), meter:
         poisoned, mask = craft(attack.component, clean, ctx)
-    if data.content_digest(clean) != before:
-        raise ContractError(f"attack {attack.name!r} modified its input in place; work on a copy")
     check_same_kind(f"attack {attack.name!r}", poisoned, clean)
     check_budget(attack, poisoned, clean, mask)
     scores = {
@@ -81,6 +79,18 @@ def _poison(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
         "poisoned_images": int(mask.sum()),
     }
     return _artifact(job, ctx, meter, poisoned, "dataset" if poisoned is clean else "", scores, {"mask": mask})
+
+
+@contextmanager
+def _untouched(images: ImageSet, who: str) -> Iterator[None]:
+    """Raises ContractError if the block changes the images; what the process has cached of them is then dropped."""
+    before = data.content_digest(images)
+    try:
+        yield
+    finally:
+        if data.content_digest(images) != before:
+            data.load.cache_clear()
+            raise ContractError(f"{who} modified its input in place; work on a copy")
 
 
 def craft(attack: Any, clean: ImageSet, ctx: Context) -> tuple[ImageSet, Tensor]:
@@ -117,11 +127,8 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
     clean = _dataset(job).train
     given = _images_of(job, store, "poison")
     ctx, meter = _context(job, defense.name, scratch, on_progress)
-    before = data.content_digest(given)
-    with meter:
+    with _untouched(given, f"defense {defense.name!r}"), meter:
         purified = defense.component.purify(given, ctx)
-    if data.content_digest(given) != before:
-        raise ContractError(f"defense {defense.name!r} modified its input in place; work on a copy")
     check_same_kind(f"defense {defense.name!r}", purified, given)
     scores: dict[str, float | None] = {
         "purified_psnr_db": diagnosis.psnr_db(purified.images, clean.images),

@@ -69,6 +69,13 @@ def test_a_misspelt_component_in_a_parameter_table_is_an_error():
         make_matrix([Settings(preset="demo", parameters={"defenses": {"dvea": {"epochs": 1}}})])
 
 
+def test_parameters_for_all_reach_those_that_have_them():
+    matrix = make_matrix([Settings("demo", defenses="jpeg,iss-gray", parameters={"defenses": {"*": {"quality": 20}}})])
+    assert [d.parameters.get("quality") for d in matrix.defenses] == [None, 20, None]
+    with pytest.raises(UserError, match="unknown parameter of defenses 'qualty'; did you mean quality"):
+        make_matrix([Settings(preset="demo", parameters={"defenses": {"*": {"qualty": 20}}})])
+
+
 def test_unknown_preset():
     with pytest.raises(UserError, match="unknown preset 'fsat'; did you mean fast"):
         make_matrix([Settings(preset="fsat")])

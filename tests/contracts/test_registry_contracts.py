@@ -1,12 +1,10 @@
 """Every registered attack, defense and victim keeps the contracts; a new one is tested by existing."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
-from bench import data
-from bench.check import TINY, quick_defaults
+from bench.check import quick_defaults, tiny
 from bench.contracts import CHECKS
 from bench.registry import BY_KIND
 from bench.spec import select
@@ -22,7 +20,7 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "name", "check"), CASES)
 def test_contract(kind, name, check):
-    check(select(BY_KIND[kind], name, quick_defaults(kind))[0], data.load(TINY, Path()))
+    check(select(BY_KIND[kind], name, quick_defaults(kind))[0], tiny())
 
 
 @pytest.mark.parametrize("kind", list(BY_KIND))

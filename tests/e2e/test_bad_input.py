@@ -174,3 +174,15 @@ def test_labels_out_of_range_are_refused(bench, tmp_path):
     ended = bench("run", "--preset", "demo", "--dataset", "npz:bad.npz")
     assert ended.code == 2
     assert "found -2" in ended.err
+
+
+def test_a_defense_that_writes_into_its_input_spoils_no_other_cell(bench, plugin, tmp_path):
+    import pandas as pd
+
+    bench("run", "--attacks", "ops", "--defenses", "iss-bdr", *TINY, "--store", "alone")
+    bench("run", "--attacks", "ops", "--defenses", "in-place-x,iss-bdr", *TINY, "--store", "beside", "--plugin", plugin)
+    alone, beside = (
+        pd.read_csv(tmp_path / s / "leaderboard" / "cells.csv").set_index("key") for s in ("alone", "beside")
+    )
+    assert (beside.loc[alone.index].train_key == alone.train_key).all()
+    assert (beside.loc[alone.index].clean_test_accuracy == alone.clean_test_accuracy).all()

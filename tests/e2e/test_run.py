@@ -125,6 +125,18 @@ def test_publish_collects_stores(bench, tmp_path):
     assert bench("publish", "--store", "nowhere", "--out", "site2").code == 2
 
 
+def test_stores_that_disagree_are_refused(bench, tmp_path):
+    for store in ("one", "two"):
+        bench(*RUN, "--store", store)
+    path = next(iter(sorted((tmp_path / "two" / "cells").glob("*.json"))))
+    cell = json.loads(path.read_text())
+    path.write_text(json.dumps({**cell, "clean_test_accuracy": cell["clean_test_accuracy"] + 0.1}))
+    ended = bench("publish", "--store", "one", "--store", "two", "--out", "site")
+    assert ended.code == 2
+    assert "their accuracies differ" in ended.err
+    assert not (tmp_path / "site").exists()
+
+
 def test_python_gives_the_cells_of_the_command(bench, tmp_path):
     from bench.runner import run_matrix
 
@@ -173,7 +185,7 @@ def test_the_command_prints_plain_lines_when_it_is_not_a_terminal(start):
     process = start("run", "--attacks", "ops", "--defenses", "iss-bdr", *TINY)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "[8/8] train linear:epochs=2" in err
+    assert "[10/10] train linear:epochs=2" in err
     assert "\x1b[" not in out + err
 
 
