@@ -148,7 +148,7 @@ def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = ()) -> Matri
     def last(name: str) -> Any:
         return next((value for layer in reversed(layers) if (value := getattr(layer, name)) is not None), None)
 
-    defaults = _merge_parameters(layers)
+    defaults, of_preset = _merge_parameters(layers), layers[0].parameters or {}
     problems: list[str] = []
     chosen: dict[str, tuple[Selected, ...]] = {}
     for kind, registry in _KINDS.items():
@@ -158,7 +158,7 @@ def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = ()) -> Matri
             texts = [wanted] if isinstance(wanted, str) else wanted
             if kind != "victims":
                 texts = ["none", *texts]
-            chosen[kind] = tuple(select(registry, texts, defaults.get(kind)))
+            chosen[kind] = tuple(select(registry, texts, defaults.get(kind), of_preset.get(kind)))
         except UserError as error:
             problems.append(str(error))
     dataset = ""

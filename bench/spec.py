@@ -37,11 +37,13 @@ class Selected:
         name: what it is called on the board: the registered name, or the model's name of an open-ended entry.
         entry: where it was registered.
         component: the frozen dataclass instance.
+        assumed: parameters that need not be said: the defaults, under a preset the preset's.
     """
 
     name: str
     entry: Entry[Any]
     component: Any
+    assumed: Mapping[str, Any]
 
     @functools.cached_property
     def parameters(self) -> dict[str, Any]:
@@ -50,9 +52,9 @@ class Selected:
 
     @functools.cached_property
     def text(self) -> str:
-        """The shortest selection that gives this component: the name and what differs from the defaults."""
-        defaults = {name: plain(value) for name, value in self.entry.parameters.items()}
-        changed = {n: v for n, v in self.parameters.items() if v != defaults[n] and v != self.name}
+        """The shortest selection that gives this component: the name and what differs from what is assumed."""
+        assumed = {name: plain(value) for name, value in self.assumed.items()}
+        changed = {n: v for n, v in self.parameters.items() if v != assumed[n] and v != self.name}
         return ":".join([self.name, *(f"{name}={_write(value)}" for name, value in changed.items())])
 
     @functools.cached_property
@@ -61,13 +63,19 @@ class Selected:
         return ":".join([self.entry.name, *(f"{n}={_write(v)}" for n, v in self.parameters.items())])
 
 
-def select(registry: Registry[Any], texts: str | Iterable[str], defaults: Defaults | None = None) -> list[Selected]:
+def select(
+    registry: Registry[Any],
+    texts: str | Iterable[str],
+    defaults: Defaults | None = None,
+    preset: Defaults | None = None,
+) -> list[Selected]:
     """Everything a selection names, without repetition, in the order given.
 
     Args:
         registry: of the kind wanted.
         texts: a comma list, or several.
-        defaults: parameters a preset sets for names; explicit ones win.
+        defaults: parameters that selections of a name start from; explicit ones win.
+        preset: the part of `defaults` that the texts of the result leave unsaid.
 
     Raises:
         UserError: for unknown names or parameters, wrong types and values out of range: all problems at once.
@@ -78,7 +86,7 @@ def select(registry: Registry[Any], texts: str | Iterable[str], defaults: Defaul
     for word in filter(None, words):
         try:
             for name, given in _expand(registry, word):
-                selected = resolve(registry, name, given, defaults)
+                selected = resolve(registry, name, given, defaults, preset)
                 found.setdefault(selected.text, selected)
         except UserError as error:
             problems.append(str(error))
@@ -89,17 +97,19 @@ def select(registry: Registry[Any], texts: str | Iterable[str], defaults: Defaul
     return list(found.values())
 
 
-def resolve(registry: Registry[Any], name: str, given: Mapping[str, Any], defaults: Defaults | None = None) -> Selected:
+def resolve(
+    registry: Registry[Any],
+    name: str,
+    given: Mapping[str, Any],
+    defaults: Defaults | None = None,
+    preset: Defaults | None = None,
+) -> Selected:
     """One component from its name and parameters (strings are parsed by the parameter's type)."""
     entry, from_name = registry.find(name)
     label = f"{registry.kind} {name!r}"
     hints = typing.get_type_hints(entry.cls)
     parameters = entry.parameters
-    tables = defaults or {}
-    preset = {key: value for key, value in tables.get("*", {}).items() if key in parameters}
-    for known_as in (entry.name, name):
-        preset |= tables.get(known_as, {})
-    values = {**preset, **given, **from_name}
+    values = {**_table(defaults, entry, name), **given, **from_name}
     problems = []
     parsed: dict[str, Any] = {}
     for key, value in values.items():
@@ -121,7 +131,17 @@ def resolve(registry: Registry[Any], name: str, given: Mapping[str, Any], defaul
         component = entry.cls(**parsed)
     except (ValueError, TypeError) as error:
         raise UserError(f"{label}: {error}") from error
-    return Selected(next(iter(from_name.values()), entry.name), entry, component)
+    unsaid = {key: parse_value(hints[key], value) for key, value in _table(preset, entry, name).items()}
+    return Selected(next(iter(from_name.values()), entry.name), entry, component, {**parameters, **unsaid})
+
+
+def _table(tables: Defaults | None, entry: Entry[Any], name: str) -> dict[str, Any]:
+    """The parameters that tables set for a name: those for all (if it has them), for its entry, for the name itself."""
+    tables = tables or {}
+    found = {key: value for key, value in tables.get("*", {}).items() if key in entry.parameters}
+    for known_as in (entry.name, name):
+        found |= tables.get(known_as, {})
+    return found
 
 
 def parse_value(hint: Any, value: Any) -> Any:

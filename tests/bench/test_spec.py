@@ -81,6 +81,17 @@ def test_preset_parameters_give_way_to_explicit_ones():
     assert texts("blur:passes=5", defaults=defaults) == ["blur:sigma=3.0:passes=5"]
 
 
+def test_what_the_preset_sets_goes_without_saying():
+    preset = {"blur": {"sigma": 3, "passes": 4}}
+    changed = {"blur": {"sigma": 3, "passes": 9}}
+    assert texts("blur", defaults=preset, preset=preset) == ["blur"]
+    assert texts("blur", defaults=changed, preset=preset) == ["blur:passes=9"]
+    assert texts("blur:sigma=1", defaults=preset, preset=preset) == ["blur:sigma=1.0"]
+    (one,) = select(registry(), "blur", preset, preset)
+    assert one.parameters["sigma"] == 3.0
+    assert "sigma=3.0" in one.full_text
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
