@@ -17,7 +17,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench-speed: $(VENV)/.installed-dev
-	$(BIN)/pytest tests/benchmarks -o python_files='bench_*.py' --benchmark-only
+	$(BIN)/pytest tests/benchmarks -o python_files='bench_*.py' -o python_functions='bench_*'
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

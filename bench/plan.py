@@ -156,12 +156,11 @@ def _train_job(base: Job, victim: Selected, defense: Selected, seed: int, inputs
 
 def identity(selected: Selected) -> dict[str, Any]:
     """What of a component decides its result: name, all parameters, source, content of files it reads."""
-    content = getattr(selected.component, "content_digest", None)
     return {
         "name": selected.entry.name,
         "parameters": selected.parameters,
         "source": source_digest(selected.entry.cls.__module__),
-        "content": content() if content is not None else None,
+        "content": selected.content,
     }
 
 

@@ -51,6 +51,12 @@ class Selected:
         return {name: plain(getattr(self.component, name)) for name in self.entry.parameters}
 
     @functools.cached_property
+    def content(self) -> str | None:
+        """Digest of the files the component reads, if it has any (`content_digest()`)."""
+        read = getattr(self.component, "content_digest", None)
+        return None if read is None else read()
+
+    @functools.cached_property
     def text(self) -> str:
         """The shortest selection that gives this component: the name and what differs from what is assumed."""
         assumed = {name: plain(value) for name, value in self.assumed.items()}

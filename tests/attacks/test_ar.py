@@ -1,0 +1,249 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from attacks import ar_coefficients, quantiser
+from attacks.ar import Ar
+from attacks.ar_process import autoregress, filters, normals_needed
+from bench.api import Context, ImageSet
+from bench.errors import UserError
+
+
+def _loop(windows: Tensor, start: Tensor, height: int, width: int) -> Tensor:
+    """One step an entry, as the paper describes it: overwrite noise in raster order."""
+    fields = torch.randn(*start.shape[:-1], height, width, dtype=torch.float64)
+    fields[..., :2, :] = start[..., : 2 * width].reshape(*start.shape[:-1], 2, width)
+    fields[..., 2:, :2] = start[..., 2 * width :].reshape(*start.shape[:-1], height - 2, 2)
+    for i in range(height - 2):
+        for j in range(width - 2):
+            patch = fields[..., i : i + 3, j : j + 3]
+            fields[..., i + 2, j + 2] = (windows[..., None, :, :] * patch).sum((-2, -1))
+    return fields
+
+
+def _delta(attack: Ar, train: ImageSet, ctx: Context) -> Tensor:
+    """The noise before rounding."""
+    coefficients = attack._load(train.info.num_classes)
+    return attack._delta(coefficients, train.labels, train.info.shape, ctx.generator("delta-init"))
+
+
+def _residual(noise: Tensor, windows: Tensor) -> Tensor:
+    """Prediction error of each channel in every valid window, (n, 3, H - 2, W - 2)."""
+    return conv2d(noise, filters(windows)[:, None], groups=3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(36, 36), (7, 20), (20, 7), (3, 3)])
+def test_closed_form_equals_the_loop(height: int, width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    windows = Ar()._load(10)[2]
+    start = torch.randn(3, 5, normals_needed(height, width), generator=generator, dtype=torch.float64)
+    assert (autoregress(windows, start, height, width) - _loop(windows, start, height, width)).abs().max() < 1e-10
+
+
+def test_a_field_of_36_by_36_needs_140_normals() -> None:
+    assert normals_needed(36, 36) == 140
+
+
+@pytest.mark.parametrize("eps", [1.0, 4.0])
+def test_every_image_gets_noise_of_exactly_the_radius(smooth_set, make_context, eps: float) -> None:
+    delta = _delta(Ar(eps=eps), smooth_set(), make_context())
+    assert torch.allclose(delta.flatten(1).norm(dim=1), torch.tensor(eps, dtype=torch.float64), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 20, 33)])
+def test_noise_follows_the_recurrence_of_its_class_everywhere(
+    smooth_set, make_context, shape: tuple[int, int, int]
+) -> None:
+    train = smooth_set(shape=shape)
+    delta = _delta(Ar(), train, make_context())
+    for label in range(train.info.num_classes):
+        own = _residual(delta[train.labels == label], Ar()._load(train.info.num_classes)[label])
+        assert own.shape[2:] == (shape[1] - 2, shape[2] - 2)
+        assert own.abs().max() < 1e-6
+
+
+def test_the_start_up_region_is_dropped_at_the_top_and_left(smooth_set, make_context) -> None:
+    train = smooth_set(count=1, classes=1, shape=(3, 6, 9))
+    start = torch.randn(1, 128, generator=make_context().generator("delta-init"), dtype=torch.float64)
+    needed = normals_needed(10, 13)
+    field = _loop(Ar()._load(1)[0], start[0, : 3 * needed].view(3, 1, needed), 10, 13)[:, 0, 4:, 4:]
+    assert torch.allclose(_delta(Ar(), train, make_context())[0], field / field.norm(), atol=1e-10)
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+@pytest.mark.parametrize("classes", [10, 100])
+def test_the_matched_filter_tells_every_label(smooth_set, make_context, classes: int, quantised: bool) -> None:
+    train = smooth_set(count=200, classes=classes)
+    gray = ImageSet(torch.full_like(train.images, 128), train.labels, train.info)
+    delta = _delta(Ar(), train, make_context())
+    if quantised:
+        delta = (Ar().poison(gray, make_context()).images.double() - 128) / 255
+    energy = torch.stack([_residual(delta, windows).abs().sum((1, 2, 3)) for windows in Ar()._load(classes)], 1)
+    assert torch.equal(energy.argmin(1), train.labels)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("l2", 1.0), ("l2", 4.0), ("linf", 8 / 255), ("linf", 8.7 / 255)])
+def test_the_budget_holds_after_rounding(smooth_set, make_context, norm: str, eps: float) -> None:
+    train, attack = smooth_set(), Ar(eps=eps, norm=norm)
+    poisoned = attack.poison(train, make_context())
+    sizes = attack.budget.measure(train.images, poisoned.images)
+    assert (sizes <= attack.budget.allowed(train.info.shape)).all()
+    assert sizes.min() > 0.5 * eps
+
+
+def test_noise_is_fresh_for_each_image_and_of_both_signs(smooth_set, make_context) -> None:
+    train = smooth_set(count=40, classes=2)
+    delta = _delta(Ar(), train, make_context()).flatten(1)
+    assert (torch.cdist(delta, delta) + torch.eye(40)).min() > 0.1
+    difference = Ar().poison(train, make_context()).images.double() - train.images.double()
+    assert abs(float(difference.sign().mean())) < 0.4
+
+
+def test_class_means_do_not_separate_held_out_noise(smooth_set, make_context) -> None:
+    train = smooth_set(count=600, classes=10)
+    delta = _delta(Ar(), train, make_context()).flatten(1)
+    fit, test = slice(0, 300), slice(300, 600)
+    targets = torch.nn.functional.one_hot(train.labels, 10).double()
+    gram = delta[fit] @ delta[fit].T + 1e-3 * torch.eye(300, dtype=torch.float64)
+    ridge = delta[fit].T @ torch.linalg.solve(gram, targets[fit])
+    assert ((delta[test] @ ridge).argmax(1) == train.labels[test]).double().mean() < 0.6
+
+
+def test_noise_depends_on_labels_and_seed_but_not_on_pixels(smooth_set, make_context) -> None:
+    train = smooth_set()
+    black = ImageSet(torch.zeros_like(train.images), train.labels, train.info)
+    delta = _delta(Ar(), train, make_context(seed=1))
+    assert torch.equal(delta, _delta(Ar(), black, make_context(seed=1)))
+    assert not torch.equal(delta, _delta(Ar(), train, make_context(seed=2)))
+
+
+def test_the_noise_of_an_image_does_not_depend_on_the_others(smooth_set, make_context) -> None:
+    train = smooth_set(count=30)
+    few = train.take(torch.arange(7))
+    assert torch.allclose(_delta(Ar(), train, make_context())[:7], _delta(Ar(), few, make_context()), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 9, 14)])
+def test_the_chunk_size_does_not_matter(smooth_set, make_context, monkeypatch, shape: tuple[int, int, int]) -> None:
+    train = smooth_set(count=23, shape=shape)
+    whole = Ar().poison(train, make_context()).images
+    monkeypatch.setattr(quantiser, "_ENTRIES_AT_ONCE", 5 * math.prod(shape))
+    assert torch.equal(Ar().poison(train, make_context()).images, whole)
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_saturated_images_stay_valid(smooth_set, make_context, level: int) -> None:
+    train = smooth_set(count=20, classes=2)
+    flat = ImageSet(torch.full_like(train.images, level), train.labels, train.info)
+    difference = Ar().poison(flat, make_context()).images.double() - level
+    assert difference.abs().max() > 0
+    assert difference.max() <= 0 if level else difference.min() >= 0
+
+
+def test_unbalanced_classes_work(smooth_set, make_context) -> None:
+    train = smooth_set(31, 5, labels=torch.tensor([0] * 30 + [3]))
+    assert (Ar().poison(train, make_context()).images != train.images).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("size", [10, 100])
+def test_shipped_processes_are_valid_and_distinct(size: int) -> None:
+    windows = Ar()._load(size)
+    assert windows.shape == (size, 3, 3, 3)
+    assert torch.allclose(windows.sum((2, 3)), torch.ones(size, 3, dtype=torch.float64))
+    assert (windows[..., 2, 2] == 0).all()
+    assert len(windows.flatten(1).unique(dim=0)) == size
+
+
+@pytest.mark.parametrize(("size", "side", "draws"), [(10, 32, 200), (100, 32, 200), (10, 224, 10)])
+def test_shipped_processes_stay_bounded_in_fresh_draws(size: int, side: int, draws: int) -> None:
+    generator = torch.Generator().manual_seed(99)
+    for windows in Ar()._load(size):
+        start = torch.randn(3, draws, normals_needed(side + 4, side + 4), generator=generator, dtype=torch.float64)
+        fields = autoregress(windows, start, side + 4, side + 4)[..., 4:, 4:]
+        norms = fields.square().mean((0, 2, 3)).sqrt() * math.sqrt(3 * 32 * 32)
+        assert norms.max() < 60, "the authors accept an L2 norm of 50 on three draws"
+
+
+def test_between_10_and_100_classes_the_larger_set_is_used() -> None:
+    assert torch.equal(Ar()._load(11), Ar()._load(100)[:11])
+    assert torch.equal(Ar()._load(2), Ar()._load(10)[:2])
+
+
+def test_more_than_100_classes_name_the_remedy() -> None:
+    with pytest.raises(UserError, match=r"up to 100 classes, not 101.*attacks.ar_coefficients --classes 101"):
+        Ar()._load(101)
+
+
+def test_the_finder_returns_stable_processes_that_answer_each_other() -> None:
+    windows, smallest = ar_coefficients.find_coefficients(3, seed=1, pool=2, candidates=8)
+    assert windows.shape == (3, 3, 3, 3)
+    assert torch.allclose(windows.sum((2, 3)), torch.ones(3, 3, dtype=torch.float64))
+    assert smallest > 0
+
+
+def test_farthest_points_are_found_by_hand() -> None:
+    mutual = torch.tensor([[0.0, 9, 1, 5], [9, 0, 2, 5], [1, 2, 0, 3], [5, 5, 3, 0]])
+    chosen, smallest = ar_coefficients._spread(mutual, 3)
+    assert (sorted(chosen.tolist()), smallest) == ([0, 1, 3], 5)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "safetensors", "pt"])
+def test_external_coefficients_are_used(smooth_set, make_context, tmp_path, suffix: str) -> None:
+    windows = Ar()._load(100)[50:54].contiguous()
+    path = tmp_path / f"own.{suffix}"
+    if suffix == "npy":
+        np.save(path, windows.numpy())
+    elif suffix == "pt":
+        torch.save(windows, path)
+    else:
+        save_file({"b": windows}, path)
+    attack = Ar(coefficients=str(path))
+    delta = _delta(attack, smooth_set(), make_context())
+    assert _residual(delta[::4], windows[0]).abs().max() < 1e-6
+    digest = attack.content_digest()
+    path.write_bytes(path.read_bytes() + b" ")
+    assert digest != attack.content_digest()
+    assert Ar().content_digest() is None
+
+
+def test_broken_external_coefficients_name_the_class(tmp_path) -> None:
+    windows = Ar()._load(10).clone()
+    windows[9, 0, 0, 0] = 2.4e7
+    np.save(tmp_path / "broken.npy", windows.numpy())
+    with pytest.raises(UserError, match=r"class \[9\]"):
+        Ar(coefficients=str(tmp_path / "broken.npy"))._load(10)
+    with pytest.raises(UserError, match=r"at least \(11, 3, 3, 3\)"):
+        Ar(coefficients=str(tmp_path / "broken.npy"))._load(11)
+
+
+def test_gray_images_are_refused(smooth_set, make_context) -> None:
+    with pytest.raises(UserError, match="3 channels, but smooth has 1"):
+        Ar().poison(smooth_set(shape=(1, 28, 28)), make_context())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"eps": 8 / 255}, "at least 0.1.*norm=linf"),
+        ({"eps": 1.0, "norm": "linf"}, "write eps=8/255"),
+        ({"norm": "l1"}, "norm must be l2 or linf"),
+        ({"crop": 1}, "crop must be at least 2"),
+        ({"coefficients": "missing.npy"}, "missing.npy: no such file"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Ar(**settings)
+
+
+@pytest.mark.parametrize(("eps", "lowest", "highest"), [(1.0, 0.93, 1.006), (4.0, 3.5, 4.01)])
+def test_facts_on_real_images(real, make_context, eps: float, lowest: float, highest: float) -> None:
+    attack = Ar(eps=eps)
+    sizes = attack.budget.measure(real.images, attack.poison(real, make_context()).images)
+    assert lowest < sizes.mean() < highest
+    assert sizes.max() <= attack.budget.allowed(real.info.shape)
