@@ -1,0 +1,5 @@
+"""D-VAE and its ablations `vae` and `ae` (Yu et al., ICML 2024, arXiv:2405.01460)."""
+
+from defenses.dvae.ablations import PlainAutoencoder as PlainAutoencoder
+from defenses.dvae.ablations import RateLimitedVae as RateLimitedVae
+from defenses.dvae.purify import Dvae as Dvae

@@ -1,0 +1,217 @@
+"""D-VAE's network (Yu et al., ICML 2024, arXiv:2405.01460), as the released code uses it, without its dead weight.
+
+An encoder turns an image into a feature map h; `Code` samples a noisy code s, whose rate the loss caps, and maps it to
+z. One decoder turns z into the image; a second one turns z plus a learnable embedding of the class into the estimated
+perturbation.
+
+Deviations from the released code:
+- Its classification branch (90 % of the parameters), which enters no loss, and the trained classifier whose losses it
+  only logs are left out. Neither gets a gradient, so results are equal in distribution, though not bit for bit.
+- mu and logvar come from one convolution of twice the width: the same numbers, one kernel instead of two.
+
+Convolutions may run in bfloat16 under autocast; moments, sampling and the decoders' last layer are always float32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from defenses.dvae.architecture import Architecture, Embedding, Norm, Shape
+
+
+class _BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm and a skip connection, as in a ResNet-18."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(before, after, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(after, after, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(after),
+        )
+        self.skip = nn.Sequential()
+        if stride != 1 or before != after:
+            self.skip = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.relu(self.main(features) + self.skip(features))
+
+
+def encoder(architecture: Architecture, channels: int) -> nn.Sequential:
+    """Images (B, C, H, W) to h (B, C', H / stride, W / stride)."""
+    width, stride = architecture.stem
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels, width, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    ]
+    for after, stride in architecture.blocks:
+        layers.append(_BasicBlock(width, after, stride))
+        width = after
+    return nn.Sequential(*layers)
+
+
+class Latent(NamedTuple):
+    """A code: mean and log-variance float32 (B, L, h, w), and z (B, C', h, w), mapped back to the width of h."""
+
+    mu: Tensor
+    logvar: Tensor
+    z: Tensor
+
+
+class Code(nn.Module):
+    """Gaussian code of limited rate: s = mu + exp(logvar / 2) * n with n ~ N(0, I) per entry, z = a 1x1 map of s."""
+
+    def __init__(self, width: int, latent: int) -> None:
+        super().__init__()
+        self.moments = nn.Conv2d(width, 2 * latent, 1)
+        self.widen = nn.Conv2d(latent, width, 1)
+
+    def forward(self, h: Tensor, sample: bool = True) -> Latent:
+        """Draws n from torch's global generator of the device; `sample=False` uses s = mu."""
+        mu, logvar = self.moments(h).float().chunk(2, dim=1)
+        s = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu) if sample else mu
+        return Latent(mu, logvar, self.widen(s))
+
+
+class Decoder(nn.Module):
+    """Features of the width of h to float32 images (B, C, H, W) of any range."""
+
+    def __init__(self, architecture: Architecture, channels: int, norm: Norm) -> None:
+        super().__init__()
+        width = architecture.blocks[-1][0]
+        layers: list[nn.Module] = []
+        for group in architecture.decoder:
+            for kernel, after in group:
+                layers.append(_transposed(width, after, kernel))
+                width = after
+            layers.append(nn.InstanceNorm2d(width) if norm == "instance" else nn.BatchNorm2d(width))
+            layers.append(nn.ReLU(inplace=True))
+        self.features = nn.Sequential(*layers)
+        self.last = _transposed(width, channels, architecture.last_kernel)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = self.features(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.last(features.float())  # type: ignore[no-any-return]
+
+
+def _transposed(before: int, after: int, kernel: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(before, after, kernel, stride=2 if kernel == 4 else 1, padding=1)
+
+
+class Vae(nn.Module):
+    """Encoder, code and image decoder: what is left of D-VAE without the disentangling half."""
+
+    def __init__(self, architecture: Architecture, image: Shape, norm: Norm | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder(architecture, image[0])
+        self.code = Code(architecture.blocks[-1][0], architecture.latent)
+        self.decoder = Decoder(architecture, image[0], norm or architecture.norm)
+
+    def encode(self, images_01: Tensor, sample: bool = True) -> Latent:
+        """float (B, C, H, W) in [0, 1] to its code."""
+        return self.code(self.encoder(images_01), sample)  # type: ignore[no-any-return]
+
+    def reconstruct(self, z: Tensor) -> Tensor:
+        """float32 (B, C, H, W) in [0, 1]."""
+        return torch.sigmoid(self.decoder(z))
+
+    def forward(self, images_01: Tensor, sample: bool = True) -> Tensor:
+        return self.reconstruct(self.encode(images_01, sample).z)
+
+
+class Autoencoder(nn.Module):
+    """The encoder, one basic block deeper, and the image decoder, with a 1x1 bottleneck of `width` channels if > 0."""
+
+    def __init__(self, architecture: Architecture, image: Shape, width: int = 0) -> None:
+        super().__init__()
+        channels = architecture.blocks[-1][0]
+        deeper = replace(architecture, blocks=(*architecture.blocks, (channels, 1)))
+        self.encoder = encoder(deeper, image[0])
+        self.bottleneck = nn.Sequential()
+        if width:
+            self.bottleneck = nn.Sequential(nn.Conv2d(channels, width, 1), nn.Conv2d(width, channels, 1))
+        self.decoder = Decoder(architecture, image[0], architecture.norm)
+
+    def forward(self, images_01: Tensor) -> Tensor:
+        """float32 (B, C, H, W) in [0, 1]."""
+        return torch.sigmoid(self.decoder(self.bottleneck(self.encoder(images_01))))
+
+
+class Disentangled(NamedTuple):
+    """What D-VAE makes of a batch: reconstruction in [0, 1], perturbation of any range, and the code's moments."""
+
+    reconstruction: Tensor
+    perturbation: Tensor
+    mu: Tensor
+    logvar: Tensor
+
+
+class DisentanglingVae(nn.Module):
+    """A VAE with a second decoder that explains, from the class and the code, what the first one leaves out.
+
+    Args:
+        architecture: layer sizes.
+        image: (C, H, W); sides divisible by the architecture's stride.
+        num_classes: K.
+        embedding: `spatial` is a table K x (C' * h * w), `vector` K x C', repeated over all positions; N(0, 1) at the
+            start.
+        embed_into: the embedding is added to the code's output `z`, or to the encoder's features `h`, which are not
+            limited in rate.
+        class_wise: the perturbation decoder sees the embedding alone.
+        norm: in the decoders.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        image: Shape,
+        num_classes: int,
+        *,
+        embedding: Embedding | None = None,
+        embed_into: Literal["z", "h"] = "z",
+        class_wise: bool = False,
+        norm: Norm | None = None,
+    ) -> None:
+        super().__init__()
+        width, height, breadth = architecture.code_shape(image)
+        self.vae = Vae(architecture, image, norm)
+        spatial = (embedding or architecture.embedding) == "spatial"
+        self._code_shape = (width, height, breadth)
+        self._template = (width, height, breadth) if spatial else (width, 1, 1)
+        self._embed_into, self._class_wise = embed_into, class_wise
+        self.embedding = nn.Embedding(num_classes, math.prod(self._template))
+        self.perturbation_decoder = Decoder(architecture, image[0], norm or architecture.norm)
+        if architecture.zero_start:
+            nn.init.zeros_(self.perturbation_decoder.last.weight)
+            nn.init.zeros_(self.perturbation_decoder.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, images_01: Tensor, labels: Tensor) -> Disentangled:
+        h = self.vae.encoder(images_01)
+        latent = self.vae.code(h)
+        perturbation = self._explain(h, latent.z, labels)
+        return Disentangled(self.vae.reconstruct(latent.z), perturbation, latent.mu, latent.logvar)
+
+    def estimate(self, images_01: Tensor, labels: Tensor, sample: bool = True) -> Tensor:
+        """The perturbation alone, float32 (B, C, H, W)."""
+        h = self.vae.encoder(images_01)
+        return self._explain(h, self.vae.code(h, sample).z, labels)
+
+    def reconstruct(self, images_01: Tensor, sample: bool = True) -> Tensor:
+        """The image alone, float32 (B, C, H, W) in [0, 1]; independent of the class."""
+        return self.vae(images_01, sample)  # type: ignore[no-any-return]
+
+    def _explain(self, h: Tensor, z: Tensor, labels: Tensor) -> Tensor:
+        template = self.embedding(labels).unflatten(1, self._template)
+        if self._class_wise:
+            return self.perturbation_decoder(template.expand(-1, *self._code_shape))  # type: ignore[no-any-return]
+        return self.perturbation_decoder(template + (z if self._embed_into == "z" else h))  # type: ignore[no-any-return]
