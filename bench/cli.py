@@ -100,7 +100,7 @@ def _prepare(
     chosen_device = choose_device(device)
     opened = Store(store)
     splits = data.load(matrix.dataset, data_root)
-    return matrix, make_plan(matrix, splits, opened, data_root, chosen_device), opened
+    return matrix, make_plan(matrix, splits, opened, data_root, chosen_device, threads or 0), opened
 
 
 @cli.command()

@@ -27,6 +27,7 @@ class Job:
         data_root: folder.
         device: `cpu`, `cuda`, `cuda:1`.
         plugins: files to import first.
+        threads: CPU threads, or 0 for the executor's own choice.
     """
 
     stage: str
@@ -42,6 +43,7 @@ class Job:
     data_root: str
     device: str
     plugins: tuple[str, ...] = ()
+    threads: int = 0
 
     def to_json(self) -> str:
         """For another process."""

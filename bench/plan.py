@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -11,6 +10,7 @@ from typing import Any
 from bench.api import SeesTestImages, TrainsDifferently
 from bench.config import Matrix
 from bench.data import Splits
+from bench.errors import UserError
 from bench.jobs import STAGES, Job
 from bench.results import SCHEMA_VERSION, Component, Manifest
 from bench.source import source_digest
@@ -67,9 +67,14 @@ def make_plan(
     store: Store,
     data_root: Path,
     device: str,
-    on_check: Callable[[int, int], None] = lambda done, total: None,
+    threads: int = 0,
 ) -> Plan:
-    """Cells and jobs of a matrix, with what the store already has (every artifact's checksum is verified)."""
+    """Cells and jobs of a matrix, with what the store already has (every artifact's checksum is verified).
+
+    Raises:
+        UserError: if a victim cannot take images of this size.
+    """
+    _check_victims(matrix, splits)
     base = Job(
         stage="",
         key="",
@@ -84,6 +89,7 @@ def make_plan(
         data_root=str(data_root),
         device=device,
         plugins=matrix.plugins,
+        threads=threads,
     )
     info = splits.train.info
     dataset = {
@@ -107,11 +113,19 @@ def make_plan(
                     jobs |= {job.key: job for job in (poison, purify, train)}
                     cells.append(_cell(base, matrix.preset, (attack, defense, victim), seed, [poison, purify, train]))
     ordered = {job.key: job for stage in STAGES for job in jobs.values() if job.stage == stage}
-    states: dict[str, State] = {}
-    for done, job in enumerate(ordered.values()):
-        on_check(done, len(ordered))
-        states[job.key] = store.state(job.stage, job.key)
+    states = {job.key: store.state(job.stage, job.key) for job in ordered.values()}
     return Plan(matrix, cells, ordered, states, dataset)
+
+
+def _check_victims(matrix: Matrix, splits: Splits) -> None:
+    problems = []
+    for victim in matrix.victims:
+        try:
+            victim.component.build(splits.train.info)
+        except ValueError as error:
+            problems.append(f"victim {victim.text!r}: {error}")
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def _job(

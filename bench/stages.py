@@ -43,6 +43,8 @@ def execute(job: Job, on_progress: OnProgress = lambda done, total, note: None) 
     store = Store(Path(job.store))
     scratch = store.scratch()
     try:
+        if job.threads:
+            torch.set_num_threads(job.threads)
         for plugin in job.plugins:
             _load_plugin_once(plugin)
         manifest, tensors = _STAGES[job.stage](job, store, scratch, on_progress)

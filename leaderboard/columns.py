@@ -97,7 +97,9 @@ BOARD_COLUMNS = {
     "worst_accuracy": Column("float64", "fraction; lowest mean over seeds of one attack"),
     "worst_attack": Column("string", "the attack it belongs to"),
     "clean_accuracy": Column("float64", "fraction; on clean training data under this defense (attack none)"),
-    "recovery": Column("float64", "mean over the cells of mean_accuracy; null if one cell has none"),
+    "recovery": Column(
+        "float64", "(mean defended - mean undefended) / (mean clean baseline - mean undefended) accuracy of these cells"
+    ),
     "cost_seconds": Column("float64", "s; mean over the cells of mean_accuracy"),
     "cost_multiple": Column("float64", "mean over the same cells; 1.0 costs nothing beyond an undefended training"),
     "peak_gpu_bytes": Column("Int64", "bytes; largest of these cells"),

@@ -16,7 +16,7 @@ from leaderboard.ranking import accuracy_ranks, cost_ranks
 from leaderboard.statistics import half_width_95, mean
 
 _DOUBT = {"not exclusive", "exclusivity unknown", "several devices"}
-_MEANS = ("recovery", "cost_seconds", "cost_multiple", "cost_energy_joules")
+_MEANS = ("cost_seconds", "cost_multiple", "cost_energy_joules")
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
 
 
@@ -92,12 +92,22 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     worst = min(poisons, key=lambda attack: by_attack[attack] or 0.0)
     return row | {
         "mean_accuracy": mean(per_seed),
+        "recovery": _recovery(poisoned),
         "half_width_95": half_width_95(per_seed),
         "worst_accuracy": by_attack[worst],
         "worst_attack": worst,
         **{name: mean(poisoned[name]) for name in _MEANS},
         **{name: None if poisoned[name].isna().any() else int(poisoned[name].max()) for name in _PEAKS},
     }
+
+
+def _recovery(poisoned: pd.DataFrame) -> float | None:
+    """Ratio of means, so that a poison that hardly bites neither blows it up nor makes it undefined."""
+    columns = ("clean_test_accuracy", "undefended_accuracy", "clean_baseline_accuracy")
+    defended, undefended, clean = (mean(poisoned[name]) for name in columns)
+    if defended is None or undefended is None or clean is None or clean <= undefended:
+        return None
+    return (defended - undefended) / (clean - undefended)
 
 
 def _devices(cells: pd.DataFrame) -> list[str]:

@@ -2,8 +2,10 @@
 
 Every image has a foreground outline (its class) at a random place, size and rotation, in a random color with a weak
 gradient, on a background near mid-gray with a weak gradient and a faint smooth texture. Color and position carry no
-information about the class, so neither the mean color nor a linear model on pixels tells the classes apart. The calm
-background matters: where the images' own low-frequency variance is large, a low-frequency poison has no effect.
+information about the class, so neither the mean color nor a linear model on pixels tells the classes apart.
+
+The contrast is chosen so that all attacks bite and defenses restore: with stronger contrast the outlines are learned
+before an AR poison is, with a rougher background AR drowns, and without texture JPEG leaves too much of an LSP poison.
 """
 
 from __future__ import annotations
@@ -68,9 +70,9 @@ def _draw(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     axis = (torch.arange(size, dtype=torch.float64) + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
 
-    background = _gradient(uniform(0.38, 0.62, 3), uniform(-0.06, 0.06, 3, 2), x, y)
-    foreground = _contrasting(uniform(0, 1, 3), background.mean(dim=(2, 3)))
-    foreground = _gradient(foreground, uniform(-0.08, 0.08, 3, 2), x, y)
+    background = _gradient(uniform(0.46, 0.54, 3), uniform(-0.03, 0.03, 3, 2), x, y)
+    foreground = _contrasting(uniform(0.3, 0.7, 3), background.mean(dim=(2, 3)))
+    foreground = _gradient(foreground, uniform(-0.03, 0.03, 3, 2), x, y)
 
     angle = uniform(-math.pi / 6, math.pi / 6, 1, 1)
     scale = uniform(0.45, 0.68, 1, 1)
@@ -84,8 +86,8 @@ def _draw(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
         distance[rows] = outline(p[rows], q[rows])
     cover = (0.5 - distance * scale * size / 2 / _EDGE_PIXELS).clamp(0, 1)[:, None]
 
-    noise = torch.randn((count, 3, 8, 8), generator=generator, dtype=torch.float64) * _TEXTURE
-    texture = functional.interpolate(noise, size=(size, size), mode="bilinear", align_corners=False)
+    noise = torch.randn((count, 3, 4, 4), generator=generator, dtype=torch.float64) * _TEXTURE
+    texture = functional.interpolate(noise, size=(size, size), mode="bicubic", align_corners=False)
     images = background * (1 - cover) + foreground * cover + texture
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
@@ -95,10 +97,10 @@ def _gradient(color: Tensor, slope: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _contrasting(color: Tensor, background: Tensor) -> Tensor:
-    """The color pushed away from the background's luminance where the two are closer than 0.25."""
+    """The color pushed away from the background's luminance where the two are closer than 0.15."""
     weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
     gap = ((color - background) * weights).sum(dim=1, keepdim=True)
-    push = (0.25 - gap.abs()).clamp(min=0) * torch.where(gap < 0, -1.0, 1.0)
+    push = (0.15 - gap.abs()).clamp(min=0) * torch.where(gap < 0, -1.0, 1.0)
     return (color + push).clamp(0, 1)
 
 

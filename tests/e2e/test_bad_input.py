@@ -151,6 +151,13 @@ def test_bad_arguments(bench, tmp_path, arguments, message):
     assert not list(tmp_path.glob("results/artifacts/*"))
 
 
+def test_a_victim_that_cannot_take_the_images_is_refused_before_any_work(bench, tmp_path):
+    ended = bench("run", "--preset", "demo", "--victims", "swin_tiny_patch4_window7_224")
+    assert ended.code == 2
+    assert "cannot take (3, 32, 32) images" in ended.err
+    assert not list(tmp_path.glob("results/artifacts/*"))
+
+
 def test_a_plug_in_that_does_not_import_names_the_line(bench, tmp_path):
     (tmp_path / "bad.py").write_text("x = 1\nimport no_such_module\n")
     ended = bench("run", "--preset", "demo", "--plugin", "bad.py")
