@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench import data
@@ -86,7 +89,7 @@ def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, c
     for stage in STAGES:
         ready = [job for job in plan.pending(stage) if not any(key in errors for key in job.inputs.values())]
         jobs = {job.key: job for job in ready}
-        for report in executor.run(ready, observer):
+        for report in _until_interrupted(executor.run(ready, observer)):
             outcome.computed[stage] += 1
             if report.status == "failed":
                 errors[report.key] = report.error
@@ -99,6 +102,28 @@ def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, c
         if result.status != "done":
             write_cell(store.cells, result)
     return outcome
+
+
+def _until_interrupted(reports: Iterator[Report]) -> Iterator[Report]:
+    """Passes reports on until Ctrl-C, also where a library swallows the KeyboardInterrupt and fails the job instead."""
+    interrupted = False
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield from reports
+        return
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        for report in reports:
+            if interrupted:
+                raise KeyboardInterrupt
+            yield report
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _result(cell: PlannedCell, plan: Plan, store: Store, errors: dict[str, dict[str, str]], command: str) -> CellResult:

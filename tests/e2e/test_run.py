@@ -170,7 +170,7 @@ def test_a_run_that_is_stopped_half_way_continues(start, bench, tmp_path, how):
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
     done = artifacts(store)
-    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL), err
     assert 0 < len(list(store.glob("cells/*.json"))) < 12, "it was stopped half-way"
     if how == signal.SIGINT:
         assert "run the same command again to continue" in err
@@ -197,3 +197,22 @@ def test_processes_of_their_own_give_the_same_accuracies(bench, tmp_path):
     assert ended.code == 0, ended.err
     here, there = ({c["key"]: c["clean_test_accuracy"] for c in cells(tmp_path / s)} for s in ("results", "other"))
     assert here == there
+
+
+def test_ctrl_c_that_a_library_swallows_stops_the_run(bench, tmp_path, monkeypatch):
+    import os
+
+    from bench import stages
+
+    def swallow(job, on_progress):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            pass
+        return stages.Report(job.key, job.stage, "failed", 0.0, {"stage": job.stage, "kind": "x", "message": "y"})
+
+    monkeypatch.setattr("bench.executors.inline.execute", swallow)
+    ended = bench(*RUN)
+    assert ended.code == 130
+    assert "run the same command again to continue" in ended.err

@@ -106,7 +106,7 @@ class TestBoard:
         assert (row["worst_attack"], row["worst_accuracy"]) == ("ops", pytest.approx(0.89))
         assert row["clean_accuracy"] == pytest.approx(0.93)
         assert row["accuracy[lsp]"] == pytest.approx(0.91)
-        assert row["recovery"] == pytest.approx((0.76 / 0.80 + 0.54 / 0.60) / 2)
+        assert row["recovery"] == pytest.approx((0.76 + 0.54) / (0.80 + 0.60))
         assert (row["cost_seconds"], row["cost_multiple"]) == (400.0, 5.0)
         assert (row["n"], row["seeds"], row["missing"], row["flags"]) == (6, 3, 0, "")
 
@@ -174,7 +174,7 @@ class TestFamily:
         assert row["accuracy[lsp]"] == pytest.approx(0.85), "gray"
         assert row["accuracy[ops]"] == pytest.approx(0.81), "jpeg"
         assert row["mean_accuracy"] == pytest.approx(0.83)
-        assert row["recovery"] == pytest.approx((0.70 / 0.80 + 0.46 / 0.60) / 2)
+        assert row["recovery"] == pytest.approx((0.70 + 0.46) / (0.80 + 0.60))
 
     def test_it_costs_what_all_members_cost(self, matrix: list[CellResult]) -> None:
         row = board_of(matrix).loc["iss (best per attack)"]
