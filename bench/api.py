@@ -7,6 +7,7 @@ labels are int64 (N,); a perturbation budget of 1.0 is the full pixel range; all
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -248,11 +249,29 @@ class Context:
         self.on_progress(done, total, note)
 
     def log(self, name: str, value: float | int | str | bool | list[float]) -> None:
-        """Records a value of the method (a loss, a rate, a PSNR) in the artifact's manifest."""
+        """Records a value of the method (a loss, a rate, a PSNR) in the artifact's manifest.
+
+        Raises:
+            TypeError: at once, for what JSON cannot hold; numbers that are not finite are stored as text.
+        """
+        if isinstance(value, float) and not math.isfinite(value):
+            value = str(value)
+        json.dumps(value, allow_nan=False)
         self.logs[name] = value
 
     def keep(self, name: str, tensor: Tensor) -> None:
-        """Stores a tensor beside the result, for diagnosis (for example an estimated perturbation)."""
+        """Stores a tensor beside the result, for diagnosis.
+
+        An estimated perturbation, float (N, C, H, W) on the [0, 1] scale, goes by the name `perturbation`: the harness
+        scores it against the true one.
+
+        Raises:
+            ValueError: for the names of the result itself, and for a type that cannot be stored.
+        """
+        if name in ("images", "mask", "predictions"):
+            raise ValueError(f"keep({name!r}): that name is the result's own; choose another")
+        if tensor.dtype == torch.bfloat16 or tensor.is_complex():
+            raise ValueError(f"keep({name!r}): {tensor.dtype} cannot be stored; convert it to float16 or float32")
         self.kept[name] = tensor.detach().cpu().contiguous()
 
     def empty_images(self, shape: tuple[int, ...]) -> Tensor:

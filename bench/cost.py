@@ -39,6 +39,7 @@ class Meter:
         self._created = datetime.now(UTC).isoformat(timespec="seconds")
         self._others_before = _cpu_seconds_of_others()
         self._joules_before = self._board.joules() if self._board else None
+        self._alone_at_start = self._board.used_by_one() if self._board else None
         self._start = self._clock()
         return self
 
@@ -80,7 +81,7 @@ class Meter:
 
     def _was_exclusive(self) -> bool | None:
         if self._board is not None:
-            return self._board.used_by_one()
+            return self._alone_at_start and self._board.used_by_one()
         if self._device.type != "cpu":
             return None
         others = _cpu_seconds_of_others() - self._others_before
@@ -114,9 +115,10 @@ class _GpuBoard:
 
     def used_by_one(self) -> bool | None:
         try:
-            return len(self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)) <= 1
+            processes = len(self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
         except self._nvml.NVMLError:
             return None
+        return processes == 1 if processes else None  # a container may hide them
 
 
 def device_name(device: torch.device) -> str:

@@ -16,6 +16,6 @@ def unknown(what: str, name: str, choices: Iterable[str], remedy: str = "") -> U
     """The error for a name that was not found: shows it, suggests the nearest and lists the choices."""
     choices = sorted(choices)
     near = get_close_matches(name, choices, n=1, cutoff=0.6)
-    suggestion = f"; did you mean {near[0]}?" if near else ""
+    suggestion = f"; did you mean {near[0]}?" if near else "."
     listed = f" Choices: {', '.join(choices)}." if len(choices) <= 40 else ""
     return UserError(f"unknown {what} {name!r}{suggestion}{listed}{' ' + remedy if remedy else ''}")

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.errors import UserError, unknown
+from bench.source import forget
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -211,6 +212,7 @@ def load_plugin(path: Path) -> None:
         raise UserError(f"--plugin {path}: not a Python file (it must end in .py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    forget(path.resolve())
     try:
         spec.loader.exec_module(module)
     except UserError:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,7 @@ from bench.plan import Plan, PlannedCell, describe, make_plan
 from bench.registry import executors
 from bench.results import CellResult, Manifest, write_cell
 from bench.spec import select
-from bench.store import Store
+from bench.store import DamagedArtifactError, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +142,8 @@ def _result(cell: PlannedCell, plan: Plan, store: Store, errors: dict[str, dict[
     manifests: dict[str, Manifest] = {}
     for stage, key in cell.jobs.items():
         if key not in errors and store.folder(stage, key).is_dir():
-            manifests[stage] = store.manifest(stage, key)
+            with suppress(DamagedArtifactError):  # not made again, because an earlier stage failed
+                manifests[stage] = store.manifest(stage, key)
     common |= {
         "costs": {stage: manifest.cost for stage, manifest in manifests.items()},
         "logs": {stage: manifest.payload.get("logs", {}) for stage, manifest in manifests.items()},
@@ -228,6 +230,7 @@ def run_matrix(
     settings = Settings(preset, dataset, attacks, defenses, victims, seeds, parameters)
     matrix = make_matrix([settings], tuple(Path(plugin) for plugin in plugins))
     chosen = choose_executor(executor)
+    data.load.cache_clear()  # files may have changed since the last call in this process
     opened = Store(Path(store))
     root = Path(data_root)
     plan = make_plan(matrix, data.load(matrix.dataset, root), opened, root, choose_device(device))

@@ -1,8 +1,9 @@
 """Source digest of a component: what its results depend on besides its parameters.
 
-Covers the file that defines it, every module of the same top-level package it reaches by imports, the modules of the
-core that compute numbers (`bench.training`), and data files: `data/NAME*` beside a module `NAME.py`. The rest of the
-core is covered by the schema epoch, which is raised by hand when a change there changes results.
+Covers the file that defines it, every module it reaches by imports inside its own package or outside of installed
+packages (a helper beside a plug-in file), the modules of the core that compute numbers (`bench.training`), and data
+files: `data/NAME*` beside a module `NAME.py`. The rest of the core is covered by the schema epoch, which is raised by
+hand when a change there changes results. Installed libraries are not covered; their versions are in the manifest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _NUMBERS_OF_THE_CORE = ("bench.training",)
+_CONTENTS: dict[Path, bytes] = {}  # as first read, which is what this process has imported
 
 
 @functools.cache
@@ -24,7 +26,7 @@ def source_digest(module: str) -> str:
     files = _closure(module)
     total = hashlib.sha256()
     for name in sorted(files):
-        total.update(f"{name}\0".encode() + files[name].read_bytes().replace(b"\r\n", b"\n") + b"\0")
+        total.update(f"{name}\0".encode() + _content(files[name]).replace(b"\r\n", b"\n") + b"\0")
     return total.hexdigest()
 
 
@@ -41,9 +43,31 @@ def _closure(module: str) -> dict[str, Path]:
         for data in path.parent.glob(f"data/{path.stem}[-._]*"):
             files[f"{name}:{data.name}"] = data
         for imported in _imports(path, name):
-            if imported in _NUMBERS_OF_THE_CORE or imported.partition(".")[0] == package != "bench":
+            top = imported.partition(".")[0]
+            if imported in _NUMBERS_OF_THE_CORE or (top != "bench" and (top == package or _is_local(top))):
                 pending.append(imported)
     return files
+
+
+def forget(path: Path) -> None:
+    """Reads this file anew: it was edited and imported again (a plug-in file in a long-lived process)."""
+    _CONTENTS.pop(path, None)
+    source_digest.cache_clear()
+
+
+def _content(path: Path) -> bytes:
+    if path not in _CONTENTS:
+        _CONTENTS[path] = path.read_bytes()
+    return _CONTENTS[path]
+
+
+@functools.cache
+def _is_local(top: str) -> bool:
+    """Whether a top-level module is neither of the standard library nor installed."""
+    if top in sys.stdlib_module_names:
+        return False
+    path = _file_of(top)
+    return path is not None and not {"site-packages", "dist-packages"} & set(path.parts)
 
 
 def _file_of(module: str) -> Path | None:
@@ -52,7 +76,7 @@ def _file_of(module: str) -> Path | None:
     if origin is None:
         try:
             spec = importlib.util.find_spec(module)
-        except ModuleNotFoundError:
+        except (ModuleNotFoundError, ValueError):
             return None
         origin = spec.origin if spec else None
     return Path(origin) if origin and origin.endswith(".py") else None
@@ -61,7 +85,7 @@ def _file_of(module: str) -> Path | None:
 def _imports(path: Path, module: str) -> Iterator[str]:
     """Names of the modules a file imports; `from a import b` yields both `a` and `a.b`, b may be a module."""
     is_package = path.stem == "__init__"
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(ast.parse(_content(path))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

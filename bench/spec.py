@@ -60,7 +60,7 @@ class Selected:
     def text(self) -> str:
         """The shortest selection that gives this component: the name and what differs from what is assumed."""
         assumed = {name: plain(value) for name, value in self.assumed.items()}
-        changed = {n: v for n, v in self.parameters.items() if v != assumed[n] and v != self.name}
+        changed = {n: v for n, v in self.parameters.items() if v != assumed[n]}
         return ":".join([self.name, *(f"{name}={_write(value)}" for name, value in changed.items())])
 
     @functools.cached_property
@@ -138,7 +138,7 @@ def resolve(
     except (ValueError, TypeError) as error:
         raise UserError(f"{label}: {error}") from error
     unsaid = {key: parse_value(hints[key], value) for key, value in _table(preset, entry, name).items()}
-    return Selected(next(iter(from_name.values()), entry.name), entry, component, {**parameters, **unsaid})
+    return Selected(next(iter(from_name.values()), entry.name), entry, component, {**parameters, **unsaid, **from_name})
 
 
 def _table(tables: Defaults | None, entry: Entry[Any], name: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def execute(job: Job, on_progress: OnProgress = lambda done, total, note: None) 
             _load_plugin_once(plugin)
         manifest, tensors = _STAGES[job.stage](job, store, scratch, on_progress)
         store.write(manifest, tensors)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # research code likes to call sys.exit
         details = {
             "stage": job.stage,
             "kind": type(error).__name__,
@@ -204,10 +204,11 @@ def _view(defense: Any, test: ImageSet, ctx: Context) -> tuple[ImageSet, float |
     """The test images as the victim sees them, and the seconds that took (None if they are shown as they are)."""
     if not isinstance(defense, SeesTestImages):
         return test, None
-    start = time.perf_counter()
-    with ctx.phase("view"):
-        images = defense.view(test.images)
-    seconds = time.perf_counter() - start
+    with _untouched(test, "the defense's view"):
+        start = time.perf_counter()
+        with ctx.phase("view"):
+            images = defense.view(test.images)
+        seconds = time.perf_counter() - start
     if images is test.images:
         return test, None
     viewed = replace(test, images=images)

@@ -62,7 +62,10 @@ def _levels(model: nn.Module, channels: int) -> list[tuple[list[str], int]]:
     with _watch(model, seen), torch.no_grad():
         was_training = model.training
         model.eval()
-        model(torch.zeros(1, channels, 224, 224))
+        try:
+            model(torch.zeros(1, channels, 224, 224))
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(f"{type(model).__name__} takes only images of its own size ({error})") from error
         model.train(was_training)
     return [seen[size] for size in sorted(seen, reverse=True)]
 

@@ -49,7 +49,14 @@ class Npz(Subset):
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"npz: {file} is not a readable archive ({error})") from error
         labels = {split: _labels(arrays[f"y_{split}"], f"{file}: y_{split}") for split in ("train", "test")}
-        num_classes = int(max(part.max() for part in labels.values())) + 1
+        num_classes = int(labels["train"].max()) + 1
+        absent = sorted(set(range(num_classes)) - set(labels["train"].tolist()))
+        beyond = sorted(set(labels["test"].tolist()) - set(labels["train"].tolist()))
+        if absent or beyond:
+            raise UserError(
+                f"npz: {file}: training labels must be 0..K-1 without gaps and contain every test label; "
+                f"missing in y_train: {', '.join(map(str, absent + beyond))}"
+            )
         sets = []
         for split in ("train", "test"):
             images = _channels_first(arrays[f"x_{split}"], f"{file}: x_{split}")

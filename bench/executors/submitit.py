@@ -27,7 +27,7 @@ class Submitit:
 
     Attributes:
         cluster: `local` (processes here) or `slurm`.
-        parallel: jobs at a time; with more than one on a machine their costs are marked as shared.
+        parallel: jobs at a time; where they share a machine, the meter marks their costs as not exclusive.
         partition: Slurm partition, or "".
         gpus: GPUs a job (Slurm).
         cpus: CPUs a job (Slurm).

@@ -193,3 +193,97 @@ def test_a_defense_that_writes_into_its_input_spoils_no_other_cell(bench, plugin
     )
     assert (beside.loc[alone.index].train_key == alone.train_key).all()
     assert (beside.loc[alone.index].clean_test_accuracy == alone.clean_test_accuracy).all()
+
+
+MORE = '''
+import sys
+from dataclasses import dataclass, replace
+import torch
+from bench.registry import defenses
+
+
+@defenses.register("spoils-tests-x")
+@dataclass(frozen=True)
+class SpoilsTests:
+    """Writes into the test images."""
+
+    def purify(self, train, ctx):
+        return train
+
+    def view(self, images_u8):
+        return images_u8.zero_()
+
+
+@defenses.register("exits-x")
+@dataclass(frozen=True)
+class Exits:
+    """Ends the process."""
+
+    def purify(self, train, ctx):
+        sys.exit(3)
+
+
+@defenses.register("keeps-images-x")
+@dataclass(frozen=True)
+class KeepsImages:
+    """Keeps under the result's own name."""
+
+    def purify(self, train, ctx):
+        ctx.keep("images", torch.zeros(2, 2))
+        return train
+'''
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("spoils-tests-x", "the defense's view modified its input in place"),
+        ("exits-x", "SystemExit in purify: 3"),
+        ("keeps-images-x", "that name is the result's own"),
+    ],
+)
+def test_more_broken_defenses_harm_only_themselves(bench, tmp_path, name, message):
+    import pandas as pd
+
+    (tmp_path / "more.py").write_text(MORE)
+    ended = bench("run", "--attacks", "ops", "--defenses", f"{name},iss-bdr", *TINY, "--plugin", "more.py")
+    bench("run", "--attacks", "ops", "--defenses", "iss-bdr", *TINY, "--store", "alone")
+    assert ended.code == 1
+    assert message in ended.out
+    alone, beside = (pd.read_csv(tmp_path / s / "leaderboard/cells.csv").set_index("key") for s in ("alone", "results"))
+    assert (beside.loc[alone.index].clean_test_accuracy == alone.clean_test_accuracy).all()
+
+
+def test_test_labels_without_training_images_are_refused(bench, tmp_path):
+    import numpy as np
+
+    images = np.zeros((4, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "bad.npz", x_train=images, y_train=np.arange(4) % 2, x_test=images, y_test=np.arange(4))
+    ended = bench("run", "--preset", "demo", "--dataset", "npz:bad.npz")
+    assert ended.code == 2
+    assert "missing in y_train: 2, 3" in ended.err
+
+
+def test_an_edited_helper_of_a_plug_in_is_noticed(start, tmp_path):
+    plugin = """
+from dataclasses import dataclass, replace
+import helper
+from bench.registry import defenses
+
+
+@defenses.register("helped-x", deterministic=True)
+@dataclass(frozen=True)
+class Helped:
+    \"\"\"Uses a module beside it.\"\"\"
+
+    def purify(self, train, ctx):
+        return replace(train, images=train.images & helper.MASK)
+"""
+    (tmp_path / "helped.py").write_text(plugin)
+    outputs = []
+    for mask in (0xF0, 0xF0, 0x80):
+        (tmp_path / "helper.py").write_text(f"MASK = {mask}\n")
+        process = start("run", "--attacks", "ops", "--defenses", "helped-x", *TINY, "--plugin", "helped.py")
+        outputs.append(process.communicate(timeout=120)[0])
+    assert "computed now: nothing" in outputs[1]
+    assert "computed now: 2 purify, 2 train" in outputs[2]
