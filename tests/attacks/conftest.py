@@ -34,7 +34,7 @@ def smooth_set() -> Callable[..., ImageSet]:
 def real() -> ImageSet:
     """500 CIFAR-10 images, 50 a class."""
     if not _REAL.is_file():
-        pytest.skip("the CIFAR-10 sample is not on this machine")
+        pytest.skip("needs the lossless CIFAR-10 subset beside the checkout (shared/data)")
     with np.load(_REAL) as archive:
         images, labels = torch.from_numpy(archive["x_train"]), torch.from_numpy(archive["y_train"])
     rows = torch.cat([(labels == label).nonzero().flatten()[:50] for label in range(10)])
