@@ -17,6 +17,12 @@ _PAPER = Recipe()
 _FAST = Recipe(epochs=30, batch_size=512, lr=0.4, schedule="cosine", warmup_epochs=2.0)
 _DEMO = Recipe(epochs=10, batch_size=50, lr=0.1, schedule="one-cycle", crop_padding=0, clip_grad_norm=None)
 
+# AdamW gives the weak gradients of an AR poison the same step as the strong ones of the images; with SGD the small
+# network has learned the images first.
+_SMALL_DEMO = Recipe(
+    epochs=10, batch_size=50, optimizer="adamw", lr=5e-3, schedule="one-cycle", crop_padding=0, clip_grad_norm=None
+)
+
 _TRANSFORMER_PAPER = Recipe(
     epochs=200, optimizer="adamw", lr=5e-4, weight_decay=0.03, schedule="cosine", warmup_epochs=5.0, clip_grad_norm=1.0
 )
@@ -39,6 +45,7 @@ _TRANSFORMER = {"paper": _TRANSFORMER_PAPER, "fast": _TRANSFORMER_FAST, "demo": 
 
 # Models the recipes are meant for; any other convolutional network uses the same ones.
 TUNED = {
+    "small-cnn": {"paper": _PAPER, "fast": _FAST, "demo": _SMALL_DEMO},
     "resnet18": _CONVOLUTIONAL,
     "resnet50": _CONVOLUTIONAL,
     "densenet121": _CONVOLUTIONAL,

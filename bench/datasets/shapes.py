@@ -1,11 +1,12 @@
 """`shapes`: ten outlines drawn on noise, the embedded data set. Needs no file, learns in seconds, and poisons bite.
 
-Every image has a foreground outline (its class) at a random place, size and rotation, in a random color with a weak
-gradient, on a background near mid-gray with a weak gradient and a faint smooth texture. Color and position carry no
+Every image has a foreground outline (its class) at a random place, size and rotation, in any color with a weak
+gradient, on a background near mid-gray with a weak gradient and a smooth texture. Color and position carry no
 information about the class, so neither the mean color nor a linear model on pixels tells the classes apart.
 
-The contrast is chosen so that all attacks bite and defenses restore: with stronger contrast the outlines are learned
-before an AR poison is, with a rougher background AR drowns, and without texture JPEG leaves too much of an LSP poison.
+The contrast is chosen so that all attacks bite and defenses restore. Edges are soft and the background is calm, because
+an AR poison is found only where little else varies between neighboring pixels. But the background is not flat: on a
+flat one the half of an LSP poison that gray and JPEG keep, its luminance, would still be a shortcut.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from bench.api import DataInfo, ImageSet
 from bench.data import Splits, Subset
 from bench.registry import datasets
 
-_EDGE_PIXELS = 1.5  # width of the soft edge
-_TEXTURE = 0.03  # standard deviation of the background's texture, on the [0, 1] scale
+_EDGE_PIXELS = 2.5  # width of the soft edge
+_TEXTURE = 0.042  # standard deviation of the background's texture, on the [0, 1] scale
 
 
 @datasets.register("shapes", deterministic=True)
@@ -70,9 +71,9 @@ def _draw(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     axis = (torch.arange(size, dtype=torch.float64) + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
 
-    background = _gradient(uniform(0.46, 0.54, 3), uniform(-0.03, 0.03, 3, 2), x, y)
-    foreground = _contrasting(uniform(0.3, 0.7, 3), background.mean(dim=(2, 3)))
-    foreground = _gradient(foreground, uniform(-0.03, 0.03, 3, 2), x, y)
+    background = _gradient(uniform(0.455, 0.545, 3), uniform(-0.045, 0.045, 3, 2), x, y)
+    foreground = _contrasting(uniform(0, 1, 3), background.mean(dim=(2, 3)))
+    foreground = _gradient(foreground, uniform(-0.045, 0.045, 3, 2), x, y)
 
     angle = uniform(-math.pi / 6, math.pi / 6, 1, 1)
     scale = uniform(0.45, 0.68, 1, 1)
@@ -97,10 +98,10 @@ def _gradient(color: Tensor, slope: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _contrasting(color: Tensor, background: Tensor) -> Tensor:
-    """The color pushed away from the background's luminance where the two are closer than 0.15."""
+    """The color pushed away from the background's luminance where the two are closer than 0.35."""
     weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
     gap = ((color - background) * weights).sum(dim=1, keepdim=True)
-    push = (0.15 - gap.abs()).clamp(min=0) * torch.where(gap < 0, -1.0, 1.0)
+    push = (0.35 - gap.abs()).clamp(min=0) * torch.where(gap < 0, -1.0, 1.0)
     return (color + push).clamp(0, 1)
 
 
