@@ -1,7 +1,7 @@
 """The columns of the two tables, in order, with their units: what `cells.csv` and `leaderboard.csv` mean.
 
 Behind the fixed columns come the open ones: `score_<name>` and `provenance_<name>` in the cells, sorted, and
-`accuracy[<attack>]` in the leaderboard, one a poison.
+`accuracy[<attack>]` and `half_width_95[<attack>]` in the leaderboard, one a poison.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ class Column(NamedTuple):
     dtype: str
     meaning: str
 
+
+UNVALIDATED_PRESETS = frozenset({"fast"})
+"""Presets whose accuracies have not been compared with those of `paper`; empty once `fast` has been measured."""
 
 AND = " + "
 """Joins the names of several devices in one column."""
@@ -102,6 +105,8 @@ BOARD_COLUMNS = {
     ),
     "cost_seconds": Column("float64", "s; mean over the cells of mean_accuracy"),
     "cost_multiple": Column("float64", "mean over the same cells; 1.0 costs nothing beyond an undefended training"),
+    "purify_seconds": Column("float64", "s; wall time of the purify stage, mean over the same cells"),
+    "extra_train_seconds": Column("float64", "s; training with minus without the defense, mean over the same cells"),
     "peak_gpu_bytes": Column("Int64", "bytes; largest of these cells"),
     "peak_host_bytes": Column("Int64", "bytes; largest of these cells"),
     "cost_energy_joules": Column("float64", "J; mean over the same cells"),
@@ -109,13 +114,21 @@ BOARD_COLUMNS = {
     "n": Column("Int64", "finished cells behind mean_accuracy"),
     "seeds": Column("Int64", "seeds of the group"),
     "missing": Column("Int64", "cells that failed, were skipped or are absent, attack none included"),
-    "flags": Column("string", "oracle, missing, failed, not exclusive, exclusivity unknown, several devices"),
+    "flags": Column(
+        "string",
+        "oracle, missing, failed, unvalidated preset, not exclusive, exclusivity unknown, several devices",
+    ),
 }
 
 
 def accuracy_column(attack: str) -> str:
     """Name of the leaderboard's column for one attack: mean over seeds, a fraction."""
     return f"accuracy[{attack}]"
+
+
+def half_width_column(attack: str) -> str:
+    """Name of the leaderboard's column for the 95 % Student-t half-width over seeds of one attack's accuracy."""
+    return f"half_width_95[{attack}]"
 
 
 def accuracy_columns(board: pd.DataFrame) -> dict[str, str]:

@@ -37,7 +37,7 @@ def family_row(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> 
         "uses": ", ".join(sorted({use for member in members for use in member["uses"].split(", ") if use})),
         "cost_seconds": _over(members, "cost_seconds", sum),
         "cost_multiple": None if extra is None else 1 + extra,
-        "cost_energy_joules": _over(members, "cost_energy_joules", sum),
+        **{name: _over(members, name, sum) for name in ("purify_seconds", "extra_train_seconds", "cost_energy_joules")},
         "peak_gpu_bytes": _over(members, "peak_gpu_bytes", max),
         "peak_host_bytes": _over(members, "peak_host_bytes", max),
         "device": AND.join(sorted({device for member in members for device in member["device"].split(AND)})),

@@ -10,13 +10,24 @@ import pandas as pd
 from bench.results import CellResult
 from leaderboard.baselines import with_baselines
 from leaderboard.cells import cell_row
-from leaderboard.columns import AND, BOARD_COLUMNS, CELL_COLUMNS, COORDINATES, GROUP, Column, accuracy_column, typed
+from leaderboard.columns import (
+    AND,
+    BOARD_COLUMNS,
+    CELL_COLUMNS,
+    COORDINATES,
+    GROUP,
+    UNVALIDATED_PRESETS,
+    Column,
+    accuracy_column,
+    half_width_column,
+    typed,
+)
 from leaderboard.families import best_per_attack, family_row
 from leaderboard.ranking import accuracy_ranks, cost_ranks
 from leaderboard.statistics import half_width_95, mean
 
 _DOUBT = {"not exclusive", "exclusivity unknown", "several devices"}
-_MEANS = ("cost_seconds", "cost_multiple", "cost_energy_joules")
+_MEANS = ("cost_seconds", "cost_multiple", "cost_energy_joules", "purify_seconds", "extra_train_seconds")
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
 
 
@@ -41,7 +52,7 @@ def current_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each data set, preset, victim and defense; columns as in `BOARD_COLUMNS`, then one an attack.
+    """One row for each data set, preset, victim and defense; columns as in `BOARD_COLUMNS`, then two an attack.
 
     Expected are all attacks and all seeds that appear anywhere in a row's data set, preset and victim. A row that
     lacks one of those cells has no mean, no worst attack, no recovery, no cost and no rank. Undefended rows and
@@ -54,7 +65,8 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
     attacks = sorted(set(frame["attack_selection"]) - {"none"})
     rows = [row for _, group in frame.groupby(GROUP, sort=True) for row in _group_rows(group)]
     accuracies = {accuracy_column(name): Column("float64", "fraction; mean over seeds") for name in attacks}
-    return typed(rows, BOARD_COLUMNS | accuracies)
+    widths = {half_width_column(name): Column("float64", "fraction; interval of that mean") for name in attacks}
+    return typed(rows, BOARD_COLUMNS | accuracies | widths)
 
 
 def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
@@ -85,6 +97,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     row |= {"mean_accuracy": None, "n": len(poisoned), "seeds": len(seeds), "missing": missing}
     row |= {"clean_accuracy": by_attack.get("none"), "device": AND.join(_devices(done))}
     row |= {accuracy_column(attack): by_attack[attack] for attack in poisons}
+    row |= {half_width_column(attack): half_width_95(table[attack]) for attack in poisons}
     row["flags"] = _flags(cells, done, missing)
     if missing or not poisons:
         return row
@@ -119,6 +132,7 @@ def _flags(cells: pd.DataFrame, done: pd.DataFrame, missing: int) -> list[str]:
     flags = {
         "missing": missing > 0,
         "failed": (cells["status"] == "failed").any(),
+        "unvalidated preset": cells["preset"].isin(UNVALIDATED_PRESETS).any(),
         "not exclusive": (~exclusive.fillna(True)).any(),
         "exclusivity unknown": exclusive.isna().any(),
         "several devices": len(_devices(done)) > 1,

@@ -34,7 +34,7 @@ def _make_cell(
     *,
     seed: int = 0,
     victim: str = "resnet18",
-    preset: str = "fast",
+    preset: str = "paper",
     dataset: str = "cifar10",
     status: str = "done",
     purify: float = 10.0,

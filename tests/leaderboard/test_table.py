@@ -110,6 +110,14 @@ class TestBoard:
         assert (row["cost_seconds"], row["cost_multiple"]) == (400.0, 5.0)
         assert (row["n"], row["seeds"], row["missing"], row["flags"]) == (6, 3, 0, "")
 
+    def test_every_attack_has_its_interval(self, matrix: list[CellResult]) -> None:
+        row = board_of(matrix).loc["dvae"]
+        assert row["half_width_95[lsp]"] == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-6)
+        assert (row["purify_seconds"], row["extra_train_seconds"]) == (400.0, 0.0)
+
+    def test_rows_of_a_preset_nobody_compared_are_flagged(self, make_cell: MakeCell) -> None:
+        assert board_of([make_cell(preset="fast")]).loc["none", "flags"] == "unvalidated preset"
+
     def test_ranks_and_cost_ranks(self, matrix: list[CellResult]) -> None:
         board = board_of(matrix)
         assert board.loc[["dvae", "iss-jpeg", "iss-gray"], "rank"].tolist() == [1, 2, 3]
@@ -164,7 +172,10 @@ class TestBoard:
 
     def test_columns_are_documented_and_stable(self, matrix: list[CellResult]) -> None:
         board = leaderboard_frame(cells_frame(matrix))
-        assert list(board.columns) == [*BOARD_COLUMNS, "accuracy[lsp]", "accuracy[ops]"]
+        assert list(board.columns) == [
+            *BOARD_COLUMNS,
+            *("accuracy[lsp]", "accuracy[ops]", "half_width_95[lsp]", "half_width_95[ops]"),
+        ]
         assert list(board["defense"]) == ["dvae", "iss-jpeg", "iss-gray", "iss (best per attack)", "none"]
 
 
