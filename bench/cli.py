@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench.config import Matrix
     from bench.plan import Plan
     from bench.store import Store
+    from leaderboard.methods import Method
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -227,17 +228,46 @@ def new(kind: str, name: str, out: Path) -> None:
 @click.option("--store", "stores", type=_FOLDER, multiple=True, default=(Path("results"),), show_default=True)
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the site.")
 def publish(stores: tuple[Path, ...], out: Path) -> None:
-    """Write leaderboard.csv, cells.csv, index.html and leaderboard.md from all stored cells."""
+    """Write a site from all stored cells: pages that open offline, and the tables as CSV, JSON, Markdown and LaTeX."""
     from bench.results import read_cells
+    from leaderboard.folder import check_folder
     from leaderboard.publish import publish as write_site
 
+    check_folder(out)
     for store in stores:
         if not (store / "cells").is_dir():
             raise UserError(
                 f"{store} is not a store (no folder {store / 'cells'}); `bench run --store {store}` makes one"
             )
-    for path in write_site(read_cells(store / "cells" for store in stores), out).values():
+    cells = read_cells(store / "cells" for store in stores)
+    for path in write_site(cells, out, stores, _methods()).values():
         click.echo(path)
+
+
+def _methods() -> list[Method]:
+    """The registered components in words: the leaderboard itself never imports them, for they import torch."""
+    from dataclasses import MISSING
+
+    from bench.registry import attacks, defenses, victims
+    from bench.spec import plain
+    from leaderboard.methods import Method
+
+    return [
+        Method(
+            kind=registry.kind,
+            name=name,
+            source=entry.source,
+            family=entry.family,
+            uses=entry.uses,
+            description=entry.cls.__doc__ or "",
+            parameters={
+                parameter: "required" if default is MISSING else str(plain(default))
+                for parameter, default in entry.parameters.items()
+            },
+        )
+        for registry in (attacks, defenses, victims)
+        for name, entry in registry.items()
+    ]
 
 
 @cli.command()

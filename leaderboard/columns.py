@@ -121,6 +121,20 @@ BOARD_COLUMNS = {
 }
 
 
+SCORES = {
+    "poison_psnr_db": "dB; poisoned against clean training images, over all entries",
+    "poison_linf_max": "largest change of one entry, [0, 1] scale, after rounding to 8 bits",
+    "poison_l2_mean": "mean L2 norm of a perturbation, [0, 1] scale",
+    "poison_l2_max": "largest L2 norm of a perturbation, [0, 1] scale",
+    "poison_l0_max": "most pixels changed in one image",
+    "poisoned_images": "images offered to the attack",
+    "purified_psnr_db": "dB; purified against clean training images; empty if they are identical",
+    "residual_poison_ratio": "share of the class-wise part of the poison that is left: 1 all, 0 none",
+    "perturbation_cosine": "disentanglement: mean cosine of the estimated with the true perturbation, by image",
+    "perturbation_class_cosine": "disentanglement: the same for the class means",
+}
+
+
 def accuracy_column(attack: str) -> str:
     """Name of the leaderboard's column for one attack: mean over seeds, a fraction."""
     return f"accuracy[{attack}]"

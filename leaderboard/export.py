@@ -1,10 +1,11 @@
-"""The tables as text: CSV for machines and spreadsheets, Markdown for README files and reviews.
+"""The tables as text: CSV for spreadsheets, JSON for programs, Markdown for README files and reviews.
 
 The same cells give the same bytes: nothing here knows the time or the machine it runs on.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from leaderboard import formats
-from leaderboard.columns import GROUP, accuracy_columns
+from leaderboard.columns import BOARD_COLUMNS, GROUP, accuracy_columns
 
+JSON_SCHEMA_VERSION = 1
 _EXECUTABLE = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -25,6 +27,14 @@ def csv_text(frame: pd.DataFrame) -> str:
     texts = [name for name, dtype in frame.dtypes.items() if dtype == "string"]
     safe = frame.assign(**{str(name): frame[name].map(neutralised, na_action="ignore") for name in texts})
     return safe.rename(columns=neutralised).to_csv(index=False, lineterminator="\n")
+
+
+def json_text(board: pd.DataFrame) -> str:
+    """The rows of `leaderboard.csv` as objects under `rows`; unmeasured is null. `columns` says what each means."""
+    meanings = {name: column.meaning for name, column in BOARD_COLUMNS.items()}
+    rows = json.loads(board.to_json(orient="records", double_precision=15))
+    value = {"schema_version": JSON_SCHEMA_VERSION, "columns": meanings, "rows": rows}
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def neutralised(text: str) -> str:

@@ -1,30 +1,53 @@
-"""The page: one HTML file with its style, its table sorter and its data inside, and Plotly as a file beside it.
-
-It opens from a folder, without a network.
-"""
+"""The pages: templates filled, with the scripts and the style they need beside them. They open offline."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
+from bench.results import CellResult
 from leaderboard import formats
-from leaderboard.columns import BOARD_COLUMNS
-from leaderboard.views import sections
+from leaderboard.columns import AND, BOARD_COLUMNS, SCORES
+from leaderboard.methods import Method, method_entries
+from leaderboard.published import TOLERANCE
+from leaderboard.scatter import AXES
+from leaderboard.views import Page, page_view
 
-PLOTLY = "assets/plotly.min.js"
+EXPORTS = ("leaderboard.csv", "cells.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex")
+_OWN = ("site.css", "board.js", "scatter.js", "cell.js", "sortable.min.js", "sortable.LICENSE.txt")
 
 
-def render_page(frame: pd.DataFrame, board: pd.DataFrame) -> str:
-    """The HTML of `index.html`. Every name and message in it is escaped; the same tables give the same text.
+def render_pages(
+    cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame, methods: Sequence[Method]
+) -> dict[str, str]:
+    """HTML by file name. Every name and message in it is escaped; the same tables give the same text.
 
     Args:
+        cells: what the tables were made of.
         frame: from `cells_frame`.
         board: from `leaderboard_frame`.
+        methods: descriptions from the registry; what they lack is taken from the cells.
     """
+    page = page_view(frame, board)
+    values: dict[str, dict[str, Any]] = {
+        "index.html": {
+            "page": page,
+            "filters": _filters(page),
+            "places": [(name, label) for name, label, choices in _filters(page)[:3] if len(choices) > 1],
+            "axes": AXES,
+            "tiles": _tiles(cells, frame),
+            "exports": EXPORTS,
+            "environment": _environment(frame),
+            "columns": BOARD_COLUMNS,
+            "tolerance": f"{100 * TOLERANCE:g}",
+        },
+        "methods.html": {"kinds": method_entries(methods, cells)},
+        "cell.html": {"meanings": SCORES},
+    }
     environment = Environment(
         loader=PackageLoader("leaderboard"),
         autoescape=True,
@@ -32,40 +55,42 @@ def render_page(frame: pd.DataFrame, board: pd.DataFrame) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("index.html.j2").render(
-        tiles=_tiles(frame),
-        sections=sections(frame, board),
-        environment=_environment(frame),
-        columns=BOARD_COLUMNS,
-        plotly=PLOTLY,
-        style=_verbatim("page.css"),
-        sorter=_verbatim("sortable.min.js"),
-        script=_verbatim("page.js"),
-    )
+    return {name: environment.get_template(f"{name}.j2").render(given) for name, given in values.items()}
 
 
 def page_assets() -> dict[str, bytes]:
-    """Files the page needs beside it, by relative path: Plotly's script from the installed package."""
-    return {PLOTLY: (files("plotly") / "package_data" / "plotly.min.js").read_bytes()}
+    """Files the pages need beside them, by relative path: our own, and Plotly's script from the installed package."""
+    templates = files("leaderboard") / "templates"
+    own = {f"assets/{name}": (templates / name).read_bytes() for name in _OWN}
+    return own | {"assets/plotly.min.js": (files("plotly") / "package_data" / "plotly.min.js").read_bytes()}
 
 
-def _verbatim(name: str) -> Markup:
-    return Markup((files("leaderboard") / "templates" / name).read_text(encoding="utf-8"))
+def _filters(page: Page) -> list[tuple[str, str, list[str]]]:
+    """Name in the address, label and choices of each filter."""
+    groups = page.groups
+    return [
+        ("data", "data set", list(dict.fromkeys(group.data for group in groups))),
+        ("preset", "preset", list(dict.fromkeys(group.preset for group in groups))),
+        ("victim", "victim", list(dict.fromkeys(group.victim for group in groups))),
+        ("defense", "defense", sorted({row.defense for row in page.rows})),
+        ("attack", "attack", page.attacks[1:]),
+    ]
 
 
-def _tiles(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """The numbers on top: what was run, and how much of it finished."""
+def _tiles(cells: Sequence[CellResult], frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """What was run, when and where, and how much of it finished. The date is that of the results, not of publishing."""
     done = int((frame["status"] == "done").sum())
-    defenses = frame.loc[frame["defense"] != "none", "defense_selection"].nunique()
-    attacks = frame.loc[frame["attack"] != "none", "attack_selection"].nunique()
+    dates = sorted({cost.created[:10] for cell in cells for cost in cell.costs.values()})
     counted = [
         ("finished cells", f"{done:,}" if done == len(frame) else f"{done:,} of {len(frame):,}"),
-        ("attacks", str(attacks)),
-        ("defenses", str(defenses)),
+        ("measured", formats.DASH if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"),
+        ("attacks", str(frame.loc[frame["attack"] != "none", "attack_selection"].nunique())),
+        ("defenses", str(frame.loc[frame["defense"] != "none", "defense_selection"].nunique())),
         ("victims", str(frame["victim_selection"].nunique())),
         ("seeds", str(frame["seed"].nunique())),
     ]
-    return [*counted, ("device", ", ".join(sorted(frame["device"].dropna().unique())) or formats.DASH)]
+    devices = {device for text in frame["device"].dropna().unique() for device in text.split(AND)}
+    return [*counted, ("machine" if len(devices) < 2 else "machines", ", ".join(sorted(devices)) or formats.DASH)]
 
 
 def _environment(frame: pd.DataFrame) -> list[tuple[str, str]]:

@@ -4,48 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bench.errors import UserError
 from bench.results import CellResult
-from leaderboard.export import csv_text, markdown_text
-from leaderboard.page import page_assets, render_page
+from leaderboard.cellpages import cell_files
+from leaderboard.export import csv_text, json_text, markdown_text
+from leaderboard.folder import check_folder, write_folder
+from leaderboard.latex import latex_text
+from leaderboard.methods import Method
+from leaderboard.page import page_assets, render_pages
+from leaderboard.sheets import draw_sheets
 from leaderboard.table import cells_frame, leaderboard_frame
 
 
-def publish(cells: Sequence[CellResult], out: Path) -> dict[str, Path]:
-    """Writes `cells.csv`, `leaderboard.csv`, `leaderboard.md`, `index.html` and what the page needs.
+def publish(
+    cells: Sequence[CellResult], out: Path, stores: Sequence[Path] = (), methods: Sequence[Method] = ()
+) -> dict[str, Path]:
+    """Writes the site: the pages, the tables as CSV, JSON, Markdown and LaTeX, the data of the cells, contact sheets.
 
-    Everything is rendered and written beside before the first old file is replaced. The same cells give the same bytes.
+    The folder is written beside and renamed: it holds the new site or the old one, never half. The same cells, stores
+    and methods give the same bytes.
+
+    Args:
+        cells: whatever their status.
+        out: a folder that does not exist, is empty, or was published before.
+        stores: where to look for sample images and checksums; the first that has an artifact serves it.
+        methods: descriptions of the registered components for the method page.
 
     Returns:
-        The path of each of the four files, by name.
+        The path of each page and table, by name.
 
     Raises:
         UserError: if there is no cell, two finished cells are the same, or the folder cannot be written.
     """
     if not cells:
         raise UserError("nothing to publish: no cells found; run the matrix first, or name the --store it was run with")
+    check_folder(out)
+    cells = sorted(cells, key=lambda cell: cell.key)
     frame = cells_frame(cells)
     board = leaderboard_frame(frame)
     texts = {
-        "cells.csv": csv_text(frame),
+        "index.html": "",
         "leaderboard.csv": csv_text(board),
+        "cells.csv": csv_text(frame),
+        "leaderboard.json": json_text(board),
         "leaderboard.md": markdown_text(board),
-        "index.html": render_page(frame, board),
+        "leaderboard.tex": latex_text(board),
+        **render_pages(cells, frame, board, methods),
     }
-    contents = page_assets() | {name: text.encode("utf-8") for name, text in texts.items()}
-    try:
-        for name in contents:
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out, prefix=".publish-") as folder:
-            staged = {name: Path(folder) / name.replace("/", "-") for name in contents}
-            for name, content in contents.items():
-                staged[name].write_bytes(content)
-            for name, path in staged.items():
-                path.replace(out / name)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"cannot publish to {out}: {error.filename} is a file; choose another folder") from error
-    except OSError as error:
-        raise UserError(f"cannot publish to {out}: {error}; choose a folder that can be written") from error
+    sheets = draw_sheets(cells, stores)
+    contents = {name: text.encode("utf-8") for name, text in texts.items()}
+    contents |= page_assets() | sheets.files | cell_files(cells, frame, sheets, stores)
+    write_folder(out, contents)
     return {name: out / name for name in texts}

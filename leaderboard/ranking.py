@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+Result = tuple[float, float | None]
+
 
 def accuracy_ranks(means: Sequence[float], half_widths: Sequence[float | None]) -> list[int]:
     """Competition ranks (1, 1, 3, ...), highest mean first.
@@ -16,11 +18,14 @@ def accuracy_ranks(means: Sequence[float], half_widths: Sequence[float | None]) 
         half_widths: fractions; None where one seed gives no interval.
     """
 
-    def tied(a: int, b: int) -> bool:
-        width = max((w for w in (half_widths[a], half_widths[b]) if w is not None), default=0.0)
-        return abs(means[a] - means[b]) < width or round(100 * means[a], 1) == round(100 * means[b], 1)
+    results = list(zip(means, half_widths, strict=True))
+    return _competition([-mean for mean in means], lambda a, b: not separable(results[a], results[b]))
 
-    return _competition([-mean for mean in means], tied)
+
+def separable(one: Result, other: Result) -> bool:
+    """Whether two (mean, half-width) pairs differ by at least the larger half-width, and print differently."""
+    width = max((half_width for _, half_width in (one, other) if half_width is not None), default=0.0)
+    return abs(one[0] - other[0]) >= width and round(100 * one[0], 1) != round(100 * other[0], 1)
 
 
 def cost_ranks(costs: Sequence[float]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -13,22 +14,61 @@ import pandas as pd
 from leaderboard import formats
 from leaderboard.labels import label_positions
 
+_MOST_LABELS = 14
+
+
+@dataclass(frozen=True)
+class CostAxis:
+    """A cost that the x axis can show.
+
+    Attributes:
+        name: in the page's address.
+        label: in the page's switch.
+        title: of the axis, with its unit.
+        columns: of the leaderboard; the first one that any row has is shown.
+        text: a value of the axis in words.
+        offset: subtracted before drawing, so that costing nothing is 0.
+    """
+
+    name: str
+    label: str
+    title: str
+    columns: tuple[str, ...]
+    text: Callable[[Any], str]
+    offset: float = 0.0
+
+    def column(self, group: pd.DataFrame) -> str:
+        """The column that this group has measured."""
+        return next((name for name in self.columns if group[name].notna().any()), self.columns[0])
+
+
+AXES = (
+    CostAxis("trainings", "trainings", "extra cost, in undefended trainings", ("cost_multiple",), "{:g}×".format, 1.0),
+    CostAxis("seconds", "seconds", "extra cost, wall time", ("cost_seconds",), formats.seconds),
+    CostAxis("joules", "joules", "extra energy of the GPU", ("cost_energy_joules",), formats.joules),
+    CostAxis("memory", "memory", "peak memory", ("peak_gpu_bytes", "peak_host_bytes"), formats.gibibytes),
+)
+
 
 @dataclass(frozen=True)
 class Point:
     """A defense in the plane.
 
     Attributes:
+        row: its place in the board.
         name: selection, not escaped.
-        extra: cost in undefended trainings beyond one: cost_multiple - 1.
+        cost: on the axis; 0 or less stands in a lane of its own.
         accuracy: mean over attacks, percent.
+        half_width: percent, or None.
         oracle: chosen with test labels.
         hover: HTML, escaped.
     """
 
+    row: int
     name: str
-    extra: float
+    cost: float
     accuracy: float
+    half_width: float | None
     oracle: bool
     hover: str
 
@@ -43,32 +83,39 @@ class Axis:
 
     def power(self, point: Point) -> float:
         """Where the point stands, as a power of ten."""
-        if point.extra > 0:
-            return math.log10(point.extra)
+        if point.cost > 0:
+            return math.log10(point.cost)
         assert self.lane is not None
         return self.lane
 
-    def ticks(self) -> dict[str, Any]:
-        """Range and one tick a decade, as Plotly takes them."""
+    def ticks(self, text: Callable[[Any], str]) -> dict[str, Any]:
+        """Range and one tick a decade (1, 2, 5 where the axis is short), as Plotly takes them."""
         first = self.left if self.lane is None else self.lane + 0.3
-        powers = range(math.ceil(first), math.floor(self.right) + 1)
+        digits = (1, 2, 5) if self.right - first < 2 else (1,)
+        powers = range(math.floor(first), math.floor(self.right) + 1)
+        values = [d * 10.0**p for p in powers for d in digits if first <= p + math.log10(d) <= self.right]
         ticks = {} if self.lane is None else {10**self.lane: "≤ 0"}
-        ticks |= {10.0**power: f"{10.0**power:g}×" if power > -4 else f"10<sup>{power}</sup>×" for power in powers}
+        ticks |= {value: text(value) for value in values}
         return {"range": [self.left, self.right], "tickvals": list(ticks), "ticktext": list(ticks.values())}
 
 
-def figure(group: pd.DataFrame) -> dict[str, Any] | None:
-    """Figure of one group (data set, preset, victim), or None if no defended row has both mean and cost.
+def figures(group: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """A figure for each cost axis on which something can be drawn, by the axis' name."""
+    drawn = {axis.name: figure(group, axis) for axis in AXES}
+    return {name: value for name, value in drawn.items() if value is not None}
 
-    The x axis is logarithmic: what the defense costs beyond an undefended training, in such trainings. A cost of zero
-    or less has no place there and stands in a lane of its own on the left. Undefended and clean training cost nothing
-    and are drawn as horizontal lines. The Pareto front runs through single defenses only, and is left out where
-    costs come from several devices.
+
+def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | None:
+    """Figure of one group (data set, preset, victim), or None if no defended row has both mean and this cost.
+
+    The x axis is logarithmic. A cost of zero or less has no place there and stands in a lane of its own on the left.
+    Undefended and clean training are drawn as horizontal lines. Bars are 95 % intervals over seeds. The Pareto front
+    runs through single defenses only, and is left out where costs come from several devices.
     """
-    points = _points(group)
+    points = _points(group, cost)
     if not points:
         return None
-    axis, (bottom, top) = _axis(points), _accuracy_range(group)
+    axis, (bottom, top) = _axis(points), _accuracy_range(group, points)
     front = [] if group["flags"].str.contains("several devices").any() else _front(points, axis)
     lines = [
         _line("clean baseline", "reference", "dot", _level(group, "clean_accuracy", axis)),
@@ -81,17 +128,19 @@ def figure(group: pd.DataFrame) -> dict[str, Any] | None:
 
     drawn = [[relative(math.log10(x), y) for x, y in zip(line["x"], line["y"], strict=True)] for line in lines]
     segments = [segment for ends in drawn for segment in pairwise(ends)]
-    places = [relative(axis.power(point), point.accuracy) for point in points]
-    positions = label_positions(places, [point.name for point in points], segments)
-    labeled = list(zip(points, positions, strict=True))
+    corners = {y for _, y in front}
+    named = [point for point in points if len(points) <= _MOST_LABELS or point.accuracy in corners]
+    places = [relative(axis.power(point), point.accuracy) for point in named]
+    positions = label_positions(places, [point.name for point in named], segments)
+    label = {point.row: position for point, position in zip(named, positions, strict=True)}
     markers = [
-        _markers("defense", "single", [pair for pair in labeled if not pair[0].oracle], axis),
-        _markers("oracle: best per attack", "oracle", [pair for pair in labeled if pair[0].oracle], axis),
+        _markers("defense", "single", [point for point in points if not point.oracle], label, axis),
+        _markers("oracle: best per attack", "oracle", [point for point in points if point.oracle], label, axis),
     ]
     return {
         "data": [trace for trace in [*lines, *markers] if trace["x"]],
         "layout": {
-            "xaxis": {"type": "log", "title": {"text": "extra cost, in undefended trainings"}} | axis.ticks(),
+            "xaxis": {"type": "log", "title": {"text": cost.title}} | axis.ticks(cost.text),
             "yaxis": {"title": {"text": "mean accuracy (%)"}, "range": [bottom, top]},
         },
     }
@@ -113,49 +162,68 @@ def _front(points: list[Point], axis: Axis) -> list[tuple[float, float]]:
     return [*corners, *((10**axis.right, accuracy) for _, accuracy in corners[-1:])]
 
 
-def _points(group: pd.DataFrame) -> list[Point]:
-    rows = group[(group["defense"] != "none") & group["mean_accuracy"].notna() & group["cost_multiple"].notna()]
+def _points(group: pd.DataFrame, cost: CostAxis) -> list[Point]:
+    column = cost.column(group)
+    rows = group[(group["defense"] != "none") & group["mean_accuracy"].notna() & group[column].notna()]
     return [
         Point(
+            row=int(str(index)),
             name=row["defense_selection"],
-            extra=row["cost_multiple"] - 1,
+            cost=float(row[column]) - cost.offset,
             accuracy=round(100 * row["mean_accuracy"], 3),
+            half_width=None if formats.is_missing(row["half_width_95"]) else round(100 * row["half_width_95"], 3),
             oracle="oracle" in row["flags"],
-            hover=f"<b>{escape(row['defense_selection'])}</b><br>{formats.percent(row['mean_accuracy'])} % mean, "
-            f"{formats.percent(row['worst_accuracy'])} % worst ({escape(row['worst_attack'])})<br>"
-            f"{formats.seconds(row['cost_seconds'])}, {formats.multiple(row['cost_multiple'])} an undefended training",
+            hover=_hover(row),
         )
-        for _, row in rows.iterrows()
+        for index, row in rows.iterrows()
     ]
 
 
+def _hover(row: pd.Series[Any]) -> str:
+    interval = "" if formats.is_missing(row["half_width_95"]) else f" ± {formats.percent(row['half_width_95'])}"
+    memory = row["peak_host_bytes"] if formats.is_missing(row["peak_gpu_bytes"]) else row["peak_gpu_bytes"]
+    return (
+        f"<b>{escape(row['defense_selection'])}</b><br>{formats.percent(row['mean_accuracy'])}{interval} % mean, "
+        f"{formats.percent(row['worst_accuracy'])} % worst ({escape(row['worst_attack'])})<br>"
+        f"{formats.seconds(row['cost_seconds'])}, {formats.multiple(row['cost_multiple'])} an undefended training<br>"
+        f"{formats.joules(row['cost_energy_joules'])}, {formats.gibibytes(memory)} peak"
+    )
+
+
 def _axis(points: list[Point]) -> Axis:
-    powers = [math.log10(point.extra) for point in points if point.extra > 0] or [-1.0, 0.0]
+    powers = [math.log10(point.cost) for point in points if point.cost > 0] or [-1.0, 0.0]
     left, right = max(math.floor(min(powers)), min(powers) - 0.5), min(math.ceil(max(powers)), max(powers) + 0.5)
-    free = all(point.extra > 0 for point in points)
+    if right - left < 0.5:
+        left, right = left - 0.25, right + 0.25
+    free = all(point.cost > 0 for point in points)
     return Axis(left - (0.15 if free else 1.0), right + 0.15, None if free else left - 0.6)
 
 
-def _accuracy_range(group: pd.DataFrame) -> tuple[float, float]:
-    """All accuracies with air for the labels, in percent."""
+def _accuracy_range(group: pd.DataFrame, points: list[Point]) -> tuple[float, float]:
+    """All accuracies and intervals with air for the labels, in percent."""
     undefended = group["defense"] == "none"
-    values = pd.concat([group["mean_accuracy"], group.loc[undefended, "clean_accuracy"]]).dropna() * 100
-    air = max(0.12 * (values.max() - values.min()), 2.0)
-    return round(max(values.min() - air, -2.0), 3), round(min(values.max() + air, 104.0), 3)
+    values = [
+        100 * value for value in (*group["mean_accuracy"].dropna(), *group.loc[undefended, "clean_accuracy"].dropna())
+    ]
+    values += [point.accuracy + sign * (point.half_width or 0) for point in points for sign in (-1, 1)]
+    air = max(0.12 * (max(values) - min(values)), 2.0)
+    return round(max(min(values) - air, -2.0), 3), round(min(max(values) + air, 104.0), 3)
 
 
-def _markers(name: str, role: str, labeled: list[tuple[Point, str]], axis: Axis) -> dict[str, Any]:
+def _markers(name: str, role: str, points: list[Point], label: dict[int, str], axis: Axis) -> dict[str, Any]:
     return {
         "name": name,
         "meta": role,
         "mode": "markers+text",
-        "text": [escape(point.name) for point, _ in labeled],
-        "textposition": [position for _, position in labeled],
-        "hovertext": [point.hover for point, _ in labeled],
+        "text": [escape(point.name) if point.row in label else "" for point in points],
+        "textposition": [label.get(point.row, "top center") for point in points],
+        "hovertext": [point.hover for point in points],
+        "customdata": [point.row for point in points],
+        "error_y": {"type": "data", "array": [point.half_width or 0 for point in points]},
         "hoverinfo": "text",
         "showlegend": role == "oracle",
         "marker": {"symbol": "diamond-open" if role == "oracle" else "circle"},
-    } | _xy([(10 ** axis.power(point), point.accuracy) for point, _ in labeled])
+    } | _xy([(10 ** axis.power(point), point.accuracy) for point in points])
 
 
 def _level(group: pd.DataFrame, column: str, axis: Axis) -> list[tuple[float, float]]:

@@ -80,12 +80,12 @@ def _make_cell(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_cell() -> MakeCell:
     return _make_cell
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def matrix(make_cell: MakeCell) -> list[CellResult]:
     """Attacks none, lsp, ops; defenses none, iss-gray, iss-jpeg, dvae; seeds 0, 1, 2; everything finished."""
     accuracies = {

@@ -1,24 +1,32 @@
-"""The published page in a real browser, from a folder, without a network."""
+"""The published site in a real browser, from a folder, without a network."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bench.results import CellResult
+from leaderboard.methods import Method
 from leaderboard.publish import publish
+
+from .sample_store import write_samples
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'purify-bench[dev]' for the browser tests")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="install Chromium, for example: apt install chromium"),
 ]
+MakeCell = Callable[..., CellResult]
+OpenPage = Callable[[str], "Page"]
+METHODS = [Method("defense", "dvae", "arXiv:2405.01460", description="Purify.", parameters={"epochs": "60"})]
 
 
 @pytest.fixture(scope="module")
@@ -30,31 +38,74 @@ def browser() -> Iterator["Browser"]:
 
 
 @pytest.fixture
-def page(browser: "Browser", matrix: list[CellResult], tmp_path: Path) -> Iterator["Page"]:
-    """The open page; fails the test if the browser complained about anything."""
+def open_page(browser: "Browser") -> Iterator[OpenPage]:
+    """Opens an address offline; fails the test if the browser complained about anything, on any page."""
     context = browser.new_context(offline=True)
-    page = context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(request.url))
-    page.goto(publish(matrix, tmp_path)["index.html"].as_uri())
-    yield page
+
+    def opened(address: str) -> "Page":
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("requestfailed", lambda request: complaints.append(request.url))
+        page.goto(address)
+        return page
+
+    yield opened
     context.close()
     assert complaints == []
 
 
+@pytest.fixture(scope="module")
+def cells(matrix: list[CellResult], make_cell: MakeCell) -> list[CellResult]:
+    """The matrix on two victims, with curves and samples."""
+    curve = [
+        {"epoch": e, "train_loss": 1.0, "train_accuracy": 0.9, "clean_test_accuracy": 0.1 * e} for e in range(1, 4)
+    ]
+    second = [replace(cell, key=f"{cell.key}-b", victim=replace(cell.victim, text="vgg")) for cell in matrix]
+    names = {"poison": "{0.attack.text}", "purify": "{0.attack.text}-{0.defense.text}", "train": "{0.key}"}
+    return [
+        replace(cell, curve=curve, artifacts={stage: name.format(cell) for stage, name in names.items()})
+        for cell in [*matrix, *second]
+    ]
+
+
+@pytest.fixture(scope="module")
+def site(cells: list[CellResult], tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = tmp_path_factory.mktemp("published")
+    for cell in cells:
+        write_samples(root / "store", cell)
+    return publish(cells, root / "site", [root / "store"], METHODS)["index.html"].parent.as_uri()
+
+
+@pytest.fixture
+def page(open_page: OpenPage, site: str) -> "Page":
+    return open_page(f"{site}/index.html")
+
+
 def defenses(page: "Page") -> list[str]:
-    return page.locator(".board tbody td.name > span:first-child").all_inner_texts()
+    return page.locator(".board tbody tr:visible .pick").all_inner_texts()
 
 
-def test_the_board_is_sorted_by_a_click(page: "Page") -> None:
-    by_rank = ["dvae", "iss-jpeg", "iss-gray", "iss (best per attack)", "none"]
-    by_cost = ["dvae", "iss (best per attack)", "iss-jpeg", "iss-gray", "none"]
-    assert defenses(page) == by_rank
+def state(page: "Page") -> dict[str, str]:
+    found: dict[str, str] = page.evaluate("Object.fromEntries(new URLSearchParams(location.hash.slice(1)))")
+    return found
+
+
+def test_the_answer_comes_first(page: "Page") -> None:
+    answer = page.locator(".answer:visible")
+    sync_api.expect(answer).to_have_count(1)
+    for text in ("dvae", "90.0 % mean accuracy", "6.67 min", "± 2.5 points", "25.0 %"):
+        sync_api.expect(answer).to_contain_text(text)
+
+
+def test_the_board_is_sorted_by_a_click_and_the_address_says_so(page: "Page") -> None:
+    page.locator("select[name=victim]").select_option("resnet18")
+    assert defenses(page) == ["dvae", "iss-jpeg", "iss-gray", "iss (best per attack)", "none"]
     page.get_by_role("button", name="cost", exact=True).click()
-    sync_api.expect(page.locator(".board tbody td.name").nth(1)).to_contain_text("best per attack")
-    assert defenses(page) == by_cost
+    sync_api.expect(page.locator(".board tr:visible .pick").nth(1)).to_contain_text("best per attack")
+    assert defenses(page) == ["dvae", "iss (best per attack)", "iss-jpeg", "iss-gray", "none"]
+    assert state(page) == {"victim": "resnet18", "sort": "cost~descending"}
 
 
 def test_the_board_is_sorted_from_the_keyboard(page: "Page") -> None:
@@ -62,7 +113,7 @@ def test_the_board_is_sorted_from_the_keyboard(page: "Page") -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("Space")
     sync_api.expect(page.locator("th[aria-sort=ascending]")).to_have_text("cost")
-    sync_api.expect(page.locator(".board tbody td.name").first).to_contain_text("none")
+    sync_api.expect(page.locator(".board .pick").first).to_contain_text("none")
 
 
 def test_rows_without_a_rank_sort_last(page: "Page") -> None:
@@ -72,16 +123,171 @@ def test_rows_without_a_rank_sort_last(page: "Page") -> None:
         page.wait_for_function("document.querySelector('.board tbody tr:last-child td').dataset.sort === ''")
 
 
-def test_the_scatter_is_drawn_with_its_front(page: "Page") -> None:
-    sync_api.expect(page.locator(".plot .scatterlayer .points path")).to_have_count(4)
-    sync_api.expect(page.locator(".plot .textpoint").first).to_be_visible()
-    sync_api.expect(page.locator(".plot .legendtext", has_text="Pareto front")).to_be_visible()
+def test_filters_narrow_rows_columns_and_charts(page: "Page") -> None:
+    page.locator("select[name=victim]").select_option("vgg")
+    sync_api.expect(page.locator("section.group:visible")).to_have_count(1)
+    sync_api.expect(page.locator(".answer:visible")).to_contain_text("victim vgg")
+    page.locator("select[name=attack]").select_option("ops")
+    sync_api.expect(page.locator(".heat thead th:visible")).to_have_text(["clean data", "ops"])
+    page.locator("input[name=q]").fill("JPEG")
+    sync_api.expect(page.locator(".count")).to_have_text("1 of 10 rows")
+    assert defenses(page) == ["iss-jpeg"]
+    assert state(page) == {"victim": "vgg", "attack": "ops", "q": "JPEG"}
+    page.get_by_role("button", name="Reset").click()
+    sync_api.expect(page.locator(".count")).to_have_text("10 of 10 rows")
+    assert state(page) == {}
+
+
+def test_a_shared_address_restores_the_view(open_page: OpenPage, site: str) -> None:
+    hash_ = "victim=vgg&attack=lsp&axis=joules&sort=cost~ascending&row=cifar10%7Cpaper%7Cvgg%7Cdvae&defense=bogus"
+    page = open_page(f"{site}/index.html#{hash_}")
+    sync_api.expect(page.locator("th[aria-sort=ascending]")).to_have_text("cost")
+    sync_api.expect(page.locator("select[name=victim]")).to_have_value("vgg")
+    sync_api.expect(page.locator(".board tr.chosen .pick")).to_have_text("dvae")
+    sync_api.expect(page.locator(".plot:visible .xtitle")).to_have_text("extra energy of the GPU")
+    assert len(defenses(page)) == 5, "a defense that this board lacks filters nothing"
+
+
+def test_the_scatter_has_front_bars_and_switchable_axis(page: "Page") -> None:
+    plot = page.locator(".plot").first
+    sync_api.expect(plot.locator(".scatterlayer .points path.point")).to_have_count(4)
+    sync_api.expect(plot.locator(".errorbar")).to_have_count(4)
+    sync_api.expect(plot.locator(".legendtext", has_text="Pareto front")).to_be_visible()
+    for label, title in (("seconds", "wall time"), ("memory", "peak memory"), ("trainings", "undefended trainings")):
+        page.locator(".axis").first.get_by_text(label).click()
+        sync_api.expect(plot.locator(".xtitle")).to_contain_text(title)
+        assert state(page) == {"axis": label}
+    page.keyboard.press("ArrowRight")
+    sync_api.expect(plot.locator(".xtitle")).to_contain_text("wall time")
+
+
+def test_a_click_on_a_point_marks_its_row_and_back(page: "Page") -> None:
+    plot = page.locator(".plot").first
+    sync_api.expect(plot.locator("path.point")).to_have_count(4)
+    plot.scroll_into_view_if_needed()
+    box = plot.locator("path.point").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    sync_api.expect(plot.locator(".hoverlayer")).to_contain_text("dvae")
+    page.mouse.down()
+    page.mouse.up()
+    sync_api.expect(page.locator("tr.chosen .pick")).to_have_text("dvae")
+    assert state(page) == {"row": "cifar10|paper|resnet18|dvae"}
+    page.locator("tr.chosen .pick").press("Enter")
+    sync_api.expect(page.locator("tr.chosen")).to_have_count(0)
+    assert state(page) == {}
+
+
+def test_published_values_stand_beside_measured_ones(page: "Page") -> None:
+    cell = page.locator(".heat").first.locator("tbody tr", has_text="iss-jpeg").locator("td").nth(1)
+    sync_api.expect(cell).to_contain_text("83.0")
+    sync_api.expect(cell.locator(".published")).to_contain_text("80.1–83.0 ✓")
+
+
+def test_a_number_leads_to_its_cell_and_images(page: "Page") -> None:
+    page.locator(".heat").first.locator("tbody tr", has_text="iss-jpeg").locator("a").nth(1).click()
+    sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("iss-jpeg against lsp")
+    for text in ("--attacks lsp --defenses iss-jpeg", "liu2023iss", "residual", "seed 0", "PSNR 34.3 dB"):
+        sync_api.expect(page.locator("main")).to_contain_text(text)
+    sheet = page.get_by_role("img", name="Contact sheet of 12")
+    sheet.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('img').naturalWidth > 300")
+    sync_api.expect(page.locator("#curve .scatterlayer .trace")).to_have_count(2)
+    sync_api.expect(page.locator("table", has_text="sha256 of the data")).to_contain_text("c" * 64)
+    page.get_by_role("link", name="2", exact=True).click()
+    sync_api.expect(page.locator("main .where")).to_contain_text("seed 2")
+    page.get_by_role("link", name="16.0 %").click()
+    sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("none against lsp")
+    page.go_back()
+    sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("iss-jpeg against lsp")
+
+
+def test_a_cell_is_reached_from_the_keyboard(page: "Page") -> None:
+    page.keyboard.press("Tab")
+    sync_api.expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('.board td a')"):
+            break
+    page.keyboard.press("Enter")
+    sync_api.expect(page.get_by_role("heading", level=1)).to_contain_text("against")
+
+
+def test_a_cell_without_artifacts_says_so(open_page: OpenPage, make_cell: MakeCell, tmp_path: Path) -> None:
+    site = publish([make_cell()], tmp_path / "site")["index.html"].parent.as_uri()
+    page = open_page(f"{site}/cell.html#{make_cell().key}")
+    sync_api.expect(page.locator("main")).to_contain_text("No contact sheet")
+
+
+def test_the_method_page_describes_what_is_registered(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/methods.html#defense-dvae")
+    sync_api.expect(page.locator("#defense-dvae")).to_contain_text("Purify.")
+    sync_api.expect(page.get_by_role("link", name="arXiv:2405.01460")).to_be_visible()
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "=cmd|'/C calc'!A0",
+    "x" * 300,
+    "مرحبا\u202eabc",
+    "</script><img src=x>",
+    "a|b&c=d#%",
+]
+
+
+def test_hostile_names_are_harmless(open_page: OpenPage, make_cell: MakeCell, tmp_path: Path) -> None:
+    cells = [make_cell(a, d, preset=HOSTILE[0], dataset=HOSTILE[3]) for a in ("none", *HOSTILE) for d in HOSTILE]
+    cells = [
+        replace(cell, key=f"{number:020x}", provenance={HOSTILE[4]: HOSTILE[0]}, logs={"poison": {HOSTILE[0]: "<b>"}})
+        for number, cell in enumerate(cells)
+    ]
+    folder = publish(cells, tmp_path / "site", methods=[Method("defense", HOSTILE[0], description=HOSTILE[4])])
+    page = open_page(folder["index.html"].as_uri())
+    page.set_viewport_size({"width": 390, "height": 844})
+    for name in HOSTILE:
+        page.locator("select[name=defense]").select_option(name)
+        sync_api.expect(page.locator(".count")).to_have_text("1 of 6 rows")
+        page.locator(".pick:visible").click()
+        sync_api.expect(page.locator("tr.chosen")).to_have_count(1)
+        page.evaluate("dispatchEvent(new HashChangeEvent('hashchange'))")
+        sync_api.expect(page.locator("tr.chosen:visible")).to_have_count(1)
+    for name in (f"cell.html#{cells[-1].key}", "cell.html#%E0%A4%A", "methods.html"):
+        page = open_page(f"{tmp_path.as_uri()}/site/{name}") if "%" not in name else page
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for opened in page.context.pages:
+        assert opened.locator("main img[src=x], main script:not([type])").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scrolling(page: "Page", scheme: str) -> None:
+@pytest.mark.parametrize("name", ["index.html", "methods.html", "cell.html#{key}"])
+def test_a_phone_needs_no_sideways_scrolling(
+    open_page: OpenPage, site: str, cells: list[CellResult], scheme: str, name: str
+) -> None:
+    page = open_page(f"{site}/{name.format(key=cells[0].key)}")
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 390, "height": 844})
+    page.add_style_tag(content="section { content-visibility: visible !important; }")
     page.wait_for_timeout(200)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    assert page.evaluate("document.querySelector('.scroll').scrollWidth") > 390, "the board scrolls in its own box"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["index.html", "methods.html", "cell.html#{key}"])
+def test_axe_finds_no_serious_violation(
+    open_page: OpenPage, site: str, cells: list[CellResult], scheme: str, name: str
+) -> None:
+    page = open_page(f"{site}/{name.format(key=cells[0].key)}")
+    page.emulate_media(color_scheme=scheme)
+    page.add_style_tag(content="section { content-visibility: visible !important; }")
+    page.wait_for_timeout(300)
+    page.add_script_tag(path=AXE)
+    found = page.evaluate("axe.run({ preload: false }).then((result) => result.violations)")
+    serious = [
+        (violation["id"], node["html"][:200], node["failureSummary"][:200])
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+    assert serious == []

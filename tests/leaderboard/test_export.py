@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.results import CellResult
-from leaderboard.export import csv_text, markdown_text
+from leaderboard.export import csv_text, json_text, markdown_text
 from leaderboard.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
@@ -53,3 +54,13 @@ def test_markdown_shows_every_row_and_marks_the_best(matrix: list[CellResult]) -
 def test_markdown_escapes_markup(make_cell: MakeCell) -> None:
     cells = [make_cell("none"), make_cell(), make_cell("lsp", "a|b<i>*"), make_cell("none", "a|b<i>*")]
     assert r"a\|b\<i\>\*" in markdown_text(leaderboard_frame(cells_frame(cells)))
+
+
+def test_json_holds_the_rows_of_the_csv(matrix: list[CellResult]) -> None:
+    board = leaderboard_frame(cells_frame(matrix))
+    value = json.loads(json_text(board))
+    again = pd.DataFrame(value["rows"], columns=board.columns).astype(board.dtypes)
+    pd.testing.assert_frame_equal(again, board)
+    assert value["rows"][0]["peak_gpu_bytes"] == 2 * 2**30
+    assert value["rows"][-1]["rank"] is None
+    assert set(value["columns"]) < set(value["rows"][0])

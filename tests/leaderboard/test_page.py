@@ -1,20 +1,25 @@
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 
 from bench.results import CellResult
-from leaderboard.page import page_assets, render_page
+from leaderboard.methods import Method
+from leaderboard.page import EXPORTS, page_assets, render_pages
 from leaderboard.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 HOSTILE = "<script>alert(1)</script>"
 
 
-def page_of(cells: list[CellResult]) -> str:
+def pages_of(cells: list[CellResult], methods: Sequence[Method] = ()) -> dict[str, str]:
     frame = cells_frame(cells)
-    return render_page(frame, leaderboard_frame(frame))
+    return render_pages(cells, frame, leaderboard_frame(frame), methods)
+
+
+def page_of(cells: list[CellResult]) -> str:
+    return pages_of(cells)["index.html"]
 
 
 class Links(HTMLParser):
@@ -32,31 +37,39 @@ def test_hostile_names_are_escaped_everywhere(make_cell: MakeCell) -> None:
     failed = make_cell(HOSTILE, HOSTILE, status="failed", seed=1, **{**names, "device": "x"})
     error = {"stage": HOSTILE, "kind": HOSTILE, "message": HOSTILE}
     cells = [replace(cell, defense=replace(cell.defense, uses=[HOSTILE])) for cell in cells]
-    page = page_of([*cells, replace(failed, error=error, provenance={HOSTILE: HOSTILE})])
-    assert "<script>alert" not in page
-    assert page.count("</script>") == page_of([make_cell()]).count("</script>")
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    cells.append(replace(failed, error=error, provenance={HOSTILE: HOSTILE}))
+    method = Method("defense", HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE, {HOSTILE: HOSTILE})
+    plain = pages_of([make_cell()])
+    for name, page in pages_of(cells, [method]).items():
+        assert "<script>alert" not in page
+        assert page.count("</script>") == plain[name].count("</script>")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page_of(cells)
 
 
 def test_hostile_names_stay_text_in_the_figure(make_cell: MakeCell) -> None:
     page = page_of([make_cell(a, d) for a in ("none", "lsp") for d in ("none", HOSTILE)])
-    (figure,) = re.findall(r'<script type="application/json">(.*?)</script>', page)
-    texts = [text for trace in json.loads(figure)["data"] for text in trace.get("text", [])]
-    assert texts == ["&lt;script&gt;alert(1)&lt;/script&gt;"]
+    (figures,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page)
+    texts = {
+        text for drawn in json.loads(figures).values() for trace in drawn["data"] for text in trace.get("text", [])
+    }
+    assert texts == {"&lt;script&gt;alert(1)&lt;/script&gt;"}
 
 
 def test_nothing_is_loaded_from_elsewhere(matrix: list[CellResult]) -> None:
-    links = Links()
-    links.feed(page_of(matrix))
-    assert sorted(links.found) == ["assets/plotly.min.js", "cells.csv", "data:,", "leaderboard.csv", "leaderboard.md"]
-    assert set(page_assets()) == {"assets/plotly.min.js"}
+    keys = {cell.key for cell in matrix}
+    for name, page in pages_of(matrix).items():
+        links = Links()
+        links.feed(page)
+        local = {link for link in links.found if not link.startswith(("data:", "#", "cell.html#"))}
+        assert local <= {*page_assets(), *EXPORTS, "index.html", "methods.html"}, name
+        assert {link.partition("#")[2] for link in links.found if link.startswith("cell.html#")} <= keys
 
 
 def test_failed_and_absent_cells_are_listed(matrix: list[CellResult], make_cell: MakeCell) -> None:
     kept = [c for c in matrix if not (c.attack.name == "lsp" and c.seed and c.defense.name == "dvae")]
     page = page_of([*kept, make_cell("lsp", "dvae", status="failed", seed=1)])
     assert "out of memory" in page
-    assert "dvae on resnet18: 1 of 9 cells" in page
+    assert "dvae on resnet18, cifar10, paper: 1 of 9 cells" in page
     assert "2 missing" in page
 
 
@@ -65,12 +78,39 @@ def test_a_superseded_failure_is_not_listed(matrix: list[CellResult], make_cell:
 
 
 def test_best_of_a_column_is_marked_among_ranked_rows_only(matrix: list[CellResult]) -> None:
-    page = page_of(matrix)
-    best = re.findall(r'<td class="number best"[^>]*>([^<]*)', page)
-    assert best == ["90.0", "89.0", "93.0", "0.93", "93.0", "200 ms", "1.002×"]
+    best = re.findall(r'<td class="number best"[^>]*>([^<]*)', page_of(matrix))
+    assert best == ["90.0", "89.0", "93.0", "0.93", "200 ms", "1.002×", "93.0"]
 
 
-def test_every_data_set_and_preset_has_a_section(make_cell: MakeCell) -> None:
+def test_ties_share_the_mark_and_the_place(make_cell: MakeCell) -> None:
+    values = {"a": (0.90, 0.92), "b": (0.89, 0.91), "c": (0.50, 0.51)}
+    cells = [make_cell(t, n, v[s], seed=s) for n, v in values.items() for t in ("none", "lsp") for s in range(2)]
+    page = page_of(cells)
+    assert re.findall(r'<td class="rank"[^>]*>([^<]*)', page) == ["=1", "=1", "3"]
+    assert re.findall(r'<td class="number best"[^>]*>([^<]*)<small>±', page) == ["91.0", "90.0"]
+    assert "Best defenses, tied" in page
+
+
+def test_the_answer_of_an_incomplete_matrix_says_so(make_cell: MakeCell) -> None:
+    page = page_of([make_cell(), make_cell("lsp", "dvae", status="failed")])
+    assert "no defense has all its cells yet" in page
+
+
+def test_every_data_set_and_preset_is_a_group(make_cell: MakeCell) -> None:
     page = page_of([make_cell(dataset=d, preset=p) for d in ("cifar10", "svhn") for p in ("fast", "paper")])
-    headings = re.findall(r"<h2>([^<]*) <span class=\"preset\">([^<]*)</span>", page)
-    assert headings == [(d, f"preset {p}") for d in ("cifar10", "svhn") for p in ("fast", "paper")]
+    headings = re.findall(r"<h2 id=\"group-\d\">([^<]*) <span class=\"preset\">([^<]*)</span>", page)
+    assert [(d.strip(), p) for d, p in headings] == [
+        (d, f"preset {p}") for d in ("cifar10", "svhn") for p in ("fast", "paper")
+    ]
+
+
+def test_data_sets_of_one_name_are_told_apart(matrix: list[CellResult]) -> None:
+    changed = [replace(c, key=f"{c.key}-b", dataset=c.dataset | {"digest": "other"}) for c in matrix]
+    assert "cifar10 (other)" in page_of([*matrix, *changed])
+
+
+def test_dates_and_machines_are_those_of_the_results(make_cell: MakeCell) -> None:
+    cells = [make_cell(seed=0), make_cell(seed=1, created="2026-03-04T00:00:00+00:00", device="Other GPU")]
+    page = page_of(cells)
+    assert "<dd>2026-01-02 to 2026-03-04</dd>" in page
+    assert "<dt>machines</dt><dd>Other GPU, Test GPU</dd>" in page

@@ -7,6 +7,8 @@ import pytest
 
 from bench.errors import UserError
 from bench.results import CellResult
+from leaderboard.folder import MANIFEST
+from leaderboard.page import EXPORTS, page_assets
 from leaderboard.publish import publish
 
 MakeCell = Callable[..., CellResult]
@@ -19,8 +21,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_publishing_writes_everything_and_nothing_else(matrix: list[CellResult], tmp_path: Path) -> None:
     out = tmp_path / "deep" / "site"
     paths = publish(matrix, out)
-    assert paths == {name: out / name for name in ("cells.csv", "leaderboard.csv", "leaderboard.md", "index.html")}
-    assert set(contents(out)) == {*paths, "assets/plotly.min.js"}
+    assert set(paths) == {"index.html", "cell.html", "methods.html", *EXPORTS}
+    assert all(path == out / name for name, path in paths.items())
+    assert set(contents(out)) == {*paths, *page_assets(), "cells/other.js", MANIFEST}
     assert [path.name for path in out.parent.iterdir()] == ["site"]
 
 
@@ -31,22 +34,19 @@ def test_publishing_twice_gives_identical_bytes(matrix: list[CellResult], tmp_pa
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_a_failing_write_leaves_the_old_files(
-    matrix: list[CellResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_site_of_the_first_release_is_replaced(matrix: list[CellResult], tmp_path: Path) -> None:
+    for name in ("cells.csv", "leaderboard.csv", "index.html"):
+        (tmp_path / name).write_text("old")
     publish(matrix, tmp_path)
-    before = contents(tmp_path)
-    write = Path.write_bytes
+    assert b"old" not in contents(tmp_path).values()
 
-    def full_disk(path: Path, data: bytes) -> int:
-        if path.name == "index.html":
-            raise OSError(28, "No space left on device")
-        return write(path, data)
 
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(UserError, match="No space left"):
-        publish(matrix[:4], tmp_path)
-    assert contents(tmp_path) == before
+def test_only_failures_are_published_as_such(make_cell: MakeCell, tmp_path: Path) -> None:
+    paths = publish([make_cell(a, d, status="failed") for a in ("none", "lsp") for d in ("none", "dvae")], tmp_path)
+    text = paths["index.html"].read_text()
+    assert "no defense has all its cells yet" in text
+    assert text.count("out of memory") == 4
+    assert "0 of 4" in text
 
 
 def test_no_cells_is_an_error_with_a_remedy(tmp_path: Path) -> None:

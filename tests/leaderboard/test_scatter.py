@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -6,14 +7,14 @@ from hypothesis import strategies as st
 
 from bench.results import CellResult
 from leaderboard.labels import label_positions
-from leaderboard.scatter import figure, pareto_front
+from leaderboard.scatter import AXES, figure, figures, pareto_front
 from leaderboard.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=15)
 
 
-def traces(cells: list[CellResult]) -> dict[str, dict[str, list[float]]]:
+def traces(cells: list[CellResult]) -> dict[str, dict[str, Any]]:
     drawn = figure(leaderboard_frame(cells_frame(cells)))
     assert drawn is not None
     return {trace["name"]: trace for trace in drawn["data"]}
@@ -64,3 +65,29 @@ def test_labels_avoid_each_other_and_the_border() -> None:
     sides = label_positions([(0.5, 0.5), (0.5, 0.56), (0.99, 0.2)], ["one name", "other name", "right edge"], [])
     assert sides[0] != sides[1]
     assert sides[2].endswith("left")
+
+
+def test_every_measured_cost_is_an_axis(matrix: list[CellResult]) -> None:
+    drawn = figures(leaderboard_frame(cells_frame(matrix)))
+    assert list(drawn) == [axis.name for axis in AXES]
+    x = {name: next(t for t in value["data"] if t["name"] == "defense")["x"] for name, value in drawn.items()}
+    assert x["seconds"] == pytest.approx([400, 4, 0.2])
+    assert x["joules"] == pytest.approx([40_000, 400, 20])
+    assert x["memory"] == pytest.approx([2 * 2**30] * 3)
+
+
+def test_a_cost_nobody_measured_is_no_axis(make_cell: MakeCell) -> None:
+    cells = [make_cell(a, d, energy_joules=None) for a in ("none", "lsp") for d in ("none", "dvae")]
+    assert "joules" not in figures(leaderboard_frame(cells_frame(cells)))
+
+
+def test_bars_are_the_intervals(matrix: list[CellResult]) -> None:
+    assert traces(matrix)["defense"]["error_y"]["array"] == pytest.approx([2.484] * 3, abs=1e-3)
+
+
+def test_points_name_their_rows(matrix: list[CellResult]) -> None:
+    board = leaderboard_frame(cells_frame(matrix))
+    points = traces(matrix)["defense"]
+    assert (
+        list(board.loc[points["customdata"], "defense_selection"]) == points["text"] == ["dvae", "iss-jpeg", "iss-gray"]
+    )

@@ -1,0 +1,84 @@
+"""The first five seconds: which defense is best, what it costs, how sure we are, for one group of the board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from leaderboard import formats
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question with its answer and what qualifies it."""
+
+    question: str
+    text: str
+    note: str
+
+
+def answers(board: pd.DataFrame) -> list[Answer]:
+    """What the rows of one group say; an incomplete matrix says so."""
+    ranked = board[board["rank"].notna()]
+    if ranked.empty:
+        return [Answer("Best defense", formats.DASH, "no defense has all its cells yet"), _undefended(board)]
+    best = ranked[ranked["rank"] == 1]
+    first = best.iloc[0]
+    return [_best(best), _price(first, ranked), _certainty(first, ranked, best), _undefended(board)]
+
+
+def _best(best: pd.DataFrame) -> Answer:
+    first = best.iloc[0]
+    value = f"{formats.percent(first['mean_accuracy'])} % mean accuracy"
+    worst = f"worst {formats.percent(first['worst_accuracy'])} % ({first['worst_attack']})"
+    if len(best) == 1:
+        return Answer("Best defense", first["defense_selection"], f"{value}, {worst}")
+    others = _names(best["defense_selection"].iloc[1:])
+    return Answer("Best defenses, tied", first["defense_selection"], f"{value}, {worst}; tied with {others}")
+
+
+def _price(first: pd.Series[Any], ranked: pd.DataFrame) -> Answer:
+    if formats.is_missing(first["cost_seconds"]):
+        return Answer("What it costs", formats.DASH, "not measured")
+    multiple = formats.multiple(first["cost_multiple"])
+    note = f"{multiple} an undefended training" if multiple != formats.DASH else "no undefended training beside it"
+    cheapest = ranked[ranked["cost_rank"] == 1]
+    if formats.is_missing(first["cost_rank"]):
+        note += "; costs are not ranked here"
+    elif first["cost_rank"] == 1:
+        note += "; the cheapest"
+    else:
+        cheap = cheapest.iloc[0]
+        cost, mean = formats.seconds(cheap["cost_seconds"]), formats.percent(cheap["mean_accuracy"])
+        note += f"; cheapest: {cheap['defense_selection']}, {cost} for {mean} %"
+    return Answer("What it costs", formats.seconds(first["cost_seconds"]), note)
+
+
+def _certainty(first: pd.Series[Any], ranked: pd.DataFrame, best: pd.DataFrame) -> Answer:
+    seeds = f"{first['seeds']} seed{'s' if first['seeds'] != 1 else ''}, n = {first['n']} cells"
+    if formats.is_missing(first["half_width_95"]):
+        return Answer("How sure", "no interval", f"{seeds}: ranks rest on single runs")
+    text = f"± {formats.percent(first['half_width_95'])} points"
+    others = ranked.drop(best.index)
+    gap = "" if others.empty else f"; {_lead(first, others.iloc[0])} ahead of the next"
+    return Answer("How sure", text, f"95 %, {seeds}{gap if len(best) == 1 else '; the lead is within the interval'}")
+
+
+def _lead(first: pd.Series[Any], second: pd.Series[Any]) -> str:
+    return f"{100 * (first['mean_accuracy'] - second['mean_accuracy']):.1f} points"
+
+
+def _undefended(board: pd.DataFrame) -> Answer:
+    rows = board[board["defense"] == "none"]
+    if rows.empty:
+        return Answer("Without defense", formats.DASH, "not measured")
+    row = rows.iloc[0]
+    clean = formats.percent(row["clean_accuracy"])
+    return Answer("Without defense", f"{formats.percent(row['mean_accuracy'])} %", f"trained on clean data: {clean} %")
+
+
+def _names(names: pd.Series[Any]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -1,0 +1,82 @@
+"""The output folder: a whole site or none. Written beside, then put in place by renaming."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from tempfile import mkdtemp
+
+from bench.errors import UserError
+
+MANIFEST = "site.json"
+_FIRST_RELEASE = {"cells.csv", "leaderboard.csv", "leaderboard.md", "index.html", "assets/plotly.min.js"}
+
+
+def check_folder(out: Path) -> None:
+    """Says before any work whether `write_folder` may write there.
+
+    Raises:
+        UserError: if it is a file, or holds files that an earlier call did not write.
+    """
+    for path in (out, *out.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"cannot publish to {out}: {path} is a file; choose another folder")
+    if not out.exists():
+        return
+    try:
+        present = {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()}
+        ours = set(json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"]) | {MANIFEST}
+    except FileNotFoundError:
+        ours = _FIRST_RELEASE
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"cannot publish to {out}: {error}; choose another folder") from error
+    if foreign := sorted(present - ours):
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise UserError(
+            f"cannot publish to {out}: it holds files that `bench publish` did not write ({', '.join(foreign[:3])}"
+            f"{more}), and publishing replaces the whole folder; choose a new or empty one"
+        )
+
+
+def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
+    """Makes `out` hold exactly these files (by relative path) and `site.json`, which lists them with their sha256.
+
+    Raises:
+        UserError: if the folder holds other files or cannot be written; it is then as it was.
+    """
+    check_folder(out)
+    out = out.resolve()
+    listed = {name: sha256(content).hexdigest() for name, content in sorted(contents.items())}
+    manifest = json.dumps({"files": listed}, indent=1) + "\n"
+    beside: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+        new, old = beside / "new", beside / "old"
+        new.mkdir()
+        for folder in sorted({(new / name).parent for name in contents}):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name, content in {**contents, MANIFEST: manifest.encode()}.items():
+            (new / name).write_bytes(content)
+        _swap(new, out, old)
+    except OSError as error:
+        raise UserError(f"cannot publish to {out}: {error}; choose a folder that can be written") from error
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _swap(new: Path, out: Path, old: Path) -> None:
+    """Puts `new` in the place of `out`; if that fails, `out` is put back."""
+    if not out.exists():
+        new.rename(out)
+        return
+    out.rename(old)
+    try:
+        new.rename(out)
+    except BaseException:
+        old.rename(out)
+        raise

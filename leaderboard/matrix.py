@@ -1,0 +1,91 @@
+"""The matrix behind the board: each defense against each attack, with its interval, its cells and published values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from leaderboard import formats
+from leaderboard.columns import GROUP, accuracy_columns, half_width_column
+from leaderboard.published import Comparison, Measured, comparisons, same_budget
+
+_FACTS = ["dataset", "train_images", "attack", "budget", "victim"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One defense against one attack: mean over seeds and its 95 % half-width, None where a seed is missing.
+
+    `keys` are the finished cells by seed; `published` leaves out values of another budget.
+    """
+
+    attack: str
+    accuracy: float | None
+    half_width_95: float | None
+    keys: dict[int, str]
+    published: list[Comparison]
+
+
+def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]]:
+    """For every row of the board its entries by attack selection, clean training data (`none`) first.
+
+    Args:
+        current: from `current_cells`.
+        board: from `leaderboard_frame`.
+    """
+    keys: dict[tuple[Any, ...], dict[int, str]] = {}
+    done = current[current["status"] == "done"]
+    place = [*GROUP, "defense_selection", "attack_selection", "seed", "key"]
+    for *where, seed, key in done[place].itertuples(index=False, name=None):
+        keys.setdefault(tuple(where), {})[int(seed)] = key
+    facts = {
+        tuple(where): dict(zip(_FACTS, values, strict=True))
+        for *where, values in zip(
+            *(current[name] for name in (*GROUP, "attack_selection")),
+            current[_FACTS].itertuples(index=False, name=None),
+            strict=True,
+        )
+    }
+    attacks = accuracy_columns(board)
+    found = []
+    for row in board.to_dict("records"):
+        group = tuple(row[name] for name in GROUP)
+        columns = {"none": ("clean_accuracy", None)} | {a: (c, half_width_column(a)) for a, c in attacks.items()}
+        of_row = {}
+        for attack, (accuracy, width) in columns.items():
+            fact = facts.get((*group, attack))
+            if fact is None:
+                continue
+            mean, half = _number(row[accuracy]), _number(row[width]) if width else None
+            published = _published(row, fact, attack, mean, half)
+            cells = keys.get((*group, row["defense_selection"], attack), {})
+            of_row[attack] = Entry(attack, mean, half, cells, published)
+        found.append(of_row)
+    return found
+
+
+def _published(
+    row: Mapping[Any, Any], fact: Mapping[str, Any], attack: str, mean: float | None, half: float | None
+) -> list[Comparison]:
+    measured = Measured(
+        dataset=fact["dataset"],
+        train_images=int(fact["train_images"]),
+        preset=row["preset"],
+        attack=fact["attack"],
+        attack_selection=attack,
+        budget=None if formats.is_missing(fact["budget"]) else fact["budget"],
+        defense=row["defense"],
+        defense_selection=row["defense_selection"],
+        victim=fact["victim"],
+        victim_selection=row["victim_selection"],
+        accuracy=mean,
+        half_width_95=half,
+    )
+    return [found for found in comparisons(measured) if same_budget(measured, found.published)]
+
+
+def _number(value: Any) -> float | None:
+    return None if formats.is_missing(value) else float(value)

@@ -1,0 +1,105 @@
+"use strict";
+
+// Filters, selection and sorting of the board. Everything that is chosen stands in the address, so that it can be shared.
+
+const form = document.getElementById("filters");
+const table = document.querySelector(".board");
+const COLUMNS = ["data", "preset", "victim", "defense"];
+
+const Board = {
+  state: new URLSearchParams(location.hash.slice(1)),
+  listeners: [],
+  set(name, value) {
+    if (value) this.state.set(name, value);
+    else this.state.delete(name);
+    history.replaceState(null, "", this.state.size ? `#${this.state}` : location.pathname + location.search);
+    this.listeners.forEach((listener) => listener(name));
+  },
+};
+window.Board = Board;
+
+const rows = () => [...table.tBodies[0].rows];
+const rowName = (row) => COLUMNS.map((column) => row.dataset[column]).join("|");
+
+function filter() {
+  const state = Board.state;
+  const words = (state.get("q") ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+  const groups = new Set();
+  let shown = 0;
+  for (const row of rows()) {
+    const fits =
+      COLUMNS.every((column) => !state.get(column) || state.get(column) === row.dataset[column]) &&
+      words.every((word) => row.textContent.toLowerCase().includes(word) || rowName(row).toLowerCase().includes(word));
+    row.hidden = !fits;
+    if (fits) groups.add(row.dataset.group);
+    shown += fits;
+  }
+  document.querySelector(".count").textContent = `${shown} of ${rows().length} rows`;
+  for (const section of document.querySelectorAll("section.group")) section.hidden = !groups.has(section.dataset.group);
+  const first = [...groups].sort((a, b) => a - b)[0];
+  for (const answer of document.querySelectorAll(".answer")) answer.hidden = answer.dataset.group !== first;
+  const attack = form.elements.attack;
+  const number = state.get("attack") ? attack.selectedIndex : 0;
+  const hidden = COLUMNS.slice(0, 3).filter((column) => state.get(column)).map((column) => `.place-${column}`);
+  if (number > 0) hidden.push(`.at:not(.at${number})`);
+  columnStyle.textContent = hidden.length ? `${hidden.join(", ")} { display: none; }` : "";
+}
+
+const columnStyle = document.head.appendChild(document.createElement("style"));
+
+function select() {
+  const name = Board.state.get("row");
+  for (const row of rows()) {
+    const chosen = rowName(row) === name;
+    row.classList.toggle("chosen", chosen);
+    row.querySelector(".pick").setAttribute("aria-pressed", chosen);
+  }
+}
+
+function fill() {
+  for (const field of form.elements) {
+    if (!field.name) continue;
+    const value = Board.state.get(field.name) ?? "";
+    field.value = value;
+    if (value && field.value !== value) Board.state.delete(field.name); // a choice that this board does not have
+    if (field.value !== value) field.value = "";
+  }
+}
+
+function sortAsAddressed() {
+  const [name, direction] = (Board.state.get("sort") ?? "").split("~");
+  const head = [...table.tHead.rows[0].cells].find((cell) => cell.dataset.name === name);
+  if (!head || head.getAttribute("aria-sort") === direction) return;
+  head.firstElementChild.click();
+  if (direction === "ascending") head.firstElementChild.click();
+}
+
+form.addEventListener("input", (event) => Board.set(event.target.name, event.target.value));
+form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("reset", (event) => {
+  event.preventDefault();
+  for (const name of [...COLUMNS, "attack", "q"]) Board.state.delete(name);
+  Board.set("row", "");
+  fill();
+});
+table.addEventListener("click", (event) => {
+  const row = event.target.closest(".pick")?.closest("tr");
+  if (row) Board.set("row", row.classList.contains("chosen") ? "" : rowName(row));
+});
+table.addEventListener("sort-end", () => {
+  const head = table.querySelector("th[aria-sort]");
+  Board.set("sort", `${head.dataset.name}~${head.getAttribute("aria-sort")}`);
+});
+Board.listeners.push((name) => (name === "row" ? select() : null), (name) => (name === "sort" ? null : filter()));
+window.addEventListener("hashchange", () => {
+  Board.state = new URLSearchParams(location.hash.slice(1));
+  fill();
+  Board.listeners.forEach((listener) => listener(""));
+  select();
+  sortAsAddressed();
+});
+
+fill();
+filter();
+select();
+sortAsAddressed();

@@ -1,0 +1,187 @@
+"use strict";
+
+// One cell: `cell.html#KEY` loads the script file that holds KEY and shows what it says. Text is only ever set as text.
+
+const cells = new Map();
+window.addCells = (records) => Object.entries(records).forEach(([key, record]) => cells.set(key, record));
+
+const meanings = JSON.parse(document.getElementById("meanings").textContent);
+const place = document.getElementById("cell");
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const DASH = "–";
+
+function el(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) if (value !== null) element.setAttribute(name, value);
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+const missing = (value) => value === null || value === undefined;
+const percent = (value) => (missing(value) ? DASH : (100 * value).toFixed(1));
+const number = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : words(value));
+
+function words(value) {
+  if (missing(value)) return DASH;
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function seconds(value) {
+  if (missing(value)) return DASH;
+  const size = Math.abs(value);
+  const [divisor, unit] = size === 0 ? [1, "s"] : size < 1 ? [1e-3, "ms"] : size < 120 ? [1, "s"] : size < 7200 ? [60, "min"] : [3600, "h"];
+  return `${Number((value / divisor).toPrecision(3))} ${unit}`;
+}
+
+function bytes(value) {
+  if (missing(value)) return DASH;
+  const [divisor, unit] = value < 2 ** 20 ? [2 ** 10, "KiB"] : value < 2 ** 30 ? [2 ** 20, "MiB"] : [2 ** 30, "GiB"];
+  return `${Number((value / divisor).toPrecision(3))} ${unit}`;
+}
+
+const card = (title, ...children) => el("section", { class: "card" }, el("h2", {}, title), ...children);
+const facts = (pairs) =>
+  el("dl", { class: "columns" }, pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+
+function grid(label, heads, rows) {
+  const body = rows.map((row) => el("tr", {}, row.map((value, i) => (i ? el("td", {}, value) : el("th", { scope: "row" }, value)))));
+  const head = el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name))));
+  const table = el("table", { class: "plain" }, head, el("tbody", {}, body));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
+}
+
+const link = (key, text) => (key ? el("a", { href: `#${encodeURIComponent(key)}` }, text) : DASH);
+
+function headline(cell) {
+  const { seeds, undefended, clean } = cell.relatives;
+  const derived = cell.derived;
+  const tiles = [
+    ["clean test accuracy", missing(cell.clean_test_accuracy) ? DASH : `${percent(cell.clean_test_accuracy)} %`, `last epoch, n = ${cell.test_images?.toLocaleString("en") ?? DASH} test images`],
+    ["without defense", link(undefended, `${percent(derived.undefended_accuracy)} %`), "same attack, victim and seed"],
+    ["clean baseline", link(clean, `${percent(derived.clean_baseline_accuracy)} %`), "same victim and seed, clean data"],
+    ["recovery", missing(derived.recovery) ? DASH : derived.recovery.toFixed(2), "0 undefended, 1 clean"],
+    ["cost", seconds(derived.cost_seconds), missing(derived.cost_multiple) ? "" : `${Number(derived.cost_multiple.toPrecision(4))}× an undefended training`],
+  ];
+  const others = seeds.map(([seed, key]) => el("a", { href: `#${encodeURIComponent(key)}`, "aria-current": key === cell.key ? "true" : null }, String(seed)));
+  return [
+    el("p", { class: "where" }, `${cell.dataset.spec}${cell.preset ? ` · preset ${cell.preset}` : ""} · victim ${cell.victim.text} · seed ${cell.seed}`),
+    el("h1", {}, `${cell.defense.text} against ${cell.attack.text}`),
+    cell.status === "done" ? null : el("p", {}, el("span", { class: "chip bad" }, cell.status)),
+    el("dl", { class: "answers" }, tiles.map(([name, value, note]) => el("div", {}, el("dt", {}, name), el("dd", {}, value), el("dd", { class: "note" }, note)))),
+    others.length > 1 ? el("p", { class: "files" }, "Seeds: ", others.flatMap((other) => [other, " "])) : null,
+  ];
+}
+
+function failure(cell) {
+  if (!cell.error) return null;
+  const { stage, kind, message, traceback } = cell.error;
+  return card("Why there is no result", el("p", {}, [kind, stage && `in stage ${stage}`].filter(Boolean).join(" ")), el("pre", {}, words(message)), traceback ? el("pre", {}, traceback) : null);
+}
+
+function pictures(cell) {
+  const title = "What happened to the images";
+  if (!cell.sheet) return card(title, el("p", { class: "caption" }, "No contact sheet: the artifacts of this cell hold no sample images, or were not at hand when this was published."));
+  const decibels = (value) => (missing(value) ? "equal to the clean images" : `PSNR ${value.toFixed(1)} dB`);
+  const text = `Contact sheet of ${cell.sheet.images} training images: clean, poisoned, perturbation times 16, purified, residual`;
+  const image = el("img", { src: cell.sheet.path, width: cell.sheet.width, height: cell.sheet.height, alt: text, loading: "lazy" });
+  const caption = `Clean, poisoned, perturbation ×16, purified, residual ×16 (gray: no difference). Samples: poisoned ${decibels(cell.sheet.poison_psnr_db)}, purified ${decibels(cell.sheet.purified_psnr_db)} against the clean images.`;
+  return card(title, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Contact sheet" }, image), el("p", { class: "caption" }, caption));
+}
+
+function settings(cell) {
+  const rows = ["attack", "defense", "victim"].flatMap((kind) => {
+    const part = cell[kind];
+    const all = { ...part.parameters, ...part.extra, ...(part.uses.length ? { uses: part.uses } : {}), ...(part.source ? { paper: part.source } : {}) };
+    return Object.entries(all).map(([name, value]) => [kind, el("a", { href: `methods.html#${kind}-${part.name}` }, part.name), name, words(value)]);
+  });
+  rows.push(...Object.entries(cell.dataset).map(([name, value]) => ["data set", cell.dataset.name, name, words(value)]));
+  return card("Settings in full", grid("Settings", ["what", "name", "setting", "value"], rows));
+}
+
+function costs(cell) {
+  const stages = Object.entries(cell.costs);
+  if (!stages.length) return null;
+  const rows = stages.flatMap(([stage, cost]) => [
+    [stage, "whole stage", seconds(cost.wall_seconds), bytes(cost.peak_gpu_bytes), bytes(cost.peak_host_bytes), missing(cost.energy_joules) ? DASH : `${number(cost.energy_joules)} J`, cost.device, { true: "yes", false: "no" }[cost.exclusive] ?? "unknown", cost.created],
+    ...Object.entries(cost.phases).map(([phase, value]) => ["", phase, seconds(value), "", "", "", "", "", ""]),
+  ]);
+  const derived = [["purification", "purify_seconds"], ["extra training", "extra_train_seconds"], ["view of the test images", "view_seconds"], ["cost: what the defender pays", "cost_seconds"]];
+  return card("Costs by stage and phase",
+    grid("Costs", ["stage", "phase", "seconds", "peak GPU", "peak host", "energy", "device", "exclusive", "measured"], rows),
+    facts(derived.map(([name, column]) => [name, seconds(cell.derived[column])])));
+}
+
+function curve(cell) {
+  if (!cell.curve.epoch?.length) return null;
+  return card("Training curve", el("div", { class: "plot", id: "curve", role: "img", "aria-label": "Accuracy by epoch on training images and on clean test images" }),
+    el("p", { class: "caption" }, "Accuracy on a fixed sample of the training images and on the untouched test set. A poison works where the two part; the headline is the last epoch."));
+}
+
+function drawCurve(cell) {
+  const target = document.getElementById("curve");
+  if (!target || !window.Plotly) return;
+  const color = css("--muted");
+  const axis = { gridcolor: css("--line"), linecolor: css("--line"), zeroline: false, automargin: true, fixedrange: true };
+  const trace = (name, values, dash, role) => ({ name, x: cell.curve.epoch, y: (values ?? []).map((v) => (missing(v) ? null : 100 * v)), mode: "lines+markers", line: { color: css(role), dash, width: 2 }, marker: { size: 4 }, hovertemplate: "%{y:.1f} % in epoch %{x}" });
+  Plotly.react(target, [trace("training images", cell.curve.train_accuracy, "dash", "--plot-oracle"), trace("clean test images", cell.curve.clean_test_accuracy, "solid", "--plot-single")], {
+    xaxis: { ...axis, title: { text: "epoch" }, dtick: cell.curve.epoch.length > 10 ? null : 1 }, yaxis: { ...axis, title: { text: "accuracy (%)" }, range: [0, 102] },
+    font: { family: getComputedStyle(document.body).fontFamily, color, size: 12 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 8, r: 16, t: 8, b: 8 }, height: 340, legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
+    hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--text") } },
+  }, { responsive: true, displayModeBar: false });
+}
+
+function scores(cell) {
+  const rows = Object.entries(cell.scores).map(([name, value]) => [name, number(value), meanings[name] ?? ""]);
+  return rows.length ? card("Scores of the harness", el("p", { class: "caption" }, "How well a defense tells the poison from the image: residual ratio and cosines."), grid("Scores", ["score", "value", "meaning"], rows)) : null;
+}
+
+function published(cell) {
+  const title = "Published values";
+  if (!cell.published.length) return card(title, el("p", { class: "caption" }, "None was found for this data set, attack, defense and victim."));
+  const points = (value) => (missing(value) ? DASH : `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(1)}`);
+  const rows = cell.published.map((row) => [`${row.source} (${row.year})`, percent(row.accuracy) + (missing(row.std) ? "" : ` ± ${percent(row.std)} (std)`), points(row.difference), row.verdict, [row.reason, row.budget && `budget ${row.budget}`, row.note].filter(Boolean).join("; ")]);
+  return card(title, el("p", { class: "caption" }, "The verdict here is on this seed alone; the heat map compares the mean over seeds."), grid("Published values", ["source", "published %", "this seed − published", "verdict", "why"], rows));
+}
+
+function provenance(cell) {
+  const artifacts = Object.entries(cell.artifacts).map(([stage, artifact]) => [stage, artifact.key, artifact.alias_of ? `same as ${artifact.alias_of}` : words(artifact.checksum), artifact.alias_of ? "" : bytes(artifact.data_bytes)]);
+  const logs = Object.entries(cell.logs).flatMap(([stage, log]) => Object.entries(log).map(([name, value]) => [stage, name, number(value)]));
+  return [
+    card("Computing it again", el("pre", { class: "command" }, cell.reproduce), el("p", { class: "caption" }, "Undefended and clean training are added by the harness. The numbers here were computed by:"), el("pre", {}, words(cell.provenance.command))),
+    artifacts.length ? card("Artifacts", grid("Artifacts", ["stage", "key (sha256 of all it depends on)", "sha256 of the data", "size"], artifacts)) : null,
+    logs.length ? card("Logs of the methods", grid("Logs", ["stage", "name", "value"], logs)) : null,
+    card("Versions and machine", facts(Object.entries(cell.provenance).filter(([name]) => name !== "command").map(([name, value]) => [name, words(value)]))),
+  ];
+}
+
+function show(key) {
+  const cell = cells.get(key);
+  if (!cell) {
+    place.replaceChildren(el("h1", {}, "No such cell"), el("p", {}, key ? `This site has no cell ${key}. ` : "The address names no cell. ", "The column key of cells.csv lists all."));
+    return;
+  }
+  document.title = `${cell.defense.text} against ${cell.attack.text} · purify-bench`;
+  place.replaceChildren(...[headline(cell), failure(cell), el("div", { class: "pair" }, pictures(cell), curve(cell)), costs(cell), published(cell), scores(cell), settings(cell), provenance(cell)].flat().filter(Boolean));
+  drawCurve(cell);
+}
+
+function load() {
+  let key = location.hash.slice(1);
+  try {
+    key = decodeURIComponent(key);
+  } catch {
+    // a stray percent sign: look for the text as it is
+  }
+  if (cells.has(key) || !key) return show(key);
+  const script = el("script", { src: `cells/${/^[0-9a-f]{2}/.test(key) ? key.slice(0, 2) : "other"}.js` });
+  script.onload = script.onerror = () => show(key);
+  document.head.append(script);
+}
+
+window.addEventListener("hashchange", () => {
+  load();
+  scrollTo(0, 0);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show(decodeURIComponent(location.hash.slice(1))));
+load();

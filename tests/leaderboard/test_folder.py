@@ -1,0 +1,83 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UserError
+from leaderboard.folder import MANIFEST, write_folder
+
+SITE = {"index.html": b"new", "assets/a.js": b"1"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_holds_exactly_what_was_written_last(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "site"
+    write_folder(out, {"old.html": b"old", "cells/00.js": b"x"})
+    write_folder(out, SITE)
+    assert set(contents(out)) == {*SITE, MANIFEST}
+    assert [path.name for path in out.parent.iterdir()] == ["site"]
+    assert not (out / "cells").exists()
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    write_folder(tmp_path / "site", SITE)
+    assert contents(tmp_path / "site")["index.html"] == b"new"
+
+
+def test_files_of_others_are_never_replaced(tmp_path: Path) -> None:
+    write_folder(tmp_path / "site", SITE)
+    for name in ("CNAME", "assets/mine.txt"):
+        (tmp_path / "site" / name).write_text("mine")
+    before = contents(tmp_path / "site")
+    with pytest.raises(UserError, match=r"did not write \(CNAME, assets/mine.txt\).*choose a new or empty one"):
+        write_folder(tmp_path / "site", SITE)
+    assert contents(tmp_path / "site") == before
+
+
+def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path / "site", SITE)
+    (tmp_path / "site" / MANIFEST).write_text("{")
+    with pytest.raises(UserError, match=r"cannot publish to .*site"):
+        write_folder(tmp_path / "site", SITE)
+
+
+def test_a_failing_write_or_swap_leaves_the_old_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "site"
+    write_folder(out, {"index.html": b"old"})
+    before = contents(out)
+
+    def full_disk(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full_disk)
+        with pytest.raises(UserError, match="No space left"):
+            write_folder(out, SITE)
+    rename = Path.rename
+
+    def no_swap(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError(16, "Device or resource busy")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", no_swap)
+    with pytest.raises(UserError, match="busy"):
+        write_folder(out, SITE)
+    assert contents(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_parent_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="choose a folder that can be written"):
+        write_folder(tmp_path / "site", SITE)
+
+
+def test_a_folder_that_cannot_be_made_is_named() -> None:
+    with pytest.raises(UserError, match="cannot publish to /proc/site"):
+        write_folder(Path("/proc/site"), SITE)

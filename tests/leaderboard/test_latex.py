@@ -1,0 +1,68 @@
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.results import CellResult
+from leaderboard.latex import BOLD_RULE, escaped, latex_text
+from leaderboard.table import cells_frame, leaderboard_frame
+
+MakeCell = Callable[..., CellResult]
+
+
+def latex(cells: list[CellResult]) -> str:
+    return latex_text(leaderboard_frame(cells_frame(cells)))
+
+
+def row_of(text: str, defense: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{defense} &")]
+    return line.removesuffix(r" \\").split(" & ")
+
+
+def test_the_table_has_the_numbers_of_the_board(matrix: list[CellResult]) -> None:
+    text = latex(matrix)
+    assert BOLD_RULE in text
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
+    assert row_of(text, "dvae")[1:4] == [r"\textbf{91.0}", r"\textbf{89.0}", r"\textbf{90.0} $\pm$ 2.5"]
+    assert row_of(text, "iss{-}jpeg")[3] == r"82.0 $\pm$ 2.5"
+    assert row_of(text, "dvae")[7:] == ["6.67 min", r"5.00$\times$", "6"]
+
+
+def test_rows_that_cannot_be_told_apart_share_the_bold(make_cell: MakeCell) -> None:
+    values = {"a": (0.90, 0.92, 0.94), "b": (0.89, 0.91, 0.93), "c": (0.50, 0.51, 0.52)}
+    cells = [
+        make_cell(attack, name, values[name][seed], seed=seed)
+        for name in values
+        for attack in ("none", "lsp")
+        for seed in range(3)
+    ]
+    text = latex(cells)
+    assert [row_of(text, name)[1].startswith(r"\textbf") for name in "abc"] == [True, True, False]
+
+
+def test_without_an_interval_only_what_prints_alike_shares_it(make_cell: MakeCell) -> None:
+    cells = [make_cell(t, n, v) for n, v in (("a", 0.9), ("b", 0.9003), ("c", 0.89)) for t in ("none", "lsp")]
+    assert [row_of(latex(cells), name)[1].startswith(r"\textbf") for name in "abc"] == [True, True, False]
+
+
+def test_an_oracle_is_never_bold_and_stands_below_the_rule(matrix: list[CellResult]) -> None:
+    lines = latex(matrix).splitlines()
+    oracle = next(i for i, line in enumerate(lines) if line.startswith("iss (best"))
+    assert lines[oracle - 1] == r"\midrule"
+    assert "textbf" not in lines[oracle]
+
+
+@pytest.mark.parametrize("name", [r"\input{x}", "50%_a&b", "$x^2~{", "a\nb", "#1"])
+def test_names_are_never_commands(make_cell: MakeCell, name: str) -> None:
+    text = latex([make_cell(), make_cell("lsp", name)])
+    assert escaped(name) in text
+    body = text.split(r"\midrule")[1]
+    assert r"\input" not in body.replace(r"\textbackslash{}", "")
+
+
+@given(st.text())
+def test_special_characters_are_all_escaped(text: str) -> None:
+    left = re.sub(r"\\text\w+\{\}|\\[&%$#_{}]|\{[<>|\"'`-]\}|\$\\times\$", "", escaped(text))
+    assert not re.search(r"[\\&%$#_{}~^]", left)

@@ -1,0 +1,40 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+from bench.results import CellResult
+from leaderboard.methods import Method, method_entries
+
+MakeCell = Callable[..., CellResult]
+DOCSTRING = """Compress every image once.
+
+    Costs accuracy on
+    clean data.
+
+    Attributes:
+        quality: 1 to 100;
+            the paper uses 10.
+        width, height: of a block.
+    """
+
+
+def test_a_docstring_becomes_paragraphs_and_meanings(make_cell: MakeCell) -> None:
+    parameters = {"quality": "10", "width": "8", "other": "required"}
+    method = Method("defense", "iss-jpeg", "arXiv:2301.13838", "iss", description=DOCSTRING, parameters=parameters)
+    entry = dict(method_entries([method], []))["Defenses"][0]
+    assert entry.paragraphs == ["Compress every image once.", "Costs accuracy on clean data."]
+    assert entry.parameters == [
+        ("quality", "10", "1 to 100; the paper uses 10."),
+        ("width", "8", "of a block."),
+        ("other", "required", ""),
+    ]
+    assert entry.link == "https://arxiv.org/abs/2301.13838"
+
+
+def test_what_was_run_stands_below_its_method(make_cell: MakeCell) -> None:
+    cell = make_cell("lsp", "dvae:kld=3")
+    cell = replace(cell, defense=replace(cell.defense, parameters={"kld": 3}, source="arXiv:2405.01460"))
+    kinds = dict(method_entries([Method("attack", "ops"), Method("attack", "lsp")], [cell, make_cell("lsp", "dvae")]))
+    assert [entry.method.name for entry in kinds["Attacks"]] == ["lsp", "ops"]
+    (dvae,) = kinds["Defenses"]
+    assert dvae.selections == [("dvae", ""), ("dvae:kld=3", "kld = 3")]
+    assert [entry.method.name for entry in kinds["Victims"]] == ["resnet18"]
