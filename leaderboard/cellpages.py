@@ -73,17 +73,17 @@ def _record(cell: CellResult) -> dict[str, Any]:
     names = ("key", "status", "preset", "dataset", "seed", "clean_test_accuracy", "test_images", "scores", "logs")
     return {
         **{name: getattr(cell, name) for name in (*names, "provenance", "error")},
-        **{kind: asdict(getattr(cell, kind)) for kind in ("attack", "defense", "victim")},
+        **{kind: vars(getattr(cell, kind)) for kind in ("attack", "defense", "victim")},
         "curve": _columns(cell.curve),
-        "costs": {stage: asdict(cost) for stage, cost in cell.costs.items()},
+        "costs": {stage: vars(cost) for stage, cost in cell.costs.items()},
         "reproduce": reproduce_command(cell),
     }
 
 
 def _columns(curve: Sequence[Mapping[str, float | None]]) -> dict[str, list[float | None]]:
-    """Records an epoch as one list a quantity, with six digits: a third of the size."""
+    """Records an epoch as one list a quantity, with six decimals: a third of the size."""
     names = list(dict.fromkeys(name for point in curve for name in point))
-    return {name: [None if (v := point.get(name)) is None else float(f"{v:.6g}") for point in curve] for name in names}
+    return {name: [None if (v := point.get(name)) is None else round(v, 6) for point in curve] for name in names}
 
 
 def _published(cell: CellResult) -> list[dict[str, Any]]:
@@ -162,7 +162,7 @@ class _Artifacts:
 
     def _read(self, stage: str, key: str) -> dict[str, Any]:
         for store in self._stores:
-            path = store / "artifacts" / stage / key[:2] / key / "manifest.json"
+            path = store.joinpath("artifacts", stage, key[:2], key, "manifest.json")
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
                 return {"key": key} | {name: manifest[name] for name in ("checksum", "data_bytes", "alias_of")}

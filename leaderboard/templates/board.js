@@ -4,7 +4,9 @@
 
 const form = document.getElementById("filters");
 const table = document.querySelector(".board");
+const more = document.getElementById("more");
 const COLUMNS = ["data", "preset", "victim", "defense"];
+const LIMIT = 40; // rows that are laid out at once; a browser needs most of a second for some hundred
 
 const Board = {
   state: new URLSearchParams(location.hash.slice(1)),
@@ -21,20 +23,30 @@ window.Board = Board;
 const rows = () => [...table.tBodies[0].rows];
 const rowName = (row) => COLUMNS.map((column) => row.dataset[column]).join("|");
 
+const texts = new Map();
+
+function textOf(row) {
+  if (!texts.has(row)) texts.set(row, `${row.textContent} ${rowName(row)}`.toLowerCase());
+  return texts.get(row);
+}
+
 function filter() {
   const state = Board.state;
   const words = (state.get("q") ?? "").toLowerCase().split(/\s+/).filter(Boolean);
   const groups = new Set();
-  let shown = 0;
+  let fitting = 0;
   for (const row of rows()) {
     const fits =
       COLUMNS.every((column) => !state.get(column) || state.get(column) === row.dataset[column]) &&
-      words.every((word) => row.textContent.toLowerCase().includes(word) || rowName(row).toLowerCase().includes(word));
-    row.hidden = !fits;
+      words.every((word) => textOf(row).includes(word));
+    fitting += fits;
+    row.hidden = !fits || (fitting > LIMIT && !state.get("all") && rowName(row) !== state.get("row"));
     if (fits) groups.add(row.dataset.group);
-    shown += fits;
   }
-  document.querySelector(".count").textContent = `${shown} of ${rows().length} rows`;
+  const total = `${fitting} of ${table.tBodies[0].rows.length} rows`;
+  document.querySelector(".count").textContent = total;
+  more.hidden = fitting <= LIMIT || Boolean(state.get("all"));
+  more.textContent = `Show all ${fitting} rows (the first ${LIMIT} are shown)`;
   for (const section of document.querySelectorAll("section.group")) section.hidden = !groups.has(section.dataset.group);
   const first = [...groups].sort((a, b) => a - b)[0];
   for (const answer of document.querySelectorAll(".answer")) answer.hidden = answer.dataset.group !== first;
@@ -78,7 +90,7 @@ form.addEventListener("input", (event) => Board.set(event.target.name, event.tar
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("reset", (event) => {
   event.preventDefault();
-  for (const name of [...COLUMNS, "attack", "q"]) Board.state.delete(name);
+  for (const name of [...COLUMNS, "attack", "q", "all"]) Board.state.delete(name);
   Board.set("row", "");
   fill();
 });
@@ -86,11 +98,12 @@ table.addEventListener("click", (event) => {
   const row = event.target.closest(".pick")?.closest("tr");
   if (row) Board.set("row", row.classList.contains("chosen") ? "" : rowName(row));
 });
+more.addEventListener("click", () => Board.set("all", "1"));
 table.addEventListener("sort-end", () => {
   const head = table.querySelector("th[aria-sort]");
   Board.set("sort", `${head.dataset.name}~${head.getAttribute("aria-sort")}`);
 });
-Board.listeners.push((name) => (name === "row" ? select() : null), (name) => (name === "sort" ? null : filter()));
+Board.listeners.push((name) => (name === "row" ? select() : null), filter);
 window.addEventListener("hashchange", () => {
   Board.state = new URLSearchParams(location.hash.slice(1));
   fill();

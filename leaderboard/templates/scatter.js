@@ -85,7 +85,7 @@ if (window.Plotly) {
     }
   }, { rootMargin: "1200px" });
   plots.forEach((plot) => watcher.observe(plot));
-  Board.listeners.push(drawVisible);
+  Board.listeners.push((name) => (["axis", "row", ""].includes(name) ? drawVisible() : null));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => inSight.forEach(draw));
   drawVisible();
 } else {

@@ -226,6 +226,21 @@ def test_the_method_page_describes_what_is_registered(open_page: OpenPage, site:
     sync_api.expect(page.get_by_role("link", name="arXiv:2405.01460")).to_be_visible()
 
 
+def test_a_long_board_shows_its_beginning_until_asked(open_page: OpenPage, make_cell: MakeCell, tmp_path: Path) -> None:
+    cells = [make_cell(a, f"d{i:02}", 0.4 + i / 100) for a in ("none", "lsp") for i in range(50)]
+    page = open_page(publish(cells, tmp_path / "site")["index.html"].as_uri())
+    sync_api.expect(page.locator(".count")).to_have_text("50 of 50 rows")
+    assert len(defenses(page)) == 40
+    page.get_by_role("button", name="defense").click()
+    page.get_by_role("button", name="defense").click()
+    sync_api.expect(page.locator("th[aria-sort=ascending]")).to_have_text("defense")
+    page.wait_for_function("document.querySelector('.board tbody .pick').textContent.trim() === 'd00'")
+    assert defenses(page) == [f"d{i:02}" for i in range(40)], "the first of the new order"
+    page.get_by_role("button", name="Show all 50 rows").click()
+    assert len(defenses(page)) == 50
+    assert state(page) == {"sort": "defense~ascending", "all": "1"}
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     "=cmd|'/C calc'!A0",

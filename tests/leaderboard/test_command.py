@@ -1,0 +1,109 @@
+"""`bench publish`: what it says about stores and folders it cannot use, and that it then writes nothing."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench.cli import cli
+from bench.errors import UserError
+from bench.results import CellResult
+
+from .sample_store import write_samples
+
+MakeCell = Callable[..., CellResult]
+
+
+def write_store(root: Path, cells: list[CellResult]) -> Path:
+    (root / "cells").mkdir(parents=True)
+    for cell in cells:
+        names = {"poison": cell.attack.text, "purify": f"{cell.attack.text}-{cell.defense.text}"}
+        cell = replace(cell, artifacts=names if cell.artifacts else {})
+        (root / "cells" / f"{cell.key}.json").write_text(json.dumps(asdict(cell)))
+        if cell.artifacts:
+            write_samples(root, cell)
+    return root
+
+
+def publish(out: Path, *stores: Path) -> Result:
+    options = [word for store in stores for word in ("--store", str(store))]
+    return CliRunner().invoke(cli, ["publish", *options, "--out", str(out)])
+
+
+def error_of(out: Path, *stores: Path) -> str:
+    result = publish(out, *stores)
+    assert isinstance(result.exception, UserError), result.output
+    assert not out.exists()
+    assert not list(out.parent.glob(".*"))
+    return str(result.exception)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_stores_of_several_machines_are_merged(make_cell: MakeCell, tmp_path: Path) -> None:
+    one = write_store(tmp_path / "one", [make_cell(a, d) for a in ("none", "lsp") for d in ("none", "dvae")])
+    shared = [make_cell(a, "none") for a in ("none", "lsp")]
+    two = write_store(tmp_path / "two", [*shared, *(make_cell(a, "at", device="Other") for a in ("none", "lsp"))])
+    assert publish(tmp_path / "site", one, two).exit_code == 0
+    rows = {r["defense"]: r for r in json.loads((tmp_path / "site" / "leaderboard.json").read_text())["rows"]}
+    assert rows["dvae"]["cost_seconds"] == rows["at"]["cost_seconds"] == 10.0
+    assert {row["cost_rank"] for row in rows.values()} == {None}
+    assert "several devices" in rows["at"]["flags"]
+    assert list((tmp_path / "site" / "sheets").glob("*.webp"))
+    assert "arXiv:2405.01460" in (tmp_path / "site" / "methods.html").read_text(), "the registry describes D-VAE"
+
+
+def test_publishing_again_and_in_another_order_gives_identical_bytes(make_cell: MakeCell, tmp_path: Path) -> None:
+    one = write_store(tmp_path / "one", [make_cell(a) for a in ("none", "lsp")])
+    two = write_store(tmp_path / "two", [make_cell(a, "dvae") for a in ("none", "lsp")])
+    for out, stores in (("a", (one, two)), ("b", (two, one)), ("b", (two, one))):
+        assert publish(tmp_path / out, *stores).exit_code == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_an_empty_store_is_named_with_a_remedy(tmp_path: Path) -> None:
+    assert "no cells found; run the matrix first" in error_of(tmp_path / "site", write_store(tmp_path / "s", []))
+    assert "is not a store" in error_of(tmp_path / "site", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not a readable cell"),
+        ('{"schema_version": 99}', "written with schema version 99"),
+        ('{"schema_version": 1}', "not a cell"),
+        ("[]", "schema version None"),
+    ],
+)
+def test_unusable_cells_are_named(make_cell: MakeCell, tmp_path: Path, content: str, message: str) -> None:
+    store = write_store(tmp_path / "store", [make_cell()])
+    (store / "cells" / "bad.json").write_text(content)
+    error = error_of(tmp_path / "site", store)
+    assert message in error
+    assert "bad.json" in error
+
+
+def test_stores_that_disagree_are_refused(make_cell: MakeCell, tmp_path: Path) -> None:
+    one = write_store(tmp_path / "one", [make_cell(accuracy=0.5)])
+    two = write_store(tmp_path / "two", [make_cell(accuracy=0.6)])
+    assert "accuracies differ (0.5 and 0.6)" in error_of(tmp_path / "site", one, two)
+
+
+def test_one_seed_is_never_counted_twice(make_cell: MakeCell, tmp_path: Path) -> None:
+    one = write_store(tmp_path / "one", [make_cell()])
+    two = write_store(tmp_path / "two", [replace(make_cell(), key="other")])
+    assert "would count one seed twice" in error_of(tmp_path / "site", one, two)
+
+
+def test_a_folder_of_others_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", [])
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "mine.txt").write_text("mine")
+    result = publish(tmp_path / "site", store)
+    assert "did not write (mine.txt)" in str(result.exception)
+    assert contents(tmp_path / "site") == {"mine.txt": b"mine"}
