@@ -13,7 +13,7 @@ from bench.errors import UserError
 from bench.results import CellResult
 
 Images = NDArray[np.uint8]
-COLUMNS = ("clean", "poisoned", "perturbation ×16", "purified", "residual ×16")
+COLUMNS = ("clean", "poisoned", "perturbation x16", "purified", "residual x16")
 _GAIN, _GAP, _HEAD, _FOOT, _ROWS = 16, 4, 14, 12, 12
 
 

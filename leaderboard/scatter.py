@@ -233,7 +233,9 @@ def _level(group: pd.DataFrame, column: str, axis: Axis) -> list[tuple[float, fl
 
 
 def _line(name: str, role: str, dash: str, ends: list[tuple[float, float]]) -> dict[str, Any]:
-    return {"name": name, "meta": role, "mode": "lines", "line": {"dash": dash}, "hoverinfo": "name+y"} | _xy(ends)
+    # The front passes through its points; it must not take their hover and their click.
+    hover = "skip" if role == "front" else "name+y"
+    return {"name": name, "meta": role, "mode": "lines", "line": {"dash": dash}, "hoverinfo": hover} | _xy(ends)
 
 
 def _xy(points: list[tuple[float, float]]) -> dict[str, Any]:

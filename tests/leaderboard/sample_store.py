@@ -24,11 +24,10 @@ def clean_images() -> NDArray[np.uint8]:
 
 
 def write_samples(root: Path, cell: CellResult) -> None:
-    """Writes the poison and purify artifacts that a cell names, with samples that depend on its names and seed."""
-    rng = np.random.default_rng(sum(map(ord, cell.attack.text + cell.defense.text)) + cell.seed)
+    """Writes the poison and purify artifacts that a cell names, with samples that depend on its names."""
     clean = clean_images()
-    poisoned = _shifted(clean, rng.integers(-8, 9, clean.shape) if cell.attack.name != "none" else 0)
-    purified = _shifted(poisoned, rng.integers(-3, 4, clean.shape) if cell.defense.name != "none" else 0)
+    poisoned = clean if cell.attack.name == "none" else _shifted(clean, 8, cell.attack.text)
+    purified = poisoned if cell.defense.name == "none" else _shifted(poisoned, 3, cell.defense.text)
     for stage, result in (("poison", poisoned), ("purify", purified)):
         key = cell.artifacts[stage]
         folder = root / "artifacts" / stage / key[:2] / key
@@ -41,5 +40,6 @@ def write_samples(root: Path, cell: CellResult) -> None:
         (folder / "manifest.json").write_text(json.dumps(asdict(manifest)))
 
 
-def _shifted(images: NDArray[np.uint8], by: NDArray[np.int64] | int) -> NDArray[np.uint8]:
-    return np.clip(images.astype(np.int64) + by, 0, 255).astype(np.uint8)
+def _shifted(images: NDArray[np.uint8], most: int, name: str) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(list(name.encode()))
+    return np.clip(images.astype(np.int64) + rng.integers(-most, most + 1, images.shape), 0, 255).astype(np.uint8)

@@ -1,0 +1,125 @@
+"""The rows of the board: every metric with its unit, its sort value, and whether it is the best of its column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from leaderboard import formats
+from leaderboard.matrix import Entry
+
+Metric = tuple[str, str, Any, str]
+"""Column of the leaderboard, heading, how it is written, what it means."""
+
+METRICS: list[Metric] = [
+    ("mean_accuracy", "mean %", formats.percent, "clean test accuracy, mean over attacks; ± 95 % interval over seeds"),
+    ("cost_seconds", "cost", formats.seconds, "purification + extra training + view of the test images"),
+    ("cost_multiple", "× training", formats.multiple, "total in undefended trainings; 1.000× costs nothing extra"),
+    ("worst_accuracy", "worst %", formats.percent, "the attack against which it does worst"),
+    ("clean_accuracy", "clean %", formats.percent, "accuracy after this defense on clean training data: its price"),
+    ("recovery", "recovery", formats.ratio, "0: as undefended, 1: as trained on clean data"),
+    ("cost_rank", "cost rank", str, "cheapest first; only exclusive measurements on one device"),
+    ("purify_seconds", "purify", formats.seconds, "wall time of the purification"),
+    ("extra_train_seconds", "extra train", formats.seconds, "training with minus training without the defense"),
+    ("peak_gpu_bytes", "peak GPU", formats.gibibytes, "largest GPU memory of purification and training"),
+    ("peak_host_bytes", "peak host", formats.gibibytes, "largest resident memory of purification and training"),
+    ("cost_energy_joules", "energy", formats.joules, "of the GPU: purification and extra training"),
+    ("n", "n", str, "finished cells behind the mean: attacks × seeds"),
+]
+_LOWEST_IS_BEST = ("cost_seconds", "cost_multiple")
+_HIGHEST_IS_BEST = ("mean_accuracy", "worst_accuracy", "clean_accuracy", "recovery")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table cell: its text, what it sorts by ("" sorts last), and whether it is the best of its column.
+
+    `attack` is the number of the attack it belongs to, or None; `link` leads to the cell behind it, or is "".
+    """
+
+    text: str
+    sort: str
+    best: bool = False
+    note: str = ""
+    attack: int | None = None
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """A defense on the board; `kind` is single, oracle, undefended or incomplete."""
+
+    number: int
+    group: int
+    rank: str
+    place: str
+    defense: str
+    kind: str
+    uses: list[str]
+    flags: list[str]
+    cells: list[Cell]
+
+
+def board_row(
+    number: int,
+    group: int,
+    row: pd.Series[Any],
+    board: pd.DataFrame,
+    shown: list[Metric],
+    matrix: dict[str, Entry],
+    numbers: dict[str, int],
+) -> BoardRow:
+    """A row with everything it shows.
+
+    Args:
+        number: of the row on the page.
+        group: number of its group.
+        row: of the leaderboard.
+        board: the rows of its group.
+        shown: metrics that have a column.
+        matrix: the row's entries by attack.
+        numbers: attack to number.
+    """
+    incomplete = formats.is_missing(row["mean_accuracy"])
+    kind = "incomplete" if incomplete else "oracle" if "oracle" in row["flags"] else "single"
+    flags = [flag if flag != "missing" else f"{row['missing']} missing" for flag in row["flags"].split(", ") if flag]
+    ranked = board[board["rank"].notna()]
+    rank = "" if formats.is_missing(row["rank"]) else str(row["rank"])
+    tied = rank and (ranked["rank"] == row["rank"]).sum() > 1
+    return BoardRow(
+        number=number,
+        group=group,
+        rank=rank,
+        place=f"={rank}" if tied else rank,
+        defense=row["defense_selection"],
+        kind="undefended" if row["defense"] == "none" and not incomplete else kind,
+        uses=[use for use in row["uses"].split(", ") if use],
+        flags=flags,
+        cells=[
+            *(_cell(row, name, text, ranked[name]) for name, _, text, _ in shown),
+            *(_attack_cell(n, matrix.get(name)) for name, n in numbers.items() if n),
+        ],
+    )
+
+
+def _cell(row: pd.Series[Any], name: str, text: Any, ranked: pd.Series[Any]) -> Cell:
+    value = row[name]
+    if formats.is_missing(value):
+        return Cell(formats.DASH, "")
+    notes = {"mean_accuracy": f"± {formats.percent(row['half_width_95'])}", "worst_accuracy": row["worst_attack"]}
+    without_interval = name == "mean_accuracy" and formats.is_missing(row["half_width_95"])
+    target = ranked.max() if name in _HIGHEST_IS_BEST else ranked.min() if name in _LOWEST_IS_BEST else None
+    best = not formats.is_missing(row["rank"]) and not formats.is_missing(target) and text(value) == text(target)
+    if name == "mean_accuracy":
+        best = not formats.is_missing(row["rank"]) and row["rank"] == 1
+    return Cell(text(value), str(value), best, "" if without_interval else notes.get(name, ""))
+
+
+def _attack_cell(attack: int, entry: Entry | None) -> Cell:
+    if entry is None or entry.accuracy is None:
+        return Cell(formats.DASH, "", attack=attack)
+    note = "" if entry.half_width_95 is None else f"± {formats.percent(entry.half_width_95)}"
+    link = entry.keys[min(entry.keys)] if entry.keys else ""
+    return Cell(formats.percent(entry.accuracy), str(entry.accuracy), note=note, attack=attack, link=link)

@@ -1,0 +1,63 @@
+"""The heat map: each defense against each attack, measured and published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from leaderboard import formats
+from leaderboard.heatmap import Shade, shade
+from leaderboard.matrix import Entry
+from leaderboard.published import DIFFERS, NOT_COMPARABLE, REPRODUCED, Comparison
+
+_MARKS = {REPRODUCED: "✓", DIFFERS: "≠", NOT_COMPARABLE: "○"}
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """One defense against one attack: percent, half-width, color, first cell, published range and its verdict."""
+
+    attack: int
+    text: str
+    interval: str
+    shade: Shade | None
+    key: str
+    published: str
+    verdict: str
+    note: str
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """A defense in the heat map."""
+
+    defense: str
+    cells: list[HeatCell]
+
+
+def heat_cell(attack: int, entry: Entry) -> HeatCell:
+    """What the map shows for one defense against one attack; several sources are shown as a range."""
+    values = [found.published.accuracy for found in entry.published]
+    published = "" if not values else formats.percent(min(values))
+    if values and formats.percent(max(values)) != published:
+        published += f"–{formats.percent(max(values))}"
+    return HeatCell(
+        attack=attack,
+        text=formats.percent(entry.accuracy),
+        interval="" if entry.half_width_95 is None else f"± {formats.percent(entry.half_width_95)}",
+        shade=None if entry.accuracy is None else shade(entry.accuracy),
+        key=entry.keys[min(entry.keys)] if entry.keys else "",
+        published=published,
+        verdict=_MARKS[overall(entry.published)] if values else "",
+        note="; ".join(_described(found) for found in entry.published),
+    )
+
+
+def overall(found: Sequence[Comparison]) -> str:
+    """One verdict for several sources: reproduced if one agrees, for sources differ among themselves."""
+    verdicts = {comparison.verdict for comparison in found}
+    return next((verdict for verdict in (REPRODUCED, DIFFERS) if verdict in verdicts), NOT_COMPARABLE)
+
+
+def _described(found: Comparison) -> str:
+    return f"{found.published.source} {formats.percent(found.published.accuracy)}: {found.verdict} ({found.reason})"
