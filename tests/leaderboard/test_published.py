@@ -1,9 +1,13 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.results import CellResult
+from leaderboard.matrix import entries
 from leaderboard.published import Measured, Published, compare, comparisons, published_values
+from leaderboard.table import cells_frame, current_cells, leaderboard_frame
 
 DOCUMENT = Path(__file__).parents[2] / "leaderboard" / "PUBLISHED.md"
 MEASURED = Measured(
@@ -82,3 +86,12 @@ def test_budgets_are_compared_as_numbers() -> None:
     unstated = replace(PRINTED, budget="l2:unstated")
     assert compare(MEASURED, unstated).verdict == "reproduced"
     assert compare(replace(MEASURED, budget="linf:8/255"), unstated).verdict == "not comparable"
+
+
+def test_the_matrix_shows_only_values_of_its_own_budget(make_cell: Callable[..., CellResult]) -> None:
+    frame = cells_frame([make_cell(attack, defense) for attack in ("none", "ops") for defense in ("none", "iss-jpeg")])
+    assert set(frame.loc[frame["attack"] == "ops", "budget"]) == {"l2:1"}, "not the one pixel of the papers"
+    (jpeg, none) = entries(current_cells(frame), leaderboard_frame(frame))
+    assert {found.published.budget for found in none["ops"].published} == {""}
+    assert len(none["none"].published) > 3
+    assert jpeg["ops"].keys == {0: "cifar10-paper-ops-iss-jpeg-resnet18-0-done"}
