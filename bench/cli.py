@@ -118,8 +118,11 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     from bench.plan import History
     from bench.progress import progress_display
     from bench.runner import choose_executor, run_plan
+    from leaderboard.folder import check_folder
 
     chosen = choose_executor(executor)
+    out = out or options["store"] / "leaderboard"
+    check_folder(out)
     _, plan, store = _prepare(config, **options)
 
     import torch
@@ -135,7 +138,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
         outcome = run_plan(plan, store, chosen, display, command)
     console = Console()
     print_leaderboard(leaderboard_frame(cells_frame(outcome.cells)), console)
-    paths = publish(outcome.cells, out or store.root / "leaderboard")
+    paths = publish(outcome.cells, out, [store.root], _methods())
     for repaired in outcome.repaired:
         console.print(f"damaged artifact computed again: {repaired}", style="yellow", markup=False)
     computed, reused = (", ".join(f"{n} {s}" for s, n in c.items() if n) for c in (outcome.computed, outcome.reused))
