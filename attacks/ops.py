@@ -50,17 +50,21 @@ class Ops(PartialPoison):
         return Budget("l0", self.sparsity)
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
+        return self.poison_onto(train, train, ctx)
+
+    def poison_onto(self, clean: ImageSet, poisoned: ImageSet, ctx: Context) -> ImageSet:
+        """Overwrites pixels of `poisoned`, chosen from the clean images (CIFAR-10-S of the paper is `em+ops`)."""
         with ctx.phase("search"):
-            positions, colors = self._search(train)
+            positions, colors = self._search(clean)
 
         def write(images: Tensor, rows: slice) -> Tensor:
-            poisoned, labels = images.flatten(2).clone(), train.labels[rows]
+            written, labels = images.flatten(2).clone(), poisoned.labels[rows]
             for position, color in zip(positions[labels].T, colors[labels].unbind(1), strict=True):
-                poisoned[torch.arange(len(poisoned)), :, position] = color
-            return poisoned.view_as(images)
+                written[torch.arange(len(written)), :, position] = color
+            return written.view_as(images)
 
         with ctx.phase("write"):
-            return map_images(train, write, ctx)
+            return map_images(poisoned, write, ctx)
 
     def _search(self, train: ImageSet) -> tuple[Tensor, Tensor]:
         """For each class `sparsity` flat positions (K, n) and colors uint8 (K, n, C), best first."""
@@ -68,8 +72,7 @@ class Ops(PartialPoison):
         if self.sparsity > height * width:
             raise UserError(f"ops: sparsity {self.sparsity} exceeds the {height * width} pixels of an image")
         counts = torch.bincount(train.labels, minlength=train.info.num_classes)
-        if (counts == 0).any():
-            empty = (counts == 0).nonzero().flatten().tolist()
+        if empty := [label for label in self.chosen_classes(train.info.num_classes) if counts[label] == 0]:
             raise UserError(
                 f"ops: no images of class {empty} to choose a pixel from; "
                 "raise poison_rate, or set stratified=true or craft_on=all"
@@ -79,6 +82,10 @@ class Ops(PartialPoison):
         free = torch.ones(height * width, len(corners), dtype=torch.bool)
         positions, colors = [], []
         for count, total, product in zip(counts.tolist(), sums, products, strict=True):
+            if count == 0:  # not to be poisoned, and not among the images crafted from: there is nothing to write to
+                positions.append(torch.zeros(self.sparsity, dtype=torch.int64))
+                colors.append(corners[positions[-1]])
+                continue
             score = _score(count, total, product, corners, self.objective).masked_fill(~free, -1)
             best, color = score.max(dim=1)
             position = best.sort(descending=True, stable=True).indices[: self.sparsity]

@@ -1,4 +1,4 @@
-"""What a plug-in imports: the nouns, the three protocols and the optional faces of a defense.
+"""What a plug-in imports: the nouns, the three protocols and their optional faces.
 
 Conventions, everywhere: images are uint8 (N, C, H, W) at every border between stages and float in [0, 1] inside;
 labels are int64 (N,); a perturbation budget of 1.0 is the full pixel range; all randomness comes from `Context`.
@@ -9,18 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from bench.budget import Budget
+from bench.partial import PartialPoison
+
 __all__ = [
     "Attack",
     "Budget",
+    "ChangesRecipe",
     "Context",
     "DataInfo",
     "Defense",
@@ -28,13 +32,16 @@ __all__ = [
     "PartialPoison",
     "Recipe",
     "SeesTestImages",
+    "StacksOn",
     "TrainsDifferently",
     "Victim",
     "child_seed",
     "map_images",
 ]
 
-_ROUNDING = 0.5 / 255  # largest error of one entry when an image is rounded to 8 bits
+T = TypeVar("T")
+
+_OWN_TENSORS = ("images", "mask", "predictions", "sample_rows", "sample_clean", "sample_result")
 
 
 @dataclass(frozen=True)
@@ -90,49 +97,6 @@ class ImageSet:
     def take(self, rows: Tensor) -> ImageSet:
         """The images at these positions, in this order (a copy)."""
         return replace(self, images=self.images[rows], labels=self.labels[rows])
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How far a poisoned image may be from the clean one: a norm and its radius on the [0, 1] scale.
-
-    `linf` and `l2` are over all entries of an image; `l0` counts pixels (all channels of a position are one pixel).
-    """
-
-    norm: Literal["linf", "l2", "l0"]
-    radius: float
-
-    def __post_init__(self) -> None:
-        if self.norm not in ("linf", "l2", "l0"):
-            raise ValueError(f"budget norm must be linf, l2 or l0, got {self.norm!r}")
-        if not (math.isfinite(self.radius) and self.radius >= 0):
-            raise ValueError(f"budget radius must be a finite number >= 0, got {self.radius}")
-
-    def __str__(self) -> str:
-        if self.norm == "linf":
-            return f"linf:{self.radius * 255:g}/255"
-        return f"{self.norm}:{self.radius:g}"
-
-    def measure(self, clean_u8: Tensor, poisoned_u8: Tensor) -> Tensor:
-        """Size of each image's perturbation in this norm, float64 (N,); both inputs uint8 (N, C, H, W)."""
-        difference = (poisoned_u8.to(torch.int16) - clean_u8.to(torch.int16)).double().flatten(2)
-        if self.norm == "linf":
-            return difference.abs().amax(dim=(1, 2)) / 255
-        if self.norm == "l2":
-            return difference.square().sum(dim=(1, 2)).sqrt() / 255
-        return (difference != 0).any(dim=1).sum(dim=1).double()
-
-    def allowed(self, shape: tuple[int, int, int]) -> float:
-        """The largest measured size that respects the budget once images are rounded to 8 bits.
-
-        L-inf budgets are whole levels: floor(255 * radius). Rounding moves an entry by at most half a level, which
-        adds up to 0.5 * sqrt(C*H*W) / 255 to an L2 norm.
-        """
-        if self.norm == "linf":
-            return math.floor(255 * self.radius + 1e-6) / 255 + 1e-9
-        if self.norm == "l2":
-            return self.radius + _ROUNDING * math.sqrt(math.prod(shape)) + 1e-6
-        return self.radius
 
 
 @dataclass(frozen=True)
@@ -222,6 +186,7 @@ class Context:
     logs: dict[str, object] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
     _streams: dict[str, torch.Generator] = field(default_factory=dict)
+    _states: dict[str, object] = field(default_factory=dict)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A new CPU generator seeded for this purpose: two calls draw the same numbers.
@@ -239,6 +204,12 @@ class Context:
             seed = child_seed(self.seed, self.scope, purpose)
             self._streams[purpose] = torch.Generator(self.device).manual_seed(seed)
         return self._streams[purpose]
+
+    def state(self, name: str, make: Callable[[], T]) -> T:
+        """The stage's one object of this name, made at the first call: what a `batch_loss` keeps beyond a batch."""
+        if name not in self._states:
+            self._states[name] = make()
+        return cast(T, self._states[name])
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Times a named part of the stage (`fit`, `apply`, ...), waiting for the device at both ends."""
@@ -268,7 +239,7 @@ class Context:
         Raises:
             ValueError: for the names of the result itself, and for a type that cannot be stored.
         """
-        if name in ("images", "mask", "predictions"):
+        if name in _OWN_TENSORS:
             raise ValueError(f"keep({name!r}): that name is the result's own; choose another")
         if tensor.dtype == torch.bfloat16 or tensor.is_complex():
             raise ValueError(f"keep({name!r}): {tensor.dtype} cannot be stored; convert it to float16 or float32")
@@ -295,15 +266,11 @@ def map_images(
         chunk: images at a time.
     """
     images = ctx.empty_images(tuple(train.images.shape))
-    for rows in _chunks(len(train), chunk):
+    for start in range(0, len(train), chunk):
+        rows = slice(start, min(start + chunk, len(train)))
         images[rows] = transform(train.images[rows], rows)
         ctx.progress(rows.stop, len(train))
     return replace(train, images=images)
-
-
-def _chunks(total: int, size: int) -> Iterator[slice]:
-    for start in range(0, total, size):
-        yield slice(start, min(start + size, total))
 
 
 class Attack(Protocol):
@@ -319,23 +286,16 @@ class Attack(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class PartialPoison:
-    """Base of attacks that can poison a part of the set; the harness draws the part and restores the rest.
+@runtime_checkable
+class StacksOn(Protocol):
+    """Optional face of an attack: how it goes onto images that another attack poisoned (`em+ops`).
 
-    Attributes:
-        poison_rate: share of the images that is poisoned, in (0, 1]; floor(rate * N) images.
-        craft_on: what the attack sees: `subset` (only the images to be poisoned) or `all`.
-        stratified: draw the same share of every class.
+    Without it, what the attack adds to the clean images is added to the poisoned ones, and clipped.
     """
 
-    poison_rate: float = 1.0
-    craft_on: Literal["subset", "all"] = "subset"
-    stratified: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.poison_rate <= 1:
-            raise ValueError(f"poison_rate must be in (0, 1], got {self.poison_rate}")
+    def poison_onto(self, clean: ImageSet, poisoned: ImageSet, ctx: Context) -> ImageSet:
+        """`poisoned`, changed by at most the budget; what is written is found on `clean`. Neither is modified."""
+        ...
 
 
 class Defense(Protocol):
@@ -358,6 +318,15 @@ class TrainsDifferently(Protocol):
 
         It may call the model several times, and must leave train/eval mode and requires_grad as it found them.
         """
+        ...
+
+
+@runtime_checkable
+class ChangesRecipe(Protocol):
+    """Optional face of a defense: it is trained longer, shorter or with another schedule than the victim's recipe."""
+
+    def change_recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe to train with, from the victim's own; the same for every attack and seed."""
         ...
 
 

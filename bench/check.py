@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import data
+from bench.chain import split
 from bench.config import demo_parameters
 from bench.contracts import CHECKS, Check
 from bench.errors import ContractError, UserError, unknown
@@ -44,7 +45,7 @@ def check_component(text: str, plugins: tuple[Path, ...], kind: str | None) -> i
     """
     for plugin in plugins:
         load_plugin(plugin)
-    kind = kind or _kind_of(text.partition(":")[0])
+    kind = kind or _kind_of(split(text)[0].partition(":")[0])
     console = Console(highlight=False)
     failures = 0
     for selected in select(BY_KIND[kind], text, quick_defaults(kind)):

@@ -51,7 +51,7 @@ def cli() -> None:
 def _matrix_options(command: Any) -> Any:
     options = [
         click.argument("config", type=click.Path(path_type=Path, dir_okay=False), required=False),
-        click.option("--attacks", help="Selections: names, name:parameter=value, globs, all."),
+        click.option("--attacks", help="Selections: names, name:parameter=value, globs, all, chains (lsp+ops)."),
         click.option("--defenses", help="The same; `iss` selects its family."),
         click.option("--victims", help="small-cnn, or any timm model name."),
         click.option("--dataset", help="shapes, cifar10:train=2000, npz:PATH, folder:PATH:size=224, ..."),
@@ -71,6 +71,7 @@ def _matrix_options(command: Any) -> Any:
 def _prepare(
     config: Path | None,
     *,
+    runs: bool,
     attacks: str | None,
     defenses: str | None,
     victims: str | None,
@@ -83,7 +84,7 @@ def _prepare(
     threads: int | None,
     plugins: tuple[Path, ...],
 ) -> tuple[Matrix, Plan, Store]:
-    """Everything that can be checked before the first second of work."""
+    """Everything that can be checked before the first second of work; `runs`: make the store and hold it."""
     from bench.config import Settings, make_matrix, read_settings
 
     layers = [read_settings(config)] if config else []
@@ -99,7 +100,9 @@ def _prepare(
     if threads is not None:
         torch.set_num_threads(threads)
     chosen_device = choose_device(device)
-    opened = Store(store)
+    opened = Store(store, create=runs)
+    if runs:
+        click.get_current_context().with_resource(opened.in_use())
     splits = data.load(matrix.dataset, data_root)
     return matrix, make_plan(matrix, splits, opened, data_root, chosen_device, threads or 0), opened
 
@@ -123,7 +126,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     chosen = choose_executor(executor)
     out = out or options["store"] / "leaderboard"
     check_folder(out)
-    _, plan, store = _prepare(config, **options)
+    _, plan, store = _prepare(config, runs=True, **options)
 
     import torch
 
@@ -169,7 +172,7 @@ def plan(config: Path | None, **options: Any) -> None:
     from bench.plan import History
     from bench.progress import Clock, duration, title
 
-    matrix, planned, store = _prepare(config, **options)
+    matrix, planned, store = _prepare(config, runs=False, **options)
 
     import torch
 
@@ -276,11 +279,25 @@ def _methods() -> list[Method]:
 @cli.command()
 @click.argument("cell")
 @click.option("--store", type=_FOLDER, default=Path("results"), show_default=True)
-def show(cell: str, store: Path) -> None:
-    """One cell: settings, costs, curve, scores. CELL is its key or the beginning of it."""
+@click.option("--images", type=click.Path(path_type=Path, dir_okay=False), help="Write sample images to this PNG file.")
+def show(cell: str, store: Path, images: Path | None) -> None:
+    """One cell: settings, costs, curve, scores, sample images. CELL is its key or the beginning of it."""
     from bench.show import show_cell
+    from leaderboard.contact_sheet import contact_sheet, read_samples
 
-    show_cell(cell, store)
+    if images is not None and images.suffix.lower() != ".png":
+        raise UserError(f"--images {images}: give a file that ends in .png")
+    shown = show_cell(cell, store)
+    if images is None:
+        return
+    samples = read_samples(store, shown)
+    if samples is None:
+        raise UserError(f"cell {shown.key} has no sample images: a stage failed, or an older release made it")
+    try:
+        contact_sheet(*samples).save(images)
+    except OSError as error:
+        raise UserError(f"--images {images}: {error.strerror or error}") from error
+    click.echo(f"sample images: {images}")
 
 
 @cli.group()
@@ -313,11 +330,12 @@ def cache_verify(store: Path) -> int:
 @cache.command("gc")
 @_store_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-def cache_gc(store: Path, dry_run: bool) -> None:
-    """Delete artifacts that no cell refers to, damaged ones, and what interrupted runs left behind."""
+@click.option("--unfinished", is_flag=True, help="Also delete what only runs that were stopped would go on with.")
+def cache_gc(store: Path, dry_run: bool, unfinished: bool) -> None:
+    """Delete artifacts that neither a cell nor a stopped run wants, damaged ones, and leftovers. Not during a run."""
     from bench.housekeeping import collect_garbage
 
-    collect_garbage(store, dry_run)
+    collect_garbage(store, dry_run, unfinished)
 
 
 @cli.command()

@@ -10,15 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.api import Context, ImageSet, SeesTestImages, TrainsDifferently
+from bench.api import ChangesRecipe, Context, ImageSet, Recipe, SeesTestImages, StacksOn, TrainsDifferently
 from bench.data import Splits, content_digest
 from bench.errors import ContractError
+from bench.invariants import check_budget, check_same_kind
+from bench.poisoning import craft
 from bench.spec import Selected
-from bench.stages import check_budget, check_same_kind, craft
+from bench.stages import changed_recipe
+from bench.training import seeded, to_float
 
 Check = Callable[[Selected, Splits], None]
 
@@ -37,7 +41,7 @@ def _demand(condition: bool, message: str) -> None:
 def _result(selected: Selected, images: ImageSet, seed: int = 0) -> ImageSet:
     """What the attack or defense makes of the images (a copy: scratch files are gone afterwards)."""
     with _context(selected, seed) as ctx:
-        if hasattr(selected.component, "poison"):
+        if hasattr(selected.component, "budget"):
             result, _ = craft(selected.component, images, ctx)
         else:
             result = selected.component.purify(images, ctx)
@@ -88,7 +92,25 @@ def respects_its_budget(selected: Selected, tiny: Splits) -> None:
     """The perturbation stays within the declared budget after rounding to 8 bits."""
     with _context(selected) as ctx:
         poisoned, mask = craft(selected.component, tiny.train, ctx)
-        check_budget(selected, poisoned, tiny.train, mask)
+        check_budget(selected.name, selected.component.budget, poisoned, tiny.train, mask)
+
+
+def stacks_as_it_poisons(selected: Selected, tiny: Splits) -> None:
+    """Onto clean images an attack of a chain writes what it writes alone; onto others it keeps its budget."""
+    if not isinstance(selected.component, StacksOn):
+        return
+    attack: Any = selected.component
+    clean = tiny.train
+    with _context(selected) as ctx:
+        onto_clean = attack.poison_onto(clean, replace(clean, images=clean.images.clone()), ctx).images.clone()
+    with _context(selected) as ctx:
+        same = torch.equal(onto_clean, attack.poison(clean, ctx).images)
+    _demand(same, "poison_onto(clean, clean) differs from poison(clean)")
+    negative = replace(clean, images=255 - clean.images)
+    with _context(selected) as ctx:
+        result = attack.poison_onto(clean, negative, ctx)
+        check_same_kind(selected.name, result, clean)
+        check_budget(selected.name, attack.budget, result, negative, torch.ones(len(clean), dtype=torch.bool))
 
 
 def view_is_a_view(selected: Selected, tiny: Splits) -> None:
@@ -105,19 +127,113 @@ def view_is_a_view(selected: Selected, tiny: Splits) -> None:
 
 
 def batch_loss_is_a_loss(selected: Selected, tiny: Splits) -> None:
-    """The training-time loss is a finite scalar with a gradient, and leaves the model's modes as they were."""
+    """The training-time loss is a finite scalar whose gradient reaches the model, once."""
     if not isinstance(selected.component, TrainsDifferently):
         return
-    pixels = tiny.train.images[0].numel()
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(pixels, tiny.train.info.num_classes)).train()
-    images_01 = tiny.train.images[:8].float() / 255
-    with _context(selected) as ctx:
-        loss = selected.component.batch_loss(model, images_01, tiny.train.labels[:8], ctx)
+    model = _network(tiny)
+    loss = _losses(selected, model, tiny, batches=1)[0]
     _demand(loss.ndim == 0 and bool(torch.isfinite(loss)), f"batch_loss must be a finite scalar, got {loss}")
+    _demand(
+        all(p.grad is None for p in model.parameters()),
+        "batch_loss leaves gradients in the parameters; take inner gradients with torch.autograd.grad(loss, images)",
+    )
     loss.backward()  # type: ignore[no-untyped-call]
     _demand(all(p.grad is not None for p in model.parameters()), "batch_loss has no gradient to the model")
-    _demand(model.training, "batch_loss leaves the model in eval mode")
-    _demand(all(p.requires_grad for p in model.parameters()), "batch_loss leaves parameters frozen")
+
+
+def batch_loss_leaves_the_model_as_it_was(selected: Selected, tiny: Splits) -> None:
+    """Parameters, modes and requires_grad stay, module by module; no inner attack moves running statistics."""
+    if not isinstance(selected.component, TrainsDifferently):
+        return
+    model = _network(tiny)
+    model[1].eval()  # a network that is partly frozen
+    model[1].requires_grad_(False)
+    weights = [p.detach().clone() for p in model.parameters()]
+    _losses(selected, model, tiny, batches=1)
+    _demand(
+        [m.training for m in model] == [True, False, True, True, True, True, True, True],
+        "batch_loss does not leave every module in the mode it was in",
+    )
+    _demand(
+        [p.requires_grad for p in model.parameters()] == [True, True, False, False, True, True, True, True],
+        "batch_loss does not leave every parameter's requires_grad as it was",
+    )
+    _demand(
+        all(torch.equal(p, before) for p, before in zip(model.parameters(), weights, strict=True)),
+        "batch_loss changes parameters; that is the optimizer's part",
+    )
+    _demand(
+        not _moved_inside(selected, tiny),
+        "batch_loss takes a gradient inside of it in train mode, which moves the running statistics by images that "
+        "the loss does not use; put the model in eval mode meanwhile (bench.pgd.frozen)",
+    )
+
+
+def batch_loss_repeats_with_the_same_seed(selected: Selected, tiny: Splits) -> None:
+    """The same seed gives the same losses, whatever the process drew before."""
+    if not isinstance(selected.component, TrainsDifferently):
+        return
+    found = []
+    for other in (1, 2):
+        model = _network(tiny)
+        torch.manual_seed(other)
+        found.append(torch.stack(_losses(selected, model, tiny, batches=2)).detach())
+    _demand(
+        torch.equal(*found),
+        f"two runs with the same seed differ ({found[0].tolist()} and {found[1].tolist()}); "
+        "draw all random numbers from ctx.stream(purpose)",
+    )
+
+
+def changed_recipe_is_a_recipe(selected: Selected, tiny: Splits) -> None:
+    """A defense that changes the recipe makes a Recipe of every stored one, and the same each time."""
+    if not isinstance(selected.component, ChangesRecipe):
+        return
+    for recipe in (Recipe(), Recipe(epochs=10, schedule="cosine", warmup_epochs=5.0), Recipe(schedule="one-cycle")):
+        once, again = (changed_recipe(selected.component, recipe) for _ in range(2))
+        _demand(once == again, f"change_recipe gives {once} and then {again} for the same recipe")
+
+
+def _network(tiny: Splits) -> torch.nn.Sequential:
+    """A small network with batch normalization, in train mode; the same weights every time."""
+    channels, classes = tiny.train.info.shape[0], tiny.train.info.num_classes
+    with seeded(torch.Generator().manual_seed(0), torch.device("cpu")):
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(channels, 8, 3, stride=2, padding=1),
+            torch.nn.BatchNorm2d(8),
+            torch.nn.ReLU(),
+            torch.nn.Conv2d(8, 8, 3, stride=2, padding=1),
+            torch.nn.ReLU(),
+            torch.nn.AdaptiveAvgPool2d(2),
+            torch.nn.Flatten(),
+            torch.nn.Linear(32, classes),
+        ).train()
+
+
+def _losses(selected: Selected, model: torch.nn.Module, tiny: Splits, batches: int) -> list[Tensor]:
+    """The losses of the first batches of eight images, under one context."""
+    with _context(selected) as ctx:
+        return [
+            selected.component.batch_loss(model, to_float(part.images), part.labels, ctx)
+            for part in (tiny.train.take(torch.arange(8 * i, 8 * i + 8)) for i in range(batches))
+        ]
+
+
+def _moved_inside(selected: Selected, tiny: Splits) -> bool:
+    """Whether a gradient arrives at the logits of a train-mode forward pass before `batch_loss` returns."""
+    model = _network(tiny)
+    arrived: list[Tensor] = []
+
+    def watch(module: torch.nn.Module, inputs: object, logits: Tensor) -> None:
+        if module.training and logits.requires_grad:
+            logits.register_hook(arrived.append)  # type: ignore[no-untyped-call]
+
+    handle = model[-1].register_forward_hook(watch)
+    try:
+        _losses(selected, model, tiny, batches=1)
+    finally:
+        handle.remove()
+    return bool(arrived)
 
 
 def builds_a_classifier(selected: Selected, tiny: Splits) -> None:
@@ -151,7 +267,14 @@ _ALWAYS: tuple[Check, ...] = (
 )
 
 CHECKS: dict[str, tuple[Check, ...]] = {
-    "attacks": (*_ALWAYS, respects_its_budget),
-    "defenses": (*_ALWAYS, view_is_a_view, batch_loss_is_a_loss),
+    "attacks": (*_ALWAYS, respects_its_budget, stacks_as_it_poisons),
+    "defenses": (
+        *_ALWAYS,
+        view_is_a_view,
+        batch_loss_is_a_loss,
+        batch_loss_leaves_the_model_as_it_was,
+        batch_loss_repeats_with_the_same_seed,
+        changed_recipe_is_a_recipe,
+    ),
     "victims": (builds_a_classifier, trains),
 }

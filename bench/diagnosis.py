@@ -12,8 +12,26 @@ import torch
 from torch import Tensor
 
 from bench.api import Budget
+from bench.budget import BudgetSum
 
 _CHUNK = 2048
+_SEPARABILITY_IMAGES = 5000  # of 3 x 32 x 32; fewer of larger images, so that the time stays within some seconds
+_RIDGE = 0.01  # of the mean square of a perturbation
+
+
+def poison_scores(
+    poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor, mask: Tensor, budget: Budget | BudgetSum
+) -> dict[str, float | None]:
+    """Everything that is said of a poison; the names are explained in `bench.results.SCORES`."""
+    separability, held_out = linear_separability(poisoned_u8, clean_u8, labels, mask)
+    return {
+        "poison_psnr_db": psnr_db(poisoned_u8, clean_u8),
+        **{f"poison_{name}": size for name, size in measured_sizes(poisoned_u8, clean_u8).items()},
+        "poisoned_images": int(mask.sum()),
+        "poison_separability": separability,
+        "poison_separability_images": held_out or None,
+        **{f"poison_{name}": share for name, share in entry_shares(poisoned_u8, clean_u8, mask, budget).items()},
+    }
 
 
 def psnr_db(images_u8: Tensor, reference_u8: Tensor) -> float | None:
@@ -73,6 +91,84 @@ def measured_sizes(poisoned_u8: Tensor, clean_u8: Tensor) -> dict[str, float]:
         "l2_mean": float(l2.mean()),
         "l2_max": float(l2.max()),
         "l0_max": float(l0.max()),
+    }
+
+
+def linear_separability(
+    poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor, mask: Tensor
+) -> tuple[float | None, int]:
+    """Share of held-out perturbations whose class a linear classifier finds, and how many were held out.
+
+    A ridge classifier is fitted to the perturbations of one half of the poisoned images and judged on the other half.
+    (On the images it was fitted to it finds every class, poison or not, wherever an image has more entries than there
+    are images.) The halves are drawn from at most 5,000 images of 3 x 32 x 32, fewer of larger ones, always the same.
+
+    Args:
+        poisoned_u8: uint8 (N, C, H, W).
+        clean_u8: the same before.
+        labels: int64 (N,).
+        mask: bool (N,), the images offered to the attack.
+
+    Returns:
+        None and 0 without a poison, of one class only or of fewer than 4 images.
+    """
+    rows = mask.nonzero().flatten()
+    entries = clean_u8[:1].numel()
+    limit = int(_SEPARABILITY_IMAGES * min(1.0, math.sqrt(3072 / entries)))
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:limit]]
+    delta = (poisoned_u8[rows].float() - clean_u8[rows].float()).flatten(1) / 255
+    classes, index = torch.unique(labels[rows], return_inverse=True)
+    half = len(rows) // 2
+    fitted, held_out = delta[:half], delta[half:]
+    if half < 2 or len(classes) < 2 or not bool(delta.any()):
+        return None, 0
+    mean = fitted.mean(dim=0)
+    fitted, held_out = fitted - mean, held_out - mean
+    wanted = torch.nn.functional.one_hot(index[:half], len(classes)).float()
+    weights = _ridge(fitted, wanted - wanted.mean(dim=0))
+    found = (held_out @ weights + wanted.mean(dim=0)).argmax(dim=1)
+    return float((found == index[half:]).double().mean()), len(held_out)
+
+
+def _ridge(inputs: Tensor, targets: Tensor) -> Tensor:
+    """Weights (D, K) of ridge regression, in closed form on the smaller of the (n, n) and the (D, D) matrix."""
+    n, entries = inputs.shape
+    strength = max(_RIDGE * float(inputs.square().sum()) / n, 1e-12)
+    dual = entries > n
+    moments = (inputs @ inputs.T if dual else inputs.T @ inputs).double()
+    moments.diagonal().add_(strength)
+    solution: Tensor = torch.linalg.solve(moments, (targets if dual else inputs.T @ targets).double()).float()
+    return inputs.T @ solution if dual else solution
+
+
+def entry_shares(
+    poisoned_u8: Tensor, clean_u8: Tensor, mask: Tensor, budget: Budget | BudgetSum
+) -> dict[str, float | None]:
+    """Shares among the entries (pixels times channels) of the poisoned images.
+
+    Returns:
+        `at_bound_share`: entries changed by the whole radius of an L-inf budget; None for other budgets.
+        `negative_share`: of the changed entries, those that became darker.
+        `clipped_share`: of the changed entries, those that ended at 0 or 255, where the poison may have been cut.
+        All are None without a poison.
+    """
+    bound = budget.levels if isinstance(budget, Budget) and budget.norm == "linf" else None
+    total = changed = at_bound = negative = clipped = 0
+    for rows in torch.split(mask.nonzero().flatten(), _CHUNK):
+        after = poisoned_u8[rows]
+        delta = after.to(torch.int16) - clean_u8[rows].to(torch.int16)
+        moved = delta != 0
+        total += delta.numel()
+        changed += int(moved.sum())
+        negative += int((delta < 0).sum())
+        clipped += int((moved & ((after == 0) | (after == 255))).sum())
+        at_bound += int((delta.abs() == bound).sum()) if bound else 0
+    if changed == 0:
+        return {"at_bound_share": None, "negative_share": None, "clipped_share": None}
+    return {
+        "at_bound_share": at_bound / total if bound else None,
+        "negative_share": negative / changed,
+        "clipped_share": clipped / changed,
     }
 
 

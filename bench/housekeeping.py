@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +15,12 @@ from bench.results import read_cell
 from bench.store import DamagedArtifactError, Store
 
 
-def _open(root: Path) -> Store:
+def open_store(root: Path) -> Store:
+    """The store in this folder.
+
+    Raises:
+        UserError: if there is none.
+    """
     if not (root / "store.json").is_file():
         raise UserError(f"{root} is not a store; `bench run --store {root}` makes one")
     return Store(root)
@@ -22,7 +28,7 @@ def _open(root: Path) -> Store:
 
 def list_artifacts(root: Path) -> None:
     """Prints every artifact with its component, size and cost."""
-    store = _open(root)
+    store = open_store(root)
     table = Table("stage", "key", "component", "size", "seconds", "device", "measured")
     total = 0
     for stage, key in store.artifacts():
@@ -42,7 +48,7 @@ def list_artifacts(root: Path) -> None:
 
 def verify_artifacts(root: Path) -> int:
     """Checks all checksums and cells, prints what is damaged; returns 0 if all is well, else 1."""
-    store = _open(root)
+    store = open_store(root)
     console = Console(highlight=False)
     damaged = [(stage, key) for stage, key in store.artifacts() if store.state(stage, key) == "damaged"]
     for stage, key in damaged:
@@ -59,22 +65,44 @@ def verify_artifacts(root: Path) -> int:
     return 1 if damaged or unreadable else 0
 
 
-def collect_garbage(root: Path, dry_run: bool) -> None:
-    """Deletes artifacts that no cell refers to, damaged ones, and the leftovers of interrupted runs."""
-    store = _open(root)
+def collect_garbage(root: Path, dry_run: bool, unfinished: bool = False) -> None:
+    """Deletes artifacts that nobody wants, damaged ones, and the leftovers of interrupted runs.
+
+    Args:
+        root: of the store.
+        dry_run: only say what would be deleted.
+        unfinished: also delete what only runs that were stopped would go on with, and forget these runs.
+
+    Raises:
+        UserError: if a run is active.
+    """
+    store = open_store(root)
+    with nullcontext() if dry_run else store.alone():
+        _collect(store, dry_run, unfinished)
+
+
+def _collect(store: Store, dry_run: bool, unfinished: bool) -> None:
     console = Console(highlight=False)
     used = {item for path in store.cells.glob("*.json") for item in read_cell(path).artifacts.items()}
-    freed = 0
+    plans = store.planned()
+    wanted = set().union(*plans.values()) - used
+    freed, kept = 0, 0
     for stage, key in list(store.artifacts()):
-        if (stage, key) in used and store.state(stage, key) == "valid":
+        keep = (stage, key) in used or ((stage, key) in wanted and not unfinished)
+        if keep and store.state(stage, key) == "valid":
+            kept += (stage, key) in wanted
             continue
         folder = store.folder(stage, key)
         freed += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         console.print(f"{'would delete' if dry_run else 'deleted'} {stage} {key[:12]}")
         if not dry_run:
             store.remove(stage, key)
+    if kept:
+        console.print(f"kept {kept} artifacts that {len(plans)} stopped runs go on with; --unfinished deletes them")
     if not dry_run:
         freed += store.clean_partial()
+        for path in plans if unfinished else ():
+            path.unlink()
     console.print(f"{freed / 2**20:.1f} MiB {'would be ' if dry_run else ''}freed")
 
 

@@ -30,6 +30,8 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
         label = f"{name}\n(family {entry.family})" if entry.family else name
         table.add_row(label, entry.source or "-", entry.summary, _parameters(entry), ", ".join(entry.uses) or "-")
     console.print(table)
+    if kind == "attacks":
+        console.print("Several are chained with +, each crafted from the clean images: lsp:eps=1.0+ops:sparsity=2")
     if kind == "victims":
         console.print("Every timm model name is a victim too: resnet18, resnet50, densenet121, mobilenetv2_100, ...")
 

@@ -7,18 +7,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.api import SeesTestImages, TrainsDifferently
+from bench.api import ChangesRecipe, SeesTestImages, TrainsDifferently
+from bench.chain import part_of
 from bench.config import Matrix
 from bench.data import Splits
 from bench.errors import UserError
 from bench.jobs import STAGES, Job
-from bench.results import SCHEMA_VERSION, Component, Manifest
+from bench.poisoning import candidates
+from bench.results import SCHEMA_VERSION, Component
 from bench.source import source_digest
 from bench.spec import Selected, digest, plain
 from bench.store import DamagedArtifactError, State, Store
 
 # Raised by hand when a change of the core (not of a component's own source) changes results.
-SCHEMA_EPOCH = 1
+SCHEMA_EPOCH = 2
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Plan:
     states: dict[str, State]
     dataset: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """Of the note in the store that says what it wants: the same jobs, the same name."""
+        return digest(sorted(self.jobs))[:20]
+
     def pending(self, stage: str) -> list[Job]:
         """The jobs of a wave that have to run."""
         return [job for key, job in self.jobs.items() if job.stage == stage and self.states[key] != "valid"]
@@ -72,8 +79,9 @@ def make_plan(
     """Cells and jobs of a matrix, with what the store already has (every artifact's checksum is verified).
 
     Raises:
-        UserError: if a victim cannot take images of this size.
+        UserError: if a victim cannot take images of this size, or an attack poisons classes that do not exist.
     """
+    _check_attacks(matrix, splits)
     _check_victims(matrix, splits)
     base = Job(
         stage="",
@@ -117,6 +125,17 @@ def make_plan(
     return Plan(matrix, cells, ordered, states, dataset)
 
 
+def _check_attacks(matrix: Matrix, splits: Splits) -> None:
+    problems = []
+    for attack in matrix.attacks:
+        try:
+            candidates(attack.component, splits.train)
+        except ValueError as error:
+            problems.append(f"attack {attack.text!r}: {error}")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
 def _check_victims(matrix: Matrix, splits: Splits) -> None:
     problems = []
     for victim in matrix.victims:
@@ -152,8 +171,11 @@ def _job(
 
 
 def _uses_seed(selected: Selected) -> bool:
-    """A deterministic attack still depends on the seed if the harness draws which images it poisons."""
-    return not selected.entry.deterministic or getattr(selected.component, "poison_rate", 1.0) < 1
+    """A deterministic attack still depends on the seed if the harness draws which images it poisons.
+
+    A choice of classes draws nothing. Of a chain's images the first part draws for all.
+    """
+    return not selected.entry.deterministic or part_of(selected.component).poison_rate < 1
 
 
 def _train_job(base: Job, victim: Selected, defense: Selected, seed: int, inputs: dict[str, str]) -> Job:
@@ -169,7 +191,10 @@ def _train_job(base: Job, victim: Selected, defense: Selected, seed: int, inputs
 
 
 def identity(selected: Selected) -> dict[str, Any]:
-    """What of a component decides its result: name, all parameters, source, content of files it reads."""
+    """What of a component, or of a chain's parts, decides its result: name, parameters, source, files it reads."""
+    if selected.parts:
+        parts = [identity(part) for part in selected.parts]
+        return {"name": selected.entry.name, "parameters": selected.parameters, "parts": parts}
     return {
         "name": selected.entry.name,
         "parameters": selected.parameters,
@@ -179,9 +204,11 @@ def identity(selected: Selected) -> dict[str, Any]:
 
 
 def faces(defense: Any) -> dict[str, bool]:
-    """Where a defense acts besides purification."""
+    """Where a defense acts besides purification; one that changes the recipe also pays for what training costs more."""
+    changes_recipe = isinstance(defense, ChangesRecipe)
     return {
-        "trains_differently": isinstance(defense, TrainsDifferently),
+        "trains_differently": changes_recipe or isinstance(defense, TrainsDifferently),
+        "changes_recipe": changes_recipe,
         "sees_test_images": isinstance(defense, SeesTestImages) and bool(getattr(defense, "test_view", True)),
     }
 
@@ -226,18 +253,18 @@ class History:
             except DamagedArtifactError:
                 continue
             if manifest.cost.device == device:
-                for label in _labels(stage, manifest):
+                for label in _labels(manifest.preimage):
                     self._seconds.setdefault((stage, label), []).append(manifest.cost.wall_seconds)
 
     def seconds(self, job: Job) -> float | None:
-        """Median time of the same component with the same parameters, else of the same name; None if never run."""
-        component = job.preimage["component"]
-        for label in (digest([component["name"], component["parameters"]]), component["name"]):
+        """Median time of the same components with the same parameters, else of the same names; None if never run."""
+        for label in _labels(job.preimage):
             if (job.stage, label) in self._seconds:
                 return median(self._seconds[job.stage, label])
         return None
 
 
-def _labels(stage: str, manifest: Manifest) -> tuple[str, str]:
-    component = manifest.preimage["component"]
-    return digest([component["name"], component["parameters"]]), component["name"]
+def _labels(preimage: dict[str, Any]) -> tuple[str, str]:
+    """What runs in a job, with and without parameters: the component, and the defense that acts on its training."""
+    acting = [part for part in (preimage["component"], preimage.get("defense")) if part is not None]
+    return digest([[part["name"], part["parameters"]] for part in acting]), "+".join(part["name"] for part in acting)

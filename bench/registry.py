@@ -80,11 +80,16 @@ class _OpenEnded:
 
 
 class Registry(Mapping[str, Entry[T]], Generic[T]):
-    """The components of one kind by name. Reading it imports the entry points of its group, once."""
+    """The components of one kind by name. Reading it imports the entry points of its group, once.
 
-    def __init__(self, kind: str, group: str) -> None:
+    Attributes:
+        chains: several may be selected as one, `first+second`.
+    """
+
+    def __init__(self, kind: str, group: str, chains: bool = False) -> None:
         self.kind = kind
         self.group = group
+        self.chains = chains
         self._entries: dict[str, Entry[T]] = {}
         self._loaded = False
         self._open_ended: _OpenEnded | None = None
@@ -181,7 +186,7 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         return len(self._entries)
 
 
-attacks: Registry[Any] = Registry("attack", "purify_bench.attacks")
+attacks: Registry[Any] = Registry("attack", "purify_bench.attacks", chains=True)
 defenses: Registry[Any] = Registry("defense", "purify_bench.defenses")
 victims: Registry[Any] = Registry("victim", "purify_bench.victims")
 datasets: Registry[Any] = Registry("dataset", "purify_bench.datasets")

@@ -17,6 +17,25 @@ from bench.errors import UserError
 
 SCHEMA_VERSION = 1
 
+SCORES = {
+    "poison_psnr_db": "PSNR of the poisoned against the clean training images, over all entries",
+    "poison_linf_max": "largest change of an entry, [0, 1] scale, after rounding to 8 bits",
+    "poison_l2_mean": "mean L2 norm of an image's perturbation, [0, 1] scale",
+    "poison_l2_max": "largest L2 norm of an image's perturbation, [0, 1] scale",
+    "poison_l0_max": "most pixels changed in one image",
+    "poisoned_images": "images offered to the attack (poison_rate, classes)",
+    "poison_separability": "share of held-out perturbations whose class a linear classifier finds",
+    "poison_separability_images": "n behind it: held-out images",
+    "poison_at_bound_share": "entries of the poisoned images that use the whole radius of an L-inf budget",
+    "poison_negative_share": "of the changed entries, those that became darker",
+    "poison_clipped_share": "of the changed entries, those that ended at 0 or 255, where they may have been cut",
+    "purified_psnr_db": "PSNR of the purified against the clean training images; empty if they are identical",
+    "residual_poison_ratio": "share of the class-wise part of the poison that is left: 1 all, 0 none",
+    "perturbation_cosine": "of a defense's estimate of the perturbation with the true one, mean over images",
+    "perturbation_class_cosine": "the same of the class means",
+}
+"""What the harness says of a poison and of what a defense left of it: the names in `CellResult.scores`."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -51,7 +70,7 @@ class Manifest:
         key: digest of `preimage`.
         stage: `poison`, `purify` or `train`.
         preimage: everything the result depends on; its digest is the key.
-        checksum: sha256 of the data file, or "" for an alias.
+        checksum: sha256 of the data file, or "" if there is none.
         data_bytes: size of the data file.
         alias_of: name of the input whose images this stage passed on unchanged (`dataset` or `poison`), or "".
         cost: what it cost when it was computed.
@@ -83,7 +102,7 @@ class Component:
         family: family name or "".
         uses: extra knowledge, for example `clean-data`.
         extra: kind-specific facts: an attack's budget, a victim's recipe, a defense's faces
-            (`trains_differently`, `sees_test_images`: bool).
+            (`trains_differently`, `changes_recipe`, `sees_test_images`: bool).
     """
 
     name: str
@@ -112,7 +131,7 @@ class CellResult:
             training images), `clean_test_accuracy`.
         costs: by stage (`poison`, `purify`, `train`).
         view_seconds: time the defense's view added to scoring all test images, or None if it has none.
-        scores: diagnosis by the harness: `poison_psnr_db`, `purified_psnr_db`, `residual_poison_ratio`, ...
+        scores: diagnosis by the harness, see `SCORES`.
         logs: by stage, what the plug-in recorded.
         artifacts: by stage, the artifact's key.
         provenance: versions, device, threads, command.

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -72,7 +72,10 @@ class Outcome:
 
 
 def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, command: str = "") -> Outcome:
-    """Runs what the store lacks and writes one file a cell; nothing computed is lost if it is interrupted."""
+    """Runs what the store lacks and writes one file a cell; nothing computed is lost if it is interrupted.
+
+    The caller holds `store.in_use()` since before the plan was made.
+    """
     outcome = Outcome([])
     for key, state in plan.states.items():
         job = plan.jobs[key]
@@ -83,6 +86,7 @@ def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, c
     waiting = {cell.jobs["train"]: [] for cell in plan.cells}  # type: dict[str, list[PlannedCell]]
     for cell in plan.cells:
         waiting[cell.jobs["train"]].append(cell)
+    store.begin_plan(plan.name, ((job.stage, key) for key, job in plan.jobs.items()))
     observer.planned(plan)
     for cell in plan.cells:
         if all(plan.states[key] == "valid" for key in cell.jobs.values()):
@@ -102,6 +106,7 @@ def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, c
     for result in outcome.cells:
         if result.status != "done":
             write_cell(store.cells, result)
+    store.end_plan(plan.name)
     return outcome
 
 
@@ -204,6 +209,7 @@ def run_matrix(
     data_root: str | Path = "data",
     device: str = "auto",
     executor: str = "inline",
+    threads: int | None = None,
 ) -> pd.DataFrame:
     """Runs a matrix and returns its cells, the same as `bench run` with the same words.
 
@@ -218,6 +224,7 @@ def run_matrix(
         data_root: folder of downloaded and prepared data.
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
         executor: selection of an executor.
+        threads: CPU threads; None leaves PyTorch's number.
 
     Returns:
         One row a cell, failed ones included, with the columns of cells.csv (docs/results.md).
@@ -233,6 +240,24 @@ def run_matrix(
     data.load.cache_clear()  # files may have changed since the last call in this process
     opened = Store(Path(store))
     root = Path(data_root)
-    plan = make_plan(matrix, data.load(matrix.dataset, root), opened, root, choose_device(device))
-    outcome = run_plan(plan, opened, chosen, Silent(), command=" ".join(sys.argv))
+    with opened.in_use(), _threads(threads):
+        splits = data.load(matrix.dataset, root)
+        plan = make_plan(matrix, splits, opened, root, choose_device(device), threads or 0)
+        outcome = run_plan(plan, opened, chosen, Silent(), command=" ".join(sys.argv))
     return cells_frame(outcome.cells)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """This many CPU threads inside of it; as many as before after it."""
+    import torch
+
+    if count is not None and count < 1:
+        raise UserError(f"threads must be at least 1, got {count}")
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)

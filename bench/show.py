@@ -9,18 +9,18 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.errors import UserError
+from bench.housekeeping import open_store
 from bench.progress import duration
-from bench.results import CellResult, Component, read_cell
-from bench.store import Store
+from bench.results import SCORES, CellResult, Component, read_cell
 
 
-def show_cell(prefix: str, root: Path) -> None:
-    """Prints settings, accuracy, costs, scores and curve.
+def show_cell(prefix: str, root: Path) -> CellResult:
+    """Prints settings, accuracy, costs, scores and curve of a cell, and returns it.
 
     Raises:
-        UserError: if no cell, or several, begin with `prefix`.
+        UserError: if there is no store, or no cell, or several, begin with `prefix`.
     """
-    store = Store(root)
+    store = open_store(root)
     found = sorted(store.cells.glob(f"{prefix}*.json"))
     if len(found) != 1:
         keys = ", ".join(path.stem for path in found[:5])
@@ -37,13 +37,14 @@ def show_cell(prefix: str, root: Path) -> None:
         console.print(f"{cell.error['kind']} in {cell.error['stage']}: {cell.error['message']}", style="red")
         console.print(cell.error.get("traceback", ""), markup=False)
     _costs(console, cell)
-    _facts(console, "scores", cell.scores)
+    _scores(console, cell)
     for stage, logs in cell.logs.items():
         _facts(console, f"{stage} log", logs)
     _curve(console, cell)
     for stage, key in cell.artifacts.items():
         console.print(f"{stage} artifact: {store.folder(stage, key)}", soft_wrap=True)
     _facts(console, "provenance", cell.provenance)
+    return cell
 
 
 def _settings(console: Console, cell: CellResult) -> None:
@@ -73,6 +74,15 @@ def _costs(console: Console, cell: CellResult) -> None:
     console.print(table)
 
 
+def _scores(console: Console, cell: CellResult) -> None:
+    if not cell.scores:
+        return
+    table = Table("score", "value", "meaning")
+    for name, value in sorted(cell.scores.items(), key=lambda score: [*SCORES, score[0]].index(score[0])):
+        table.add_row(name, "-" if value is None else _number(value), SCORES.get(name, ""))
+    console.print(table)
+
+
 def _curve(console: Console, cell: CellResult) -> None:
     if not cell.curve:
         return
@@ -92,7 +102,7 @@ def _words(facts: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value) or "-"
 
 
 def _mebibytes(count: int | None) -> str:

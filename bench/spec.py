@@ -2,7 +2,8 @@
 
 A selection is `name`, `name:parameter=value:...`, a glob, a family, `all`, or a comma list of these; the same words on
 the command line, in TOML, in Python and in the CSV. A segment without `=` is the value of the component's first
-positional parameter (`npz:PATH`). Numbers may be written as fractions (`eps=8/255`).
+positional parameter (`npz:PATH`). Numbers may be written as fractions (`eps=8/255`). Attacks are chained with `+`, each
+part with its own parameters: `em:eps=16/255+ops:sparsity=2`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from bench.chain import Chain, split
 from bench.errors import UserError, unknown
 from bench.registry import Entry, Registry
 
@@ -38,16 +40,20 @@ class Selected:
         entry: where it was registered.
         component: the frozen dataclass instance.
         assumed: parameters that need not be said: the defaults, under a preset the preset's.
+        parts: the attacks of a chain, in order; nothing else has any.
     """
 
     name: str
     entry: Entry[Any]
     component: Any
     assumed: Mapping[str, Any]
+    parts: tuple[Selected, ...] = ()
 
     @functools.cached_property
     def parameters(self) -> dict[str, Any]:
-        """All parameters as plain JSON values."""
+        """All parameters as plain JSON values; those of a chain by part, `em.eps`."""
+        if self.parts:
+            return {f"{part.name}.{name}": value for part in self.parts for name, value in part.parameters.items()}
         return {name: plain(getattr(self.component, name)) for name in self.entry.parameters}
 
     @functools.cached_property
@@ -59,6 +65,8 @@ class Selected:
     @functools.cached_property
     def text(self) -> str:
         """The shortest selection that gives this component: the name and what differs from what is assumed."""
+        if self.parts:
+            return "+".join(part.text for part in self.parts)
         assumed = {name: plain(value) for name, value in self.assumed.items()}
         changed = {n: v for n, v in self.parameters.items() if v != assumed[n]}
         return ":".join([self.name, *(f"{name}={_write(value)}" for name, value in changed.items())])
@@ -66,6 +74,8 @@ class Selected:
     @functools.cached_property
     def full_text(self) -> str:
         """The selection with every parameter written out, for another process."""
+        if self.parts:
+            return "+".join(part.full_text for part in self.parts)
         return ":".join([self.entry.name, *(f"{n}={_write(v)}" for n, v in self.parameters.items())])
 
 
@@ -91,8 +101,7 @@ def select(
     found: dict[str, Selected] = {}
     for word in filter(None, words):
         try:
-            for name, given in _expand(registry, word):
-                selected = resolve(registry, name, given, defaults, preset)
+            for selected in _named(registry, word, defaults, preset):
                 found.setdefault(selected.text, selected)
         except UserError as error:
             problems.append(str(error))
@@ -101,6 +110,45 @@ def select(
     if not found:
         raise UserError(f"no {registry.kind} selected; name at least one, or `all`: `bench list {registry.kind}s`")
     return list(found.values())
+
+
+def _named(registry: Registry[Any], word: str, defaults: Defaults | None, preset: Defaults | None) -> list[Selected]:
+    """What one word of a selection names: components, or one chain of them."""
+    texts = split(word) if registry.chains else [word]
+    if len(texts) == 1:
+        return [resolve(registry, name, given, defaults, preset) for name, given in _expand(registry, word)]
+    label = f"{registry.kind} {word!r}"
+    if not all(text.strip() for text in texts):
+        raise UserError(f"{label}: nothing stands before or behind a '+'; write first+second")
+    parts, problems = [], []
+    for text in texts:
+        try:
+            found = _named(registry, text.strip(), defaults, preset)
+            if len(found) != 1:
+                names = ", ".join(one.name for one in found)
+                raise UserError(f"{label}: {text!r} is several ({names}); a chain takes one at each place")
+            parts += found
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    return [_chain(label, tuple(parts))]
+
+
+def _chain(label: str, parts: tuple[Selected, ...]) -> Selected:
+    name = "+".join(part.name for part in parts)
+    try:
+        component = Chain(tuple((part.name, part.component) for part in parts))
+    except ValueError as error:
+        raise UserError(f"{label}: {error}") from error
+    entry: Entry[Any] = Entry(
+        name,
+        Chain,
+        source=" + ".join(part.entry.source for part in parts if part.entry.source),
+        deterministic=all(part.entry.deterministic for part in parts),
+        uses=tuple(dict.fromkeys(use for part in parts for use in part.entry.uses)),
+    )
+    return Selected(name, entry, component, {}, parts)
 
 
 def resolve(
@@ -125,6 +173,8 @@ def resolve(
             problems.append(f"{label} has no parameter {key!r}; {suggestion + '; ' if suggestion else ''}{takes}")
             continue
         try:
+            if registry.chains and isinstance(value, str) and len(split(value)) > 1:
+                raise ValueError("a '+' before what could be a name begins the next part of a chain; rename the file")
             parsed[key] = parse_value(hints[key], value)
         except ValueError as error:
             problems.append(f"{label}: {key}={value!r}: {error}")

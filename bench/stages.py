@@ -11,9 +11,8 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,16 @@ import torch
 from torch import Tensor
 
 from bench import data, diagnosis
-from bench.api import Context, ImageSet, PartialPoison, SeesTestImages, TrainsDifferently
+from bench.api import ChangesRecipe, Context, ImageSet, Recipe, SeesTestImages, TrainsDifferently
 from bench.cost import Meter, device_name
 from bench.errors import ContractError
+from bench.invariants import check_budget, check_same_kind, untouched
 from bench.jobs import Job, Report
+from bench.poisoning import craft
 from bench.registry import attacks, defenses, load_plugin, victims
 from bench.results import Manifest
-from bench.spec import Selected, select
+from bench.samples import sample_tensors
+from bench.spec import plain, select
 from bench.store import Store
 from bench.training import Batches, Loss, build, cross_entropy, fit, predict, resident
 
@@ -41,6 +43,11 @@ def execute(job: Job, on_progress: OnProgress = lambda done, total, note: None) 
     """Runs one job and stores its artifact. A failure of the plug-in is a report, not an exception."""
     start = time.perf_counter()
     store = Store(Path(job.store))
+    with store.in_use():
+        return _execute(job, store, start, on_progress)
+
+
+def _execute(job: Job, store: Store, start: float, on_progress: OnProgress) -> Report:
     scratch = store.scratch()
     try:
         if job.threads:
@@ -71,57 +78,12 @@ def _poison(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
     attack = select(attacks, job.component)[0]
     clean = _dataset(job).train
     ctx, meter = _context(job, attack.name, scratch, on_progress)
-    with _untouched(clean, f"attack {attack.name!r}"), meter:
+    with untouched(clean, f"attack {attack.name!r}"), meter:
         poisoned, mask = craft(attack.component, clean, ctx)
-    check_same_kind(f"attack {attack.name!r}", poisoned, clean)
-    check_budget(attack, poisoned, clean, mask)
-    scores = {
-        "poison_psnr_db": diagnosis.psnr_db(poisoned.images, clean.images),
-        **{f"poison_{name}": size for name, size in diagnosis.measured_sizes(poisoned.images, clean.images).items()},
-        "poisoned_images": int(mask.sum()),
-    }
-    return _artifact(job, ctx, meter, poisoned, "dataset" if poisoned is clean else "", scores, {"mask": mask})
-
-
-@contextmanager
-def _untouched(images: ImageSet, who: str) -> Iterator[None]:
-    """Raises ContractError if the block changes the images; what the process has cached of them is then dropped."""
-    before = data.content_digest(images)
-    try:
-        yield
-    finally:
-        if data.content_digest(images) != before:
-            data.load.cache_clear()
-            raise ContractError(f"{who} modified its input in place; work on a copy")
-
-
-def craft(attack: Any, clean: ImageSet, ctx: Context) -> tuple[ImageSet, Tensor]:
-    """The poisoned set and the bool (N,) mask of the images offered to the attack.
-
-    Draws the part to be poisoned (`PartialPoison`), and puts the other images back as they were.
-    """
-    everything = torch.ones(len(clean), dtype=torch.bool)
-    part = attack if isinstance(attack, PartialPoison) else PartialPoison()
-    if part.poison_rate == 1.0:
-        return attack.poison(clean, ctx), everything
-    count = int(part.poison_rate * len(clean) + 1e-9)
-    if count == 0:
-        raise ValueError(f"poison_rate {part.poison_rate} of {len(clean)} images is no image; raise it")
-    generator = ctx.generator("poison-set")
-    if part.stratified:
-        rows = data.stratified_rows(clean.labels, count, generator)
-    else:
-        rows = torch.randperm(len(clean), generator=generator)[:count].sort().values
-    if part.craft_on == "all":
-        crafted = attack.poison(clean, ctx).images[rows]
-    else:
-        crafted = attack.poison(clean.take(rows), ctx).images
-    images = ctx.empty_images(tuple(clean.images.shape))
-    images.copy_(clean.images)
-    images[rows] = crafted
-    mask = torch.zeros_like(everything)
-    mask[rows] = True
-    return replace(clean, images=images), mask
+    check_budget(attack.name, attack.component.budget, poisoned, clean, mask)
+    scores = diagnosis.poison_scores(poisoned.images, clean.images, clean.labels, mask, attack.component.budget)
+    alias_of = "dataset" if poisoned is clean else ""
+    return _artifact(job, ctx, meter, alias_of, scores, {"images": poisoned.images, "mask": mask}, clean)
 
 
 def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tuple[Manifest, dict[str, Tensor]]:
@@ -129,7 +91,7 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
     clean = _dataset(job).train
     given = _images_of(job, store, "poison")
     ctx, meter = _context(job, defense.name, scratch, on_progress)
-    with _untouched(given, f"defense {defense.name!r}"), meter:
+    with untouched(given, f"defense {defense.name!r}"), meter:
         purified = defense.component.purify(given, ctx)
     check_same_kind(f"defense {defense.name!r}", purified, given)
     scores: dict[str, float | None] = {
@@ -144,7 +106,8 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
         scores["perturbation_class_cosine"] = diagnosis.class_mean_cosine(
             estimate, given.images, clean.images, clean.labels
         )
-    return _artifact(job, ctx, meter, purified, "poison" if purified is given else "", scores, {})
+    alias_of = "poison" if purified is given else ""
+    return _artifact(job, ctx, meter, alias_of, scores, {"images": purified.images}, clean)
 
 
 def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tuple[Manifest, dict[str, Tensor]]:
@@ -152,7 +115,9 @@ def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tu
     defense = select(defenses, job.defense)[0].component if job.defense else None
     train, test = _images_of(job, store, "purify"), _dataset(job).test
     ctx, meter = _context(job, victim.name, scratch, on_progress)
-    recipe = victim.component.recipe
+    recipe = changed_recipe(defense, victim.component.recipe)
+    if recipe != victim.component.recipe:
+        ctx.log("recipe_changes", _changes(victim.component.recipe, recipe))
     curve: list[dict[str, float | None]] = []
     with meter:
         viewed, view_seconds = _view(defense, test, ctx)
@@ -191,6 +156,7 @@ def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tu
         "test_images": len(test),
         "curve": curve,
         "view_seconds": view_seconds,
+        "recipe": {name: plain(value) for name, value in asdict(recipe).items()},
         "logs": ctx.logs,
     }
     return _manifest(job, meter, payload), {"predictions": predictions.to(torch.int32)}
@@ -204,7 +170,7 @@ def _view(defense: Any, test: ImageSet, ctx: Context) -> tuple[ImageSet, float |
     """The test images as the victim sees them, and the seconds that took (None if they are shown as they are)."""
     if not isinstance(defense, SeesTestImages):
         return test, None
-    with _untouched(test, "the defense's view"):
+    with untouched(test, "the defense's view"):
         start = time.perf_counter()
         with ctx.phase("view"):
             images = defense.view(test.images)
@@ -221,46 +187,30 @@ def _sample(train: ImageSet, ctx: Context) -> ImageSet:
     return train.take(order[:_CURVE_SAMPLE].sort().values)
 
 
+def changed_recipe(defense: Any, recipe: Recipe) -> Recipe:
+    """What the victim is trained with: its own recipe, or what the defense makes of it.
+
+    Raises:
+        ContractError: if the defense returns anything but a Recipe.
+    """
+    if not isinstance(defense, ChangesRecipe):
+        return recipe
+    changed = defense.change_recipe(recipe)
+    if not isinstance(changed, Recipe):
+        raise ContractError(f"change_recipe returned {type(changed).__name__}, expected a Recipe")
+    return changed
+
+
+def _changes(before: Recipe, after: Recipe) -> str:
+    """What differs, as `epochs 60 -> 100, ...`."""
+    new = asdict(after)
+    return ", ".join(f"{name} {old} -> {new[name]}" for name, old in asdict(before).items() if old != new[name])
+
+
 def _loss(defense: Any, model: torch.nn.Module, ctx: Context) -> Loss:
     if not isinstance(defense, TrainsDifferently):
         return cross_entropy(model)
     return lambda batch: defense.batch_loss(model, batch.images_01, batch.labels, ctx)
-
-
-def check_same_kind(who: str, result: object, given: ImageSet) -> None:
-    """Raises ContractError unless `result` has the shape, type, labels and info of `given`."""
-    if not isinstance(result, ImageSet):
-        raise ContractError(f"{who} returned {type(result).__name__}, expected an ImageSet")
-    if result.images.shape != given.images.shape:
-        raise ContractError(
-            f"{who} returned images {tuple(result.images.shape)}, expected {tuple(given.images.shape)}: "
-            "same count, order and size"
-        )
-    if not torch.equal(result.labels, given.labels):
-        changed = int((result.labels != given.labels).sum())
-        raise ContractError(f"{who} changed {changed} of {len(given)} labels; labels are not a defense's to change")
-    if result.info != given.info:
-        raise ContractError(f"{who} changed the data set's info to {result.info}, expected {given.info}")
-
-
-def check_budget(attack: Selected, poisoned: ImageSet, clean: ImageSet, mask: Tensor) -> None:
-    """Raises ContractError if an image exceeds the declared budget after rounding, or changed outside the mask."""
-    budget = attack.component.budget
-    allowed = budget.allowed(clean.info.shape)
-    for start in range(0, len(clean), 2048):
-        here = slice(start, start + 2048)
-        sizes = budget.measure(clean.images[here], poisoned.images[here])
-        worst = int(sizes.argmax())
-        if sizes[worst] > allowed:
-            raise ContractError(
-                f"poison {attack.name!r} exceeds its budget {budget}: {budget.norm} {float(sizes[worst]):.4g} > "
-                f"{allowed:.4g} after rounding to 8 bits (image {start + worst}); project before rounding"
-            )
-        touched = (clean.images[here] != poisoned.images[here]).flatten(1).any(dim=1) & ~mask[here]
-        if touched.any():
-            raise ContractError(
-                f"poison {attack.name!r} changed image {start + int(touched.nonzero()[0])} outside its poison_rate"
-            )
 
 
 def _dataset(job: Job) -> data.Splits:
@@ -291,15 +241,15 @@ def _artifact(
     job: Job,
     ctx: Context,
     meter: Meter,
-    result: ImageSet,
     alias_of: str,
     scores: dict[str, float | None],
-    tensors: dict[str, Tensor],
+    result: dict[str, Tensor],
+    clean: ImageSet,
 ) -> tuple[Manifest, dict[str, Tensor]]:
-    manifest = _manifest(job, meter, {"scores": scores, "logs": ctx.logs})
-    if alias_of:
-        return replace(manifest, alias_of=alias_of), {}
-    return manifest, {"images": result.images, **tensors, **ctx.kept}
+    """Manifest and tensors of an image set; one that is its input again stores nothing of it but the samples."""
+    manifest = replace(_manifest(job, meter, {"scores": scores, "logs": ctx.logs}), alias_of=alias_of)
+    samples = sample_tensors(clean, replace(clean, images=result["images"]))
+    return manifest, samples if alias_of else {**result, **ctx.kept, **samples}
 
 
 def _manifest(job: Job, meter: Meter, payload: dict[str, Any]) -> Manifest:

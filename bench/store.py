@@ -3,9 +3,11 @@
     store/store.json                                  schema version of the whole store
     store/artifacts/<stage>/<k2>/<key>/data.safetensors + manifest.json
     store/cells/<key>.json
+    store/plans/<digest>.json                         what a run that has not ended wants to have
+    store/run.lock                                    held by runs, and by the collection of garbage
 
-A process that dies leaves at most a folder under `store/partial`, which nobody reads; `bench cache gc` removes it. No
-pickle is ever written or read.
+A process that dies leaves at most a folder under `store/partial`, which nobody reads, and its plan: `bench cache gc`
+removes the former and keeps what the next run can go on with. No pickle is ever written or read.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -24,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bench.errors import UserError
+from bench.locks import exclusive, shared
 from bench.results import SCHEMA_VERSION, Cost, Manifest, write_json
 
 _CHUNK = 1 << 24
@@ -40,11 +44,15 @@ class DamagedArtifactError(Exception):
 class Store:
     """A folder of artifacts and cells.
 
+    Args:
+        root: the folder.
+        create: make it if it is not there; else it reads as empty.
+
     Raises:
         UserError: if the folder was written with another schema version, or cannot be written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, create: bool = True) -> None:
         self.root = root
         self.cells = root / "cells"
         marker = root / "store.json"
@@ -56,11 +64,41 @@ class Store:
                         f"store {root} was written with schema version {version}, this release uses {SCHEMA_VERSION}; "
                         "give another folder with --store, or use the release that wrote it"
                     )
-            else:
+            elif create:
                 self.cells.mkdir(parents=True, exist_ok=True)
                 write_json(marker, {"schema_version": SCHEMA_VERSION})
         except (OSError, ValueError, AttributeError) as error:
             raise UserError(f"store {root}: not usable ({error}); give another folder with --store") from error
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Held by a run and by every job: garbage is not collected meanwhile."""
+        return shared(self.root / "run.lock")
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Held while garbage is collected: refused while a run is active."""
+        return exclusive(self.root / "run.lock")
+
+    def begin_plan(self, name: str, wanted: Iterable[tuple[str, str]]) -> None:
+        """Notes the artifacts (stage, key) that a run is going to make or use."""
+        write_json(self.root / "plans" / f"{name}.json", sorted(wanted))
+
+    def end_plan(self, name: str) -> None:
+        """The run has ended: its cells name what they use."""
+        (self.root / "plans" / f"{name}.json").unlink(missing_ok=True)
+
+    def planned(self) -> dict[Path, set[tuple[str, str]]]:
+        """By plan that has not ended, what it wants.
+
+        Raises:
+            UserError: if a plan cannot be read.
+        """
+        found = {}
+        for path in sorted(self.root.glob("plans/*.json")):
+            try:
+                found[path] = {(stage, key) for stage, key in json.loads(path.read_text(encoding="utf-8"))}
+            except (OSError, ValueError, TypeError) as error:
+                raise UserError(f"{path}: not a readable plan ({error}); delete it") from error
+        return found
 
     def folder(self, stage: str, key: str) -> Path:
         """Where an artifact lies."""
@@ -78,7 +116,7 @@ class Store:
             return "absent"
         try:
             manifest = self.manifest(stage, key)
-            if not manifest.alias_of:
+            if manifest.checksum or not manifest.alias_of:
                 self._verify(stage, key, manifest)
         except DamagedArtifactError:
             return "damaged"
@@ -101,7 +139,7 @@ class Store:
         return manifest
 
     def read(self, stage: str, key: str) -> dict[str, Tensor]:
-        """The tensors of an artifact that is no alias, memory-mapped.
+        """The tensors of an artifact, memory-mapped; an alias has none but samples.
 
         Raises:
             DamagedArtifactError: if the data does not match the checksum.
@@ -119,7 +157,7 @@ class Store:
         beside = self.scratch()
         try:
             checksum, size = "", 0
-            if not manifest.alias_of:
+            if tensors or not manifest.alias_of:
                 checksum = _write_safetensors(beside / "data.safetensors", tensors)
                 size = (beside / "data.safetensors").stat().st_size
             write_json(beside / "manifest.json", {**asdict(manifest), "checksum": checksum, "data_bytes": size})
@@ -141,7 +179,7 @@ class Store:
         shutil.rmtree(self.folder(stage, key))
 
     def clean_partial(self) -> int:
-        """Deletes what interrupted runs left behind; returns the bytes freed. Only when no run is active."""
+        """Deletes what interrupted runs left behind; returns the bytes freed. Only while `alone` is held."""
         partial = self.root / "partial"
         freed = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
         shutil.rmtree(partial, ignore_errors=True)

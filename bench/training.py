@@ -167,7 +167,7 @@ class Batches:
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:
-    if device.type != "cuda":
+    if device.type != "cuda" or images.device.type == "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return images.numel() <= _RESIDENT_SHARE * free
@@ -202,9 +202,7 @@ def fit(
     Raises:
         TrainingDivergedError: if an epoch's mean loss is not finite.
     """
-    optimizer = make_optimizer(parameter_groups or [{"params": list(model.parameters())}], recipe)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(recipe, step, len(batches)))
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    stepper = Stepper(parameter_groups or [{"params": list(model.parameters())}], recipe, len(batches))
     losses: list[float] = []
     with seeded(ctx.generator("train-noise"), ctx.device):
         for epoch in range(recipe.epochs):
@@ -214,12 +212,7 @@ def fit(
                 for batch in batches:
                     with autocast(ctx.device):
                         value = loss(batch)
-                    optimizer.zero_grad(set_to_none=True)
-                    value.backward()  # type: ignore[no-untyped-call]
-                    if recipe.clip_grad_norm is not None:
-                        nn.utils.clip_grad_norm_(parameters, recipe.clip_grad_norm)
-                    optimizer.step()
-                    scheduler.step()
+                    stepper.step(value)
                     total += value.detach().float()
                 losses.append(float(total) / len(batches))
             if not math.isfinite(losses[-1]):
@@ -230,6 +223,33 @@ def fit(
                 after_epoch(epoch, losses[-1])
             ctx.progress(epoch + 1, recipe.epochs, f"{phase}, loss {losses[-1]:.3f}")
     return losses
+
+
+class Stepper:
+    """Optimizer, schedule and gradient clipping, one step at a time: `fit`, and loops that are not made of epochs.
+
+    Args:
+        groups: parameter groups, each with an optional `lr_scale`.
+        recipe: optimizer, learning rate, schedule, gradient clipping.
+        steps_per_epoch: optimizer steps that count as one epoch of the recipe; 1 if its epochs are steps.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], recipe: Recipe, steps_per_epoch: int) -> None:
+        self._optimizer = make_optimizer(groups, recipe)
+        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: lr_factor(recipe, step, steps_per_epoch)
+        )
+        self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        self._clip_grad_norm = recipe.clip_grad_norm
+
+    def step(self, loss: Tensor) -> None:
+        """Backpropagates a scalar and moves the parameters."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip_grad_norm)
+        self._optimizer.step()
+        self._scheduler.step()
 
 
 def make_optimizer(groups: Iterable[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:

@@ -55,11 +55,21 @@ def cell_row(cell: CellResult) -> dict[str, Any]:
         "exclusive": _all_exclusive(charged),
         "poison_seconds": poison.wall_seconds if poison else None,
         **{f"{stage}_key": cell.artifacts.get(stage) for stage in ("poison", "purify", "train")},
+        "flags": ", ".join(_flags(cell)),
         "error_stage": error.get("stage"),
         "error_message": error.get("message"),
         **{f"score_{name}": value for name, value in sorted(cell.scores.items())},
         **dict(sorted(_flat("provenance", cell.provenance).items())),
     }
+
+
+def _flags(cell: CellResult) -> list[str]:
+    """What makes a result doubtful by the plug-ins' own logs; only a logged `false` or `true` does."""
+    flags = {
+        "attack not converged": cell.logs.get("poison", {}).get("converged") is False,
+        "catastrophic overfitting": cell.logs.get("train", {}).get("catastrophic_overfitting") is True,
+    }
+    return [flag for flag, raised in flags.items() if raised]
 
 
 def _largest(values: list[int | None]) -> int | None:

@@ -49,7 +49,7 @@ CELL_COLUMNS = {
     "defense_selection": Column("string", "name and non-default parameters"),
     "family": Column("string", "family of the defense, or empty"),
     "uses": Column("string", "knowledge of the defense beyond the poisoned set"),
-    "trains_differently": Column("boolean", "the defense replaces the loss of a batch"),
+    "trains_differently": Column("boolean", "the defense replaces the loss of a batch or changes the recipe"),
     "sees_test_images": Column("boolean", "the defense views test images"),
     "seed": Column("Int64", "seed of the matrix"),
     "clean_test_accuracy": Column("float64", "fraction 0..1, whole untouched test set, after the last epoch"),
@@ -78,6 +78,7 @@ CELL_COLUMNS = {
     "poison_key": Column("string", "artifact of the poison stage"),
     "purify_key": Column("string", "artifact of the purify stage"),
     "train_key": Column("string", "artifact of the train stage"),
+    "flags": Column("string", "attack not converged, catastrophic overfitting: what the logs say of this result"),
     "error_stage": Column("string", "stage in which a failed cell failed"),
     "error_message": Column("string", "why it failed or was skipped"),
 }
@@ -116,22 +117,9 @@ BOARD_COLUMNS = {
     "missing": Column("Int64", "cells that failed, were skipped or are absent, attack none included"),
     "flags": Column(
         "string",
-        "oracle, missing, failed, unvalidated preset, not exclusive, exclusivity unknown, several devices",
+        "oracle, missing, failed, unvalidated preset, not exclusive, exclusivity unknown, several devices, and the "
+        "flags of its cells",
     ),
-}
-
-
-SCORES = {
-    "poison_psnr_db": "dB; poisoned against clean training images, over all entries",
-    "poison_linf_max": "largest change of one entry, [0, 1] scale, after rounding to 8 bits",
-    "poison_l2_mean": "mean L2 norm of a perturbation, [0, 1] scale",
-    "poison_l2_max": "largest L2 norm of a perturbation, [0, 1] scale",
-    "poison_l0_max": "most pixels changed in one image",
-    "poisoned_images": "images offered to the attack",
-    "purified_psnr_db": "dB; purified against clean training images; empty if they are identical",
-    "residual_poison_ratio": "share of the class-wise part of the poison that is left: 1 all, 0 none",
-    "perturbation_cosine": "disentanglement: mean cosine of the estimated with the true perturbation, by image",
-    "perturbation_class_cosine": "disentanglement: the same for the class means",
 }
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bench.results import CellResult
+from bench.results import SCORES, CellResult
 from leaderboard import formats
-from leaderboard.columns import AND, BOARD_COLUMNS, SCORES
+from leaderboard.columns import AND, BOARD_COLUMNS
 from leaderboard.methods import Method, method_entries
 from leaderboard.published import TOLERANCE
 from leaderboard.scatter import AXES

@@ -137,7 +137,8 @@ def _flags(cells: pd.DataFrame, done: pd.DataFrame, missing: int) -> list[str]:
         "exclusivity unknown": exclusive.isna().any(),
         "several devices": len(_devices(done)) > 1,
     }
-    return [flag for flag, raised in flags.items() if raised]
+    of_cells = {flag for text in done["flags"] for flag in text.split(", ") if flag}
+    return [*(flag for flag, raised in flags.items() if raised), *sorted(of_cells)]
 
 
 def _rank(rows: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import data
 from bench.api import Context, DataInfo, ImageSet
@@ -50,3 +51,21 @@ def random_set() -> Callable[..., ImageSet]:
         return ImageSet(images, torch.arange(count) % classes, DataInfo("random", classes, shape))
 
     return make
+
+
+class _NoReading(TorchDispatchMode):
+    """Fails where a GPU would have to be waited for: `.item()`, `float(tensor)`, `nonzero`, a mask as an index."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        masked = any(index is not None and index.dtype == torch.bool for index in indices)
+        reads = masked or name in ("_local_scalar_dense", "nonzero", "masked_select")
+        assert not reads, f"{name} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def no_reading() -> type[TorchDispatchMode]:
+    """A context in which code that runs every batch must not read a tensor's value: `with no_reading(): ...`."""
+    return _NoReading

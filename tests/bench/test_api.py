@@ -90,3 +90,12 @@ def test_map_images_gives_the_same_in_memory_and_on_disk(random_set, make_contex
     assert list(ctx.scratch.iterdir()), "a large result lies in a file"
     assert torch.equal(in_memory.images, 255 - images.images)
     assert torch.equal(on_disk.images, in_memory.images)
+
+
+def test_state_is_made_once_a_stage_and_name(make_context):
+    ctx, other = make_context(), make_context()
+    counts = ctx.state("counts", list)
+    counts.append(1)
+    assert ctx.state("counts", list) is counts
+    assert ctx.state("more", list) == []
+    assert other.state("counts", list) == []

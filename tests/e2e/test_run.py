@@ -115,6 +115,18 @@ def test_show_cache_and_doctor(bench, tmp_path):
     assert "store results: 8 cells" in bench("doctor").out
 
 
+def test_a_run_does_not_begin_while_garbage_is_collected(bench, tmp_path):
+    from bench.store import Store
+
+    bench(*RUN)
+    with Store(tmp_path / "results").alone():
+        refused = bench(*RUN)
+        assert bench("plan", *RUN[1:]).code == 0
+    assert refused.code == 2
+    assert "`bench cache gc` is at work in it; run the same command again when it has ended" in refused.err
+    assert bench(*RUN).code == 0
+
+
 def test_publish_collects_stores(bench, tmp_path):
     bench(*RUN, "--store", "one")
     bench("run", "--attacks", "ar", "--defenses", "iss-jpeg", *TINY, "--store", "two")

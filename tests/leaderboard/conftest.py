@@ -41,6 +41,7 @@ def _make_cell(
     train: float = 100.0,
     view: float | None = None,
     extra: dict[str, Any] | None = None,
+    logs: dict[str, dict[str, Any]] | None = None,
     **cost_changes: Any,
 ) -> CellResult:
     """A finished cell (or a failed one) on a test GPU; `cost_changes` are fields of `Cost` for both stages."""
@@ -74,6 +75,7 @@ def _make_cell(
         else {},
         view_seconds=view,
         scores={"poison_psnr_db": 30.0, "purified_psnr_db": 27.5} if done else {},
+        logs=logs or {},
         artifacts={"poison": "p0", "purify": "q0", "train": "t0"} if done else {},
         provenance={"versions": {"torch": "2.15.0"}, "threads": 2},
         error=None if done else {"stage": "purify", "kind": "RuntimeError", "message": "out of memory"},

@@ -154,6 +154,24 @@ class TestBoard:
         assert board.loc["dvae", "rank"] == 1
         assert board.loc["iss-jpeg", "cost_rank"] == 2
 
+    @pytest.mark.parametrize(
+        ("logs", "flag"),
+        [
+            ({"poison": {"converged": False}}, "attack not converged"),
+            ({"train": {"catastrophic_overfitting": True}}, "catastrophic overfitting"),
+            ({"poison": {"converged": True}, "train": {"catastrophic_overfitting": False, "converged": False}}, ""),
+        ],
+    )
+    def test_what_the_logs_say_is_flagged(
+        self, matrix: list[CellResult], make_cell: MakeCell, logs: dict[str, dict[str, bool]], flag: str
+    ) -> None:
+        cells = [make_cell("lsp", "dvae", 0.91, seed=1, purify=400.0, logs=logs), *without(matrix, "lsp", "dvae", 1)]
+        frame = cells_frame(cells)
+        assert sorted(set(frame["flags"])) == sorted({"", flag})
+        board = board_of(cells)
+        assert (board.loc["dvae", "flags"], board.loc["iss-jpeg", "flags"]) == (flag, "")
+        assert (board.loc["dvae", "rank"], board.loc["dvae", "cost_rank"]) == (1, 3), "a flag hides nothing"
+
     def test_costs_of_several_devices_are_not_ranked(self, matrix: list[CellResult], make_cell: MakeCell) -> None:
         other = make_cell("lsp", "dvae", 0.91, seed=1, device="Other GPU")
         board = board_of([other, *without(matrix, "lsp", "dvae", 1)])
