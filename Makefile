@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint bench-speed clean
 
 demo: $(VENV)/.installed
-	$(BIN)/bench run --attacks all --defenses dvae,iss --preset demo
+	$(BIN)/bench run --attacks ar,lsp,ops --defenses dvae,iss --preset demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest

@@ -1,0 +1,134 @@
+"""The networks that EM, REM and TAP train while crafting: the ResNet-18 of the CIFAR papers, and a tiny one.
+
+Both take float images in [0, 1]; any normalization is their first layer, so that budgets and step sizes need no
+conversion. Batch normalization everywhere: train mode only while training, eval mode while crafting.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Context, DataInfo
+from bench.errors import unknown
+from bench.training import Batch, Batches, build
+
+SurrogateName = Literal["resnet18", "s-net"]
+
+
+class _Normalize(nn.Module):
+    """(images - mean) / std, a value a channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.float().view(-1, 1, 1))
+        self.register_buffer("std", std.float().view(-1, 1, 1))
+
+    def forward(self, images_01: Tensor) -> Tensor:
+        return (images_01 - self.mean) / self.std
+
+
+def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Sequential:
+    """Convolution without bias that keeps the size (up to its stride), and batch normalization."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(channels_out),
+    )
+
+
+class _BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            _convolution(channels_in, channels_out, 3, stride),
+            nn.ReLU(inplace=True),
+            _convolution(channels_out, channels_out, 3, 1),
+        )
+        changed = stride != 1 or channels_in != channels_out
+        self.shortcut = _convolution(channels_in, channels_out, 1, stride) if changed else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.relu(self.residual(features) + self.shortcut(features))
+
+
+def _head(channels: int, classes: int) -> tuple[nn.Module, ...]:
+    return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
+
+
+def _resnet18(channels: int, classes: int) -> tuple[nn.Module, ...]:
+    """ResNet-18 with a 3x3 stem of stride 1 and no max-pool: 11.2 million parameters."""
+    stages = ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
+    blocks = [
+        block
+        for before, after, stride in stages
+        for block in (_BasicBlock(before, after, stride), _BasicBlock(after, after, 1))
+    ]
+    return (_convolution(channels, 64, 3, 1), nn.ReLU(inplace=True), *blocks, *_head(512, classes))
+
+
+def _s_net(channels: int, classes: int) -> tuple[nn.Module, ...]:
+    """Four 3x3 convolutions of stride 2: 98,970 parameters for color images of ten classes."""
+    widths = (channels, 16, 32, 64, 128)
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [_convolution(before, after, 3, 2), nn.ReLU(inplace=True)]
+    return (*layers, *_head(128, classes))
+
+
+_MAKERS: dict[str, Callable[[int, int], tuple[nn.Module, ...]]] = {"resnet18": _resnet18, "s-net": _s_net}
+
+
+def check_surrogate(name: str) -> None:
+    """Raises ValueError for an unknown network, with the choices."""
+    if name not in _MAKERS:
+        raise ValueError(str(unknown("surrogate", name, get_args(SurrogateName))))
+
+
+def build_surrogate(
+    name: SurrogateName,
+    info: DataInfo,
+    ctx: Context,
+    *,
+    mean: Tensor | None = None,
+    std: Tensor | None = None,
+    kaiming: bool = False,
+) -> nn.Module:
+    """A surrogate with seeded weights, on the device.
+
+    Args:
+        name: `resnet18` or `s-net`.
+        info: gives channels and classes; any image size works.
+        ctx: seeds the weights (`model-init`).
+        mean: (C,) subtracted from the images, 0 if None.
+        std: (C,) the images are divided by, 1 if None.
+        kaiming: normal initialization of the convolutions by their fan-out, instead of the framework's default.
+    """
+
+    def make() -> nn.Sequential:
+        channels = info.shape[0]
+        layers = _MAKERS[name](channels, info.num_classes)
+        zero, one = torch.zeros(channels), torch.ones(channels)
+        normalize = _Normalize(zero if mean is None else mean, one if std is None else std)
+        model = nn.Sequential(*([] if mean is None and std is None else [normalize]), *layers)
+        if kaiming:
+            for layer in model.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        return model
+
+    return build(make, ctx)
+
+
+def endless(batches: Batches) -> Iterator[Batch]:
+    """Batches without end, epoch after epoch; a last batch of one image, which has no batch statistics, is left out."""
+    while True:
+        for batch in batches:
+            if len(batch.rows) > 1:
+                yield batch
