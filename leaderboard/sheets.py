@@ -61,9 +61,9 @@ def _draw(cell: CellResult, stores: Sequence[Path], files: dict[str, bytes]) -> 
 
 
 def _compressed(picture: Image.Image) -> bytes:
-    """Lossless: what is shown is what was trained on."""
+    """Lossless: what is shown is what was trained on. The quickest effort: a quarter larger, thirty times faster."""
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", lossless=True, quality=60, method=4)
+    picture.save(buffer, "WEBP", lossless=True, quality=50, method=0)
     return buffer.getvalue()
 
 
