@@ -14,7 +14,8 @@ from torch import Tensor
 
 from bench.api import Context, ImageSet, map_images
 from bench.registry import defenses
-from defenses.jpeg import check_quality, jpeg_round_trip
+from defenses.jpeg import check_quality
+from defenses.jpeg_planes import jpeg_round_trip
 
 _PAPER = "arXiv:2301.13838"
 

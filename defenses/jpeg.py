@@ -9,24 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 from bench.api import Context, ImageSet, map_images
 from bench.registry import defenses
-
-
-def jpeg_round_trip(images_u8: Tensor, quality: int) -> Tensor:
-    """Encodes and decodes every image.
-
-    Args:
-        images_u8: uint8 (N, C, H, W) with 1 or 3 channels.
-        quality: 1 (strongest) to 100.
-    """
-    mode = ImageReadMode.GRAY if images_u8.shape[1] == 1 else ImageReadMode.RGB
-    encoded = encode_jpeg(list(images_u8), quality=quality)
-    return torch.stack([decode_jpeg(data, mode=mode) for data in encoded])
+from defenses.jpeg_planes import jpeg_round_trip
 
 
 def check_quality(name: str, quality: int) -> None:

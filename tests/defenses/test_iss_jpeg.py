@@ -14,8 +14,9 @@ from PIL import Image
 from bench.diagnosis import psnr_db
 from bench.registry import defenses
 from bench.spec import select
+from defenses import jpeg_planes
 from defenses.iss import reduce_bits, to_gray
-from defenses.jpeg import jpeg_round_trip
+from defenses.jpeg_planes import jpeg_round_trip
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10-5k.npz"
 
@@ -24,8 +25,8 @@ def pillow_jpeg(images: torch.Tensor, quality: int) -> torch.Tensor:
     out = []
     for image in images:
         buffer = io.BytesIO()
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=quality)
-        out.append(np.asarray(Image.open(buffer).convert("RGB")).transpose(2, 0, 1))
+        Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(buffer, "JPEG", quality=quality)
+        out.append(np.atleast_3d(np.asarray(Image.open(buffer))).transpose(2, 0, 1))
     return torch.from_numpy(np.stack(out))
 
 
@@ -34,6 +35,23 @@ def test_jpeg_equals_the_imaging_library_within_one_level(tiny, quality):
     images = tiny.train.images
     difference = (jpeg_round_trip(images, quality).int() - pillow_jpeg(images, quality).int()).abs()
     assert difference.max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(32, 32), (33, 40), (40, 23), (7, 5), (3, 4), (1, 1)])
+def test_jpeg_of_any_size_equals_the_imaging_library_within_one_level(size, channels):
+    images = torch.randint(0, 256, (3, channels, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for quality in (1, 10, 75, 100):
+        difference = jpeg_round_trip(images, quality).int() - pillow_jpeg(images, quality).int()
+        assert difference.abs().max() <= 1, quality
+
+
+def test_images_do_not_influence_each_other_in_a_strip(tiny, monkeypatch):
+    together = jpeg_round_trip(tiny.train.images, 10)
+    alone = torch.cat([jpeg_round_trip(image, 10) for image in tiny.train.images.split(1)])
+    assert torch.equal(alone, together)
+    monkeypatch.setattr(jpeg_planes, "_TALLEST", 100)  # three images a strip
+    assert torch.equal(jpeg_round_trip(tiny.train.images, 10), together)
 
 
 def test_gray_equals_the_imaging_library(tiny):
