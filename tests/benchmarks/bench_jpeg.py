@@ -1,0 +1,31 @@
+"""JPEG-10 of a training set: all images of a chunk as one, against a loop over images."""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench import data
+from defenses.jpeg_planes import jpeg_round_trip
+
+from .ratio import Run
+
+
+def bench_jpeg(run: Run) -> None:
+    """ISS JPEG-10; plain: a Pillow loop."""
+    count = run.size(full=5000, tiny=32)
+    images = data.load(f"shapes:train={count}:test=10", run.folder).train.images
+
+    def pillow() -> torch.Tensor:
+        out = []
+        for image in images.permute(0, 2, 3, 1).numpy():
+            buffer = io.BytesIO()
+            Image.fromarray(image).save(buffer, "JPEG", quality=10)
+            out.append(np.asarray(Image.open(buffer)))
+        return torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2)
+
+    levels = int((jpeg_round_trip(images, 10).int() - pillow().int()).abs().max())
+    run.ratio(
+        lambda: jpeg_round_trip(images, 10), pillow, at_least=3, count=count, note=f"pixels differ by {levels} levels"
+    )
