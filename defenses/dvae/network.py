@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -78,8 +78,44 @@ class Code(nn.Module):
     def forward(self, h: Tensor, sample: bool = True) -> Latent:
         """Draws n from torch's global generator of the device; `sample=False` uses s = mu."""
         mu, logvar = self.moments(h).float().chunk(2, dim=1)
-        s = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu) if sample else mu
-        return Latent(mu, logvar, self.widen(s))
+        return Latent(mu, logvar, self.widen(_sampled(mu, logvar) if sample else mu))
+
+
+def _sampled(mu: Tensor, logvar: Tensor) -> Tensor:
+    # A tensor of its own: `randn_like` would copy mu's strides, every second row of a channels-last tensor, which the
+    # CPU fills eight times slower.
+    batch, latent, height, width = mu.shape
+    noise = torch.randn(batch, height, width, latent, device=mu.device).permute(0, 3, 1, 2)
+    return mu + torch.exp(0.5 * logvar) * noise
+
+
+class InstanceNorm(nn.Module):
+    """Each channel of each image to mean 0 and variance 1."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """float (B, C, H, W), any layout."""
+        if features.is_cuda:
+            return functional.instance_norm(features)
+        return _PerImage.apply(features)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _PerImage(torch.autograd.Function):
+    """torch's CPU kernel copies channels-last tensors to another layout and back; this takes a third of its time."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        centered = features - features.mean((2, 3), keepdim=True)
+        scale = torch.rsqrt(centered.square().mean((2, 3), keepdim=True) + 1e-5)
+        normed = centered.mul_(scale)
+        ctx.save_for_backward(normed, scale)
+        return normed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        normed, scale = ctx.saved_tensors
+        along = (gradient * normed).mean((2, 3), keepdim=True)
+        return (gradient - gradient.mean((2, 3), keepdim=True)).sub_(normed * along).mul_(scale)
 
 
 class Decoder(nn.Module):
@@ -93,8 +129,8 @@ class Decoder(nn.Module):
             for kernel, after in group:
                 layers.append(_transposed(width, after, kernel))
                 width = after
-            layers.append(nn.InstanceNorm2d(width) if norm == "instance" else nn.BatchNorm2d(width))
-            layers.append(nn.ReLU(inplace=True))
+            layers.append(InstanceNorm() if norm == "instance" else nn.BatchNorm2d(width))
+            layers.append(nn.ReLU())  # not in place: the normalization's gradient needs its output
         self.features = nn.Sequential(*layers)
         self.last = _transposed(width, channels, architecture.last_kernel)
 

@@ -1,4 +1,4 @@
-"""`make bench`: full size under pytest-benchmark, then one table. Without pytest-benchmark's own: tiny, in the tests."""
+"""`make bench`: every benchmark at full size under pytest-benchmark, then one table."""
 
 import os
 import platform

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from defenses.dvae.architecture import ARCHITECTURES, choose
-from defenses.dvae.network import Autoencoder, DisentanglingVae, Vae
+from defenses.dvae.network import Autoencoder, DisentanglingVae, InstanceNorm, Vae
 
 CIFAR, TINY, IMAGENET = (ARCHITECTURES[name] for name in ("cifar", "tiny", "imagenet"))
 
@@ -159,3 +159,16 @@ def test_low_precision_ends_before_the_outputs():
         out = make()(images(), torch.zeros(6, dtype=torch.int64))
     assert {value.dtype for value in out} == {torch.float32}
     assert Vae(TINY, (3, 32, 32)).eval()(images()).dtype == torch.float32
+
+
+def test_instance_norm_and_its_gradient_equal_torchs():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 5, 6, 4, generator=generator, dtype=torch.float64)
+    features = features.contiguous(memory_format=torch.channels_last).requires_grad_()
+    weights = torch.randn(features.shape, generator=generator, dtype=torch.float64)
+    results = []
+    for norm in (InstanceNorm(), torch.nn.InstanceNorm2d(5)):
+        normed = norm(features)
+        (gradient,) = torch.autograd.grad((normed * weights).sum(), features)
+        results.append((normed.detach(), gradient))
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
