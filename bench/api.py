@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.budget import Budget
+from bench.engine import Engine
 from bench.partial import PartialPoison
 
 __all__ = [
@@ -172,6 +173,7 @@ class Context:
         device: where to compute.
         scratch: an empty folder of this stage's own, deleted afterwards.
         scope: the component's registered name; part of every derived seed.
+        engine: how to compute; `bench.training.fit` heeds it.
         logs: what `log` recorded: stored in the artifact's manifest.
         kept: what `keep` stored: saved with the artifact.
     """
@@ -183,6 +185,7 @@ class Context:
     meter: _PhaseMeter = field(default_factory=_NoMeter)
     on_progress: Callable[[int, int, str], None] = lambda done, total, note: None
     resident_bytes: int = 2**30
+    engine: Engine = field(default_factory=Engine)
     logs: dict[str, object] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
     _streams: dict[str, torch.Generator] = field(default_factory=dict)
@@ -210,6 +213,16 @@ class Context:
         if name not in self._states:
             self._states[name] = make()
         return cast(T, self._states[name])
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """What the block logs, keeps, draws from streams or puts into states is forgotten after it."""
+        before = self.logs, self.kept, self._streams, self._states
+        self.logs, self.kept, self._streams, self._states = {}, {}, {}, {}
+        try:
+            yield
+        finally:
+            self.logs, self.kept, self._streams, self._states = before
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Times a named part of the stage (`fit`, `apply`, ...), waiting for the device at both ends."""

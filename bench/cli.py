@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -61,6 +61,14 @@ def _matrix_options(command: Any) -> Any:
         click.option("--data-root", type=_FOLDER, default=Path("data"), show_default=True, help="Downloaded data."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores)."),
+        click.option(
+            "--engine",
+            type=click.Choice(["eager", "compile"]),
+            default="eager",
+            show_default=True,
+            help="How training steps run; part of the device's name, not of keys.",
+        ),
+        click.option("--deterministic/--no-deterministic", default=False, help="Repeatable to the bit, and slower."),
         click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file."),
     ]
     for option in reversed(options):
@@ -82,6 +90,8 @@ def _prepare(
     data_root: Path,
     device: str,
     threads: int | None,
+    engine: Literal["eager", "compile"],
+    deterministic: bool,
     plugins: tuple[Path, ...],
 ) -> tuple[Matrix, Plan, Store]:
     """Everything that can be checked before the first second of work; `runs`: make the store and hold it."""
@@ -93,6 +103,7 @@ def _prepare(
     import torch
 
     from bench import data
+    from bench.engine import Engine
     from bench.plan import make_plan
     from bench.runner import choose_device
     from bench.store import Store
@@ -100,11 +111,13 @@ def _prepare(
     if threads is not None:
         torch.set_num_threads(threads)
     chosen_device = choose_device(device)
+    how = Engine(engine, deterministic)
+    how.check(chosen_device)
     opened = Store(store, create=runs)
     if runs:
         click.get_current_context().with_resource(opened.in_use())
     splits = data.load(matrix.dataset, data_root)
-    return matrix, make_plan(matrix, splits, opened, data_root, chosen_device, threads or 0), opened
+    return matrix, make_plan(matrix, splits, opened, data_root, chosen_device, threads or 0, how), opened
 
 
 @cli.command()
@@ -135,7 +148,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     from leaderboard.terminal import print_leaderboard
 
     job = next(iter(plan.jobs.values()))
-    history = History(store, device_name(torch.device(job.device)))
+    history = History(store, device_name(torch.device(job.device), job.engine))
     command = shlex.join(["bench", *sys.argv[1:]])
     with progress_display(Console(stderr=True), history) as display:
         outcome = run_plan(plan, store, chosen, display, command)
@@ -176,8 +189,9 @@ def plan(config: Path | None, **options: Any) -> None:
 
     import torch
 
-    device = next(iter(planned.jobs.values())).device
-    history = History(store, device_name(torch.device(device)))
+    job = next(iter(planned.jobs.values()))
+    machine = device_name(torch.device(job.device), job.engine)
+    history = History(store, machine)
     console = Console()
     table = Table("stage", "job", "state", "estimate")
     for stage in STAGES:
@@ -191,7 +205,7 @@ def plan(config: Path | None, **options: Any) -> None:
     console.print(
         f"{len(planned.cells)} cells ({len(matrix.attacks)} attacks x {len(matrix.defenses)} defenses x "
         f"{len(matrix.victims)} victims x {len(matrix.seeds)} seeds), {len(planned.jobs)} jobs, "
-        f"{waiting} to run on {device_name(torch.device(device))}: {Clock(planned, history).text()}",
+        f"{waiting} to run on {machine}: {Clock(planned, history).text()}",
         highlight=False,
         soft_wrap=True,
     )

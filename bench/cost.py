@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import torch
 
+from bench.engine import Engine
 from bench.results import Cost
 
 _OTHERS_SHARE = 0.15  # of the processors' time; more than this used by other processes is not exclusive
@@ -27,8 +28,8 @@ _OTHERS_SHARE = 0.15  # of the processors' time; more than this used by other pr
 class Meter:
     """Measures one stage: `with Meter(device) as meter: ...`, then `meter.cost()`."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, engine: Engine | None = None) -> None:
+        self._device, self._engine = device, engine or Engine()
         self._phases: dict[str, float] = {}
         self._board = _GpuBoard.open(device)
 
@@ -69,7 +70,7 @@ class Meter:
             peak_gpu_bytes=self._gpu_peak,
             peak_host_bytes=self._host_peak,
             energy_joules=self._joules,
-            device=device_name(self._device),
+            device=device_name(self._device, self._engine),
             exclusive=self._exclusive,
             created=self._created,
         )
@@ -121,13 +122,17 @@ class _GpuBoard:
         return processes == 1 if processes else None  # a container may hide them
 
 
-def device_name(device: torch.device) -> str:
-    """The device as it is shown beside every cost, for example `NVIDIA H200` or `AMD EPYC 7B13, 2 threads`."""
+def device_name(device: torch.device, engine: Engine | None = None) -> str:
+    """The device as it is shown beside every cost: `NVIDIA H200`, `NVIDIA H200, compiled`, `AMD EPYC 7B13, 2 threads`.
+
+    Only costs of the same name are compared, so an engine other than the default is part of it.
+    """
+    suffix = engine.label if engine else ""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.get_device_name(device) + suffix
     if device.type != "cpu":
-        return f"{platform.machine()} {device.type}"
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+        return f"{platform.machine()} {device.type}{suffix}"
+    return f"{_processor()}, {torch.get_num_threads()} threads{suffix}"
 
 
 def _processor() -> str:

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from bench.engine import Engine
+
 STAGES = ("poison", "purify", "train")
 
 
@@ -28,6 +30,7 @@ class Job:
         device: `cpu`, `cuda`, `cuda:1`.
         plugins: files to import first.
         threads: CPU threads, or 0 for the executor's own choice.
+        engine: compiled or not, repeatable to the bit or not.
     """
 
     stage: str
@@ -44,6 +47,7 @@ class Job:
     device: str
     plugins: tuple[str, ...] = ()
     threads: int = 0
+    engine: Engine = field(default_factory=Engine)
 
     def to_json(self) -> str:
         """For another process."""
@@ -53,7 +57,8 @@ class Job:
     def from_json(cls, text: str) -> Job:
         """The inverse of `to_json`."""
         raw = json.loads(text)
-        return cls(**{**raw, "digests": tuple(raw["digests"]), "plugins": tuple(raw["plugins"])})
+        raw |= {name: tuple(raw[name]) for name in ("digests", "plugins")}
+        return cls(**raw | {"engine": Engine(**raw["engine"])})
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from bench.api import ChangesRecipe, SeesTestImages, TrainsDifferently
 from bench.chain import part_of
 from bench.config import Matrix
 from bench.data import Splits
+from bench.engine import Engine
 from bench.errors import UserError
 from bench.jobs import STAGES, Job
 from bench.poisoning import candidates
@@ -75,6 +76,7 @@ def make_plan(
     data_root: Path,
     device: str,
     threads: int = 0,
+    engine: Engine | None = None,
 ) -> Plan:
     """Cells and jobs of a matrix, with what the store already has (every artifact's checksum is verified).
 
@@ -98,6 +100,7 @@ def make_plan(
         device=device,
         plugins=matrix.plugins,
         threads=threads,
+        engine=engine or Engine(),
     )
     info = splits.train.info
     dataset = {

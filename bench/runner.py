@@ -11,10 +11,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench import data
 from bench.config import Settings, make_matrix
+from bench.engine import Engine
 from bench.errors import UserError
 from bench.executors import Executor, Watcher
 from bench.jobs import STAGES, Job, Report
@@ -210,6 +211,8 @@ def run_matrix(
     device: str = "auto",
     executor: str = "inline",
     threads: int | None = None,
+    engine: Literal["eager", "compile"] = "eager",
+    deterministic: bool = False,
 ) -> pd.DataFrame:
     """Runs a matrix and returns its cells, the same as `bench run` with the same words.
 
@@ -225,6 +228,8 @@ def run_matrix(
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
         executor: selection of an executor.
         threads: CPU threads; None leaves PyTorch's number.
+        engine: `compile` sends training steps through torch.compile.
+        deterministic: repeatable to the bit, and slower.
 
     Returns:
         One row a cell, failed ones included, with the columns of cells.csv (docs/results.md).
@@ -236,13 +241,14 @@ def run_matrix(
 
     settings = Settings(preset, dataset, attacks, defenses, victims, seeds, parameters)
     matrix = make_matrix([settings], tuple(Path(plugin) for plugin in plugins))
-    chosen = choose_executor(executor)
+    chosen, where, how = choose_executor(executor), choose_device(device), Engine(engine, deterministic)
+    how.check(where)
     data.load.cache_clear()  # files may have changed since the last call in this process
     opened = Store(Path(store))
     root = Path(data_root)
     with opened.in_use(), _threads(threads):
         splits = data.load(matrix.dataset, root)
-        plan = make_plan(matrix, splits, opened, root, choose_device(device), threads or 0)
+        plan = make_plan(matrix, splits, opened, root, where, threads or 0, how)
         outcome = run_plan(plan, opened, chosen, Silent(), command=" ".join(sys.argv))
     return cells_frame(outcome.cells)
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from bench import data, diagnosis
 from bench.api import ChangesRecipe, Context, ImageSet, Recipe, SeesTestImages, TrainsDifferently
 from bench.cost import Meter, device_name
+from bench.engine import Engine
 from bench.errors import ContractError
 from bench.invariants import check_budget, check_same_kind, untouched
 from bench.jobs import Job, Report
@@ -54,7 +55,8 @@ def _execute(job: Job, store: Store, start: float, on_progress: OnProgress) -> R
             torch.set_num_threads(job.threads)
         for plugin in job.plugins:
             _load_plugin_once(plugin)
-        manifest, tensors = _STAGES[job.stage](job, store, scratch, on_progress)
+        with job.engine.applied():
+            manifest, tensors = _STAGES[job.stage](job, store, scratch, on_progress)
         store.write(manifest, tensors)
     except (Exception, SystemExit) as error:  # research code likes to call sys.exit
         details = {
@@ -233,8 +235,8 @@ def _images_of(job: Job, store: Store, stage: str) -> ImageSet:
 
 def _context(job: Job, scope: str, scratch: Path, on_progress: OnProgress) -> tuple[Context, Meter]:
     device = torch.device(job.device)
-    meter = Meter(device)
-    return Context(job.seed, device, scratch, scope, meter, on_progress), meter
+    meter = Meter(device, job.engine)
+    return Context(job.seed, device, scratch, scope, meter, on_progress, engine=job.engine), meter
 
 
 def _artifact(
@@ -253,15 +255,20 @@ def _artifact(
 
 
 def _manifest(job: Job, meter: Meter, payload: dict[str, Any]) -> Manifest:
-    return Manifest(job.key, job.stage, job.preimage, "", 0, "", meter.cost(), payload, environment(job.device))
+    return Manifest(
+        job.key, job.stage, job.preimage, "", 0, "", meter.cost(), payload, environment(job.device, job.engine)
+    )
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Versions and machine, stored with every artifact."""
+def environment(device: str, engine: Engine | None = None) -> dict[str, Any]:
+    """Versions, machine and engine, stored with every artifact."""
+    engine = engine or Engine()
     packages = ("purify-bench", "torch", "torchvision", "timm", "numpy")
     return {
         "device": device_name(torch.device(device)),
         "threads": torch.get_num_threads(),
+        "engine": engine.mode,
+        "deterministic": engine.deterministic,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cuda": torch.version.cuda if device.startswith("cuda") else None,

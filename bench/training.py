@@ -2,7 +2,7 @@
 
 The data set lives on the device as uint8; crop and flip are index arithmetic on whole batches; every random number of
 an epoch is drawn on the CPU at its start and moved once, so all devices see the same batches and no step waits for the
-host. A set too large for the device stays where it is (also memory-mapped) and is copied batch by batch.
+host. A set too large for the device stays where it is (also memory-mapped) and is fed batch by batch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.api import Context, ImageSet, Recipe
+from bench.engine import not_compiled
+from bench.feed import feed
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -131,7 +133,7 @@ class Batches:
         self._crop_padding, self._flip, self._shuffle = crop_padding, flip, shuffle
         self._batch_size = min(batch_size, len(train))
         self._used = len(train) - len(train) % self._batch_size if drop_last else len(train)
-        self._size = len(train)
+        self._size, self._num_classes = len(train), train.info.num_classes
         self._resident = _fits(train.images, device)
         self._images = train.images.to(device) if self._resident else train.images
         self._labels = train.labels.to(device)
@@ -144,18 +146,31 @@ class Batches:
         where, *draws = self._draw_epoch()
         order, dy, dx, flip = (draw.to(self._device) for draw in (where, *draws))
         epoch, self._epoch = self._epoch, self._epoch + 1
-        for start in range(0, self._used, self._batch_size):
-            here = slice(start, min(start + self._batch_size, self._used))
+        starts = range(0, self._used, self._batch_size)
+        parts = [slice(start, min(start + self._batch_size, self._used)) for start in starts]
+        fed = None if self._resident else feed(self._images, [where[here] for here in parts], self._device)
+        for here in parts:
             rows = order[here]
-            images = self._images[rows] if self._resident else self._copy(where[here])
+            images = self._images[rows] if fed is None else next(fed)
             if self._crop_padding:
                 images = shift_and_flip(images, dy[here], dx[here], flip[here])
             elif self._flip:
                 images = torch.where(flip[here, None, None, None], images.flip(-1), images)
             yield Batch(to_float(images), self._labels[rows], rows, epoch)
 
-    def _copy(self, rows: Tensor) -> Tensor:
-        return self._images[rows].pin_memory().to(self._device, non_blocking=True)
+    def noise(self, generator: torch.Generator) -> list[Batch]:
+        """Random images with random labels, one batch of every size that an epoch has; moves no random stream."""
+        sizes = {self._batch_size, self._used % self._batch_size or self._batch_size}
+        shape, classes = self._images.shape[1:], self._num_classes
+        return [
+            Batch(
+                to_float(torch.randint(256, (size, *shape), dtype=torch.uint8, generator=generator).to(self._device)),
+                torch.randint(classes, (size,), generator=generator).to(self._device),
+                torch.arange(size, device=self._device),
+                epoch=0,
+            )
+            for size in sorted(sizes)
+        ]
 
     def _draw_epoch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         size, generator, pad = self._size, self._generator, self._crop_padding
@@ -186,10 +201,13 @@ def fit(
 ) -> list[float]:
     """Trains `model` by the recipe.
 
+    Where `ctx.engine` compiles, calls of `model` are compiled, and a rehearsal before the first step makes them so:
+    its seconds are the phase `warm`.
+
     Args:
         model: on `ctx.device`; put into train mode at every epoch.
         batches: their batch size, crop and flip are the ones that count, not the recipe's.
-        loss: scalar of a batch; runs under `autocast`.
+        loss: scalar of a batch; runs under `autocast`. What it keeps beyond a batch is in `ctx` (`state`, `stream`).
         recipe: optimizer, learning rate, schedule, epochs, gradient clipping.
         ctx: provides phases, progress and randomness.
         phase: name under which the time of training is recorded; `after_epoch` is outside it.
@@ -204,7 +222,10 @@ def fit(
     """
     stepper = Stepper(parameter_groups or [{"params": list(model.parameters())}], recipe, len(batches))
     losses: list[float] = []
-    with seeded(ctx.generator("train-noise"), ctx.device):
+    with ctx.engine.compiled(model), seeded(ctx.generator("train-noise"), ctx.device):
+        if ctx.engine.mode == "compile":
+            with ctx.phase("warm"):
+                rehearse(model, batches, loss, ctx)
         for epoch in range(recipe.epochs):
             with ctx.phase(phase):
                 model.train()
@@ -220,9 +241,28 @@ def fit(
                     f"loss became {losses[-1]} in epoch {epoch + 1} of {recipe.epochs} (lr {recipe.lr:g}); lower lr"
                 )
             if after_epoch is not None:
-                after_epoch(epoch, losses[-1])
+                with not_compiled():
+                    after_epoch(epoch, losses[-1])
             ctx.progress(epoch + 1, recipe.epochs, f"{phase}, loss {losses[-1]:.3f}")
     return losses
+
+
+def rehearse(model: nn.Module, batches: Batches, loss: Loss, ctx: Context) -> None:
+    """Forward and backward on random images with random labels, for a batch of every size; leaves no trace.
+
+    Weights, running statistics, gradients, torch's generators and what the loss keeps in `ctx` are as before.
+    """
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    model.train()
+    with ctx.rehearsal(), seeded(ctx.generator("rehearsal"), ctx.device):
+        for batch in batches.noise(ctx.generator("rehearsal-images")):
+            with autocast(ctx.device):
+                value = loss(batch)
+            value.backward()  # type: ignore[no-untyped-call]
+    model.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for buffer, value in kept:
+            buffer.copy_(value)
 
 
 class Stepper:

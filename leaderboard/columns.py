@@ -59,7 +59,7 @@ CELL_COLUMNS = {
     "purify_seconds": Column("float64", "s; wall time of the purify stage"),
     "fit_seconds": Column("float64", "s; its phase fit"),
     "apply_seconds": Column("float64", "s; its phase apply"),
-    "train_seconds": Column("float64", "s; phase train of the victim's training"),
+    "train_seconds": Column("float64", "s; phases warm (compiling, if it is) and train of the victim's training"),
     "undefended_train_seconds": Column("float64", "s; the same without defense, if on the same device"),
     "extra_train_seconds": Column("float64", "s; training with minus without the defense; 0 if it trains the same way"),
     "view_seconds": Column("float64", "s; what the defense's view adds to scoring all test images"),

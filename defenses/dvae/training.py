@@ -56,18 +56,20 @@ def train_network(
     batches = Batches(
         train, ctx.device, recipe.batch_size, ctx.generator("batches"), shuffle=True, drop_last=recipe.drop_last
     )
-    sums: dict[str, Tensor] = {}
     means: dict[str, float] = {}
 
+    def sums_of_the_epoch() -> dict[str, Tensor]:
+        return ctx.state("sums-of-the-epoch", dict)
+
     def loss(batch: Batch) -> Tensor:
-        parts = terms(batch)
+        parts, sums = terms(batch), sums_of_the_epoch()
         for name, value in parts.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
         return parts["loss"]
 
     def after_epoch(epoch: int, mean_loss: float) -> None:
-        means.update({name: float(total) / len(batches) for name, total in sums.items()})
-        sums.clear()
+        means.update({name: float(total) / len(batches) for name, total in sums_of_the_epoch().items()})
+        sums_of_the_epoch().clear()
 
     fit(network, batches, loss, recipe, ctx, parameter_groups=parameter_groups, after_epoch=after_epoch)
     network.eval()

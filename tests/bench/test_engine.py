@@ -1,0 +1,160 @@
+"""Compiled steps, their rehearsal, and the deterministic mode."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from bench import training
+from bench.api import Recipe
+from bench.cost import Meter
+from bench.engine import Engine
+from bench.errors import UserError
+from bench.jobs import Job
+from bench.registry import defenses
+from bench.runner import run_matrix
+from bench.training import Batches, build, cross_entropy, fit, predict
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(epochs=2, batch_size=8, lr=0.05)
+
+
+def network():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)
+    )
+
+
+def train(images, ctx, loss_of=lambda model, ctx: cross_entropy(model), rehearse=False):
+    model = build(network, ctx)
+    batches = Batches(images, CPU, RECIPE.batch_size, ctx.generator("order"), crop_padding=1, flip=True)
+    loss = loss_of(model, ctx)
+    if rehearse:
+        training.rehearse(model, batches, loss, ctx)
+    losses = fit(model, batches, loss, RECIPE, ctx)
+    return model.state_dict(), losses
+
+
+def adversarial(name):
+    def loss_of(model, ctx):
+        component = defenses[name].cls(**({"check_every": 1} if name == "at-fast" else {}))
+        return lambda batch: component.batch_loss(model, batch.images_01, batch.labels, ctx)
+
+    return loss_of
+
+
+@pytest.mark.parametrize(
+    "loss_of", [lambda model, ctx: cross_entropy(model), adversarial("at"), adversarial("at-fast")]
+)
+def test_a_rehearsal_leaves_no_trace(random_set, make_context, loss_of):
+    images = random_set(20)
+    torch.manual_seed(1)
+    plain, rehearsed = make_context(3), make_context(3)
+    before = torch.random.get_rng_state()
+    expected, losses = train(images, plain, loss_of)
+    found, again = train(images, rehearsed, loss_of, rehearse=True)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert losses == again
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    assert plain.logs == rehearsed.logs
+
+
+def test_a_rehearsal_sees_no_training_image_and_every_batch_size(random_set, make_context):
+    images, ctx, seen = random_set(20), make_context(), []
+    model = build(network, ctx)
+    batches = Batches(images, CPU, 8, ctx.generator("order"))
+
+    def loss(batch):
+        seen.append(batch.images_01)
+        return cross_entropy(model)(batch)
+
+    training.rehearse(model, batches, loss, ctx)
+    assert [len(found) for found in seen] == [4, 8]
+    known = images.images.float().div(255).flatten(1)
+    assert torch.cdist(torch.cat(seen).flatten(1), known).min() > 1
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_only_training_calls_are_compiled_and_warming_is_a_phase(random_set, make_context, monkeypatch):
+    """With the compiler replaced by one that counts: graphs, and the calls of each."""
+    graphs = []
+
+    def counting(graph, example):
+        calls = [0]
+        graphs.append(calls)
+
+        def run(*inputs):
+            calls[0] += 1
+            return graph(*inputs)
+
+        return run
+
+    compile_in_place = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compile_in_place(self, backend=counting))
+    images, ctx = random_set(20), make_context()
+    meter = Meter(CPU)
+    ctx = replace(ctx, engine=Engine("compile"), meter=meter)
+    model = build(network, ctx)
+    batches = Batches(images, CPU, 8, ctx.generator("order"), drop_last=True)
+    predictions = []
+    with meter:
+        fit(
+            model,
+            batches,
+            cross_entropy(model),
+            RECIPE,
+            ctx,
+            after_epoch=lambda epoch, loss: predictions.append(predict(model, images.images, CPU, 7)),
+        )
+    assert graphs == [[1 + 2 * 2]], "one graph: a rehearsal and two batches in each of two epochs"
+    assert set(meter.cost().phases) == {"warm", "fit"}
+    predict(model, images.images, CPU, 3)
+    assert graphs == [[5]]
+    assert len(predictions) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_compiled_training_equals_eager_training_but_for_rounding(random_set, make_context):
+    eager = train(random_set(20), make_context(3))[1]
+    compiled = train(random_set(20), replace(make_context(3), engine=Engine("compile")))[1]
+    assert compiled == pytest.approx(eager, rel=1e-4)
+
+
+def test_without_a_compiler_only_an_explicit_wish_is_an_error(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    Engine().check("cpu")
+    with pytest.raises(UserError, match=r"needs a C\+\+ compiler.*--engine eager"):
+        Engine("compile").check("cpu")
+
+
+def test_deterministic_mode_is_on_inside_and_off_after():
+    with Engine(deterministic=True).applied():
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.backends.cudnn.deterministic
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
+
+
+def test_float32_convolutions_do_not_use_tf32():
+    assert torch.backends.cudnn.allow_tf32
+    with Engine().applied():
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_the_engine_travels_with_a_job():
+    job = Job(
+        "train", "k", {}, "shapes", ("a", "b"), "linear", "", 0, {}, "s", "d", "cpu", engine=Engine("compile", True)
+    )
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_a_run_says_which_engine_it_had(tmp_path):
+    options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
+    cells = run_matrix("none", "none", store=tmp_path, deterministic=True, **options)
+    assert cells.loc[0, "device"].endswith("deterministic")
+    assert cells.loc[0, "provenance_deterministic"] == "true"
+    assert cells.loc[0, "provenance_engine"] == "eager"
