@@ -9,6 +9,7 @@ from torch import nn
 from bench.api import Recipe
 from bench.training import (
     Batches,
+    Stepper,
     TrainingDivergedError,
     build,
     cross_entropy,
@@ -150,3 +151,18 @@ def test_predict_leaves_the_mode_and_ignores_the_batch_size(random_set):
     one, two = (predict(model, images, CPU, size) for size in (5, 23))
     assert model.training
     assert torch.equal(one, two)
+
+
+def test_a_training_step_never_waits_for_the_device(random_set, make_context, no_reading):
+    images, ctx = random_set(), make_context()
+    model = build(small, ctx)
+    recipe = Recipe(epochs=1, batch_size=8, lr=0.01, crop_padding=1)
+    stepper = Stepper([{"params": list(model.parameters())}], recipe, 5)
+    epoch = iter(Batches(images, CPU, 8, ctx.generator("order"), crop_padding=1, flip=True))
+    total = torch.zeros(())
+    next(epoch)  # an epoch's numbers are drawn on the host at its start
+    with no_reading():
+        for batch in epoch:
+            loss = cross_entropy(model)(batch)
+            stepper.step(loss)
+            total += loss.detach()

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from bench.api import ImageSet
+from bench.training import Batches, build
 from defenses.dvae import Dvae, purify
+from defenses.dvae.architecture import ARCHITECTURES
 from defenses.dvae.losses import AMPLITUDE_FLOOR, disentangling_terms, hinge, psnr_db, rate, rate_term
-from defenses.dvae.network import Disentangled
+from defenses.dvae.network import Disentangled, DisentanglingVae
 
 
 def moments(channels=256, fill=0.0):
@@ -111,3 +113,13 @@ def test_amplitude_sets_in_after_the_warmup(monkeypatch, random_set, make_contex
 def test_psnr():
     assert psnr_db(0.01) == pytest.approx(20.0)
     assert math.isfinite(psnr_db(0.0))
+
+
+def test_a_step_never_waits_for_the_device(random_set, make_context, no_reading):
+    images, ctx = random_set(shape=(3, 16, 16)), make_context()
+    network = build(lambda: DisentanglingVae(ARCHITECTURES["tiny"], images.info.shape, 4), ctx)
+    batch = next(iter(Batches(images, ctx.device, 8, ctx.generator("order"))))
+    with no_reading():
+        for amplitude in (False, True):
+            terms = disentangling_terms(network(batch.images_01, batch.labels), batch.images_01, 1.0, amplitude)
+            terms["loss"].backward()

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from defenses.dvae.architecture import ARCHITECTURES, choose
+from defenses.dvae.losses import disentangling_terms
 from defenses.dvae.network import Autoencoder, DisentanglingVae, InstanceNorm, Vae
 
 CIFAR, TINY, IMAGENET = (ARCHITECTURES[name] for name in ("cifar", "tiny", "imagenet"))
@@ -172,3 +173,24 @@ def test_instance_norm_and_its_gradient_equal_torchs():
         (gradient,) = torch.autograd.grad((normed * weights).sum(), features)
         results.append((normed.detach(), gradient))
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
+
+
+def test_sampling_and_last_layers_compute_in_float32_beside_bfloat16_convolutions():
+    network, seen = make(), {}
+    watched = {
+        "image": network.vae.decoder.last,
+        "perturbation": network.perturbation_decoder.last,
+        "widen": network.vae.code.widen,
+        "stem": network.vae.encoder[0],
+    }
+    for name, layer in watched.items():
+        layer.register_forward_hook(lambda _, given, out, name=name: seen.update({name: (given[0].dtype, out.dtype)}))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = network(images(), torch.zeros(6, dtype=torch.int64))
+        terms = disentangling_terms(out, images(), cap=1.0, amplitude=True)
+    assert seen["stem"][1] == torch.bfloat16, "otherwise this test says nothing"
+    assert seen["image"] == seen["perturbation"] == (torch.float32, torch.float32)
+    assert seen["widen"][0] == torch.float32, "the sampled code"
+    assert {value.dtype for value in terms.values()} == {torch.float32}
+    finer = out.perturbation != out.perturbation.bfloat16().float()
+    assert finer.float().mean() > 0.9, "a subtraction in bfloat16 would move a fifth of the pixels by a level"
