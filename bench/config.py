@@ -20,11 +20,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from bench import presets
 from bench.errors import UserError, unknown
 from bench.registry import attacks, datasets, defenses, load_plugin, victims
 from bench.spec import Defaults, Selected, select
 
-_PRESETS = Path(__file__).parent / "presets"
 _KINDS = {"attacks": attacks, "defenses": defenses, "victims": victims}
 
 
@@ -72,20 +72,16 @@ class Matrix:
     plugins: tuple[str, ...] = ()
 
 
-def preset_names() -> list[str]:
-    """Names of the presets that ship with the package."""
-    return sorted(path.stem for path in _PRESETS.glob("*.toml"))
+def preset_settings(name: str) -> Settings:
+    """The settings of a preset that ships with the package."""
+    raw = presets.read(name)
+    del raw["validated"]
+    return _settings(raw, name)
 
 
 def demo_parameters() -> Mapping[str, Defaults]:
     """The parameter tables of the demo preset."""
-    return read_settings(_PRESETS / "demo.toml").parameters or {}
-
-
-def preset_summary(name: str) -> str:
-    """The comment that opens a preset's file."""
-    lines = (_PRESETS / f"{name}.toml").read_text(encoding="utf-8").splitlines()
-    return lines[0].lstrip("# ")
+    return preset_settings("demo").parameters or {}
 
 
 def read_settings(path: Path) -> Settings:
@@ -100,6 +96,10 @@ def read_settings(path: Path) -> Settings:
         raise UserError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML: {error}") from error
+    return _settings(raw, path)
+
+
+def _settings(raw: dict[str, Any], where: Path | str) -> Settings:
     names = [field.name for field in fields(Settings)]
     problems = [str(unknown("key", key, names)) for key in raw if key not in names]
     problems += [p for key, value in raw.items() for p in _type_problems(key, value)]
@@ -111,7 +111,7 @@ def read_settings(path: Path) -> Settings:
             elif not isinstance(table, dict) or not all(isinstance(v, dict) for v in table.values()):
                 problems.append(f"parameters.{kind} must be tables of parameters, for example dvae = {{ epochs = 30 }}")
     if problems:
-        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+        raise UserError("\n".join(f"{where}: {problem}" for problem in problems))
     return Settings(**raw)
 
 
@@ -141,9 +141,9 @@ def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = ()) -> Matri
         load_plugin(plugin)
     named = [layer.preset for layer in layers if layer.preset is not None]
     preset = named[-1] if named else "paper"
-    if preset not in preset_names():
-        raise unknown("preset", preset, preset_names())
-    layers = [read_settings(_PRESETS / f"{preset}.toml"), *layers]
+    if preset not in presets.names():
+        raise unknown("preset", preset, presets.names())
+    layers = [preset_settings(preset), *layers]
 
     def last(name: str) -> Any:
         return next((value for layer in reversed(layers) if (value := getattr(layer, name)) is not None), None)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.config import preset_names, preset_summary
+from bench import presets
 from bench.registry import BY_KIND, Entry, load_plugin
 from bench.spec import plain
 
@@ -18,10 +18,7 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
     """Prints the components of a kind (or the presets) as a table."""
     console = Console()
     if kind == "presets":
-        table = Table("preset", "what")
-        for name in preset_names():
-            table.add_row(name, preset_summary(name))
-        console.print(table)
+        console.print(_presets())
         return
     for plugin in plugins:
         load_plugin(plugin)
@@ -34,6 +31,21 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
         console.print("Several are chained with +, each crafted from the clean images: lsp:eps=1.0+ops:sparsity=2")
     if kind == "victims":
         console.print("Every timm model name is a victim too: resnet18, resnet50, densenet121, mobilenetv2_100, ...")
+
+
+def _presets() -> Table:
+    """Every preset with what it changes in the components' defaults; `*` stands for all of a kind."""
+    table = Table("preset", "what", "parameters other than the defaults")
+    for name in presets.names():
+        tables = presets.read(name).get("parameters", {})
+        changes = [
+            f"{component if component != '*' else f'all {kind}'}: " + ", ".join(f"{k}={v}" for k, v in values.items())
+            for kind, components in tables.items()
+            for component, values in components.items()
+        ]
+        mark = "\n(unvalidated)" if name in presets.unvalidated() else ""
+        table.add_row(name + mark, presets.summary(name), "\n".join(changes), end_section=True)
+    return table
 
 
 def _parameters(entry: Entry[Any]) -> str:

@@ -19,9 +19,6 @@ class Column(NamedTuple):
     meaning: str
 
 
-UNVALIDATED_PRESETS = frozenset({"fast"})
-"""Presets whose accuracies have not been compared with those of `paper`; empty once `fast` has been measured."""
-
 AND = " + "
 """Joins the names of several devices in one column."""
 

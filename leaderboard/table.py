@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.presets import unvalidated
 from bench.results import CellResult
 from leaderboard.baselines import with_baselines
 from leaderboard.cells import cell_row
@@ -16,7 +17,6 @@ from leaderboard.columns import (
     CELL_COLUMNS,
     COORDINATES,
     GROUP,
-    UNVALIDATED_PRESETS,
     Column,
     accuracy_column,
     half_width_column,
@@ -132,7 +132,7 @@ def _flags(cells: pd.DataFrame, done: pd.DataFrame, missing: int) -> list[str]:
     flags = {
         "missing": missing > 0,
         "failed": (cells["status"] == "failed").any(),
-        "unvalidated preset": cells["preset"].isin(UNVALIDATED_PRESETS).any(),
+        "unvalidated preset": cells["preset"].isin(unvalidated()).any(),
         "not exclusive": (~exclusive.fillna(True)).any(),
         "exclusivity unknown": exclusive.isna().any(),
         "several devices": len(_devices(done)) > 1,

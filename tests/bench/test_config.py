@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.config import Settings, make_matrix, parse_seeds, preset_names, read_settings
+from bench.config import Settings, make_matrix, parse_seeds, read_settings
 from bench.errors import UserError
 
 
@@ -10,13 +10,6 @@ def write(tmp_path, text):
     path = tmp_path / "m.toml"
     path.write_text(text)
     return path
-
-
-def test_every_preset_makes_a_matrix():
-    for name in preset_names():
-        matrix = make_matrix([Settings(preset=name)])
-        assert matrix.attacks[0].name == "none"
-        assert matrix.defenses[0].name == "none"
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(tmp_path):

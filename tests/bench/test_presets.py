@@ -1,0 +1,53 @@
+"""The presets that ship with the package: complete, honest about themselves, and readable without torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import presets
+from bench.config import Settings, make_matrix
+from bench.errors import UserError
+from bench.registry import attacks, defenses
+
+ROOT = Path(__file__).parents[2]
+LENGTHS = {"epochs", "steps", "train_steps", "surrogate_epochs"}
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_is_valid_and_selects_everything(name):
+    matrix = make_matrix([Settings(preset=name, attacks="all", defenses="all")])
+    assert matrix.preset == name
+
+
+@pytest.mark.parametrize("registry", [attacks, defenses], ids=lambda registry: registry.kind)
+def test_fast_says_how_it_shortens_whatever_trains(registry):
+    """A new component with a length of its own cannot be forgotten here."""
+    said = presets.read("fast")["parameters"][f"{registry.kind}s"]
+    trains = {name for name, entry in registry.items() if LENGTHS & set(entry.parameters)}
+    assert trains <= set(said)
+
+
+def test_only_fast_is_unvalidated():
+    assert presets.unvalidated() == {"fast"}
+
+
+def test_the_mark_is_shown():
+    shown = subprocess.run([sys.executable, "-m", "bench", "list", "presets"], cwd=ROOT, capture_output=True, text=True)
+    assert shown.stdout.count("(unvalidated)") == 1
+    assert "dvae: epochs=30" in shown.stdout
+
+
+def test_a_settings_file_cannot_call_itself_validated(tmp_path):
+    from bench.config import read_settings
+
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "fast"\nvalidated = true\n')
+    with pytest.raises(UserError, match="unknown key 'validated'"):
+        read_settings(path)
+
+
+def test_presets_need_no_torch():
+    code = "import sys, bench.presets; bench.presets.unvalidated(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
