@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench-speed clean
+.PHONY: demo test lint bench-speed gpu clean
 
 demo: $(VENV)/.installed
 	$(BIN)/bench run --attacks ar,lsp,ops --defenses dvae,iss --preset demo
@@ -18,6 +18,10 @@ lint: $(VENV)/.installed-dev
 
 bench-speed: $(VENV)/.installed-dev
 	$(BIN)/pytest tests/benchmarks -o python_files='bench_*.py' -o python_functions='bench_*'
+
+# One GPU, no network: `make gpu GPU="--data npz:cifar10.npz --minutes 4"`; the same command goes on.
+gpu: $(VENV)/.installed
+	$(BIN)/python -m gpu $(GPU)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,79 @@
+"""Accuracies and costs of the table: one attack and one defense (or the ISS family) a slice, through the store."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench import data
+from bench.config import Matrix, Settings, make_matrix
+from bench.engine import Engine
+from bench.executors.inline import Inline
+from bench.plan import make_plan
+from bench.results import CellResult
+from bench.runner import Silent, run_plan
+from bench.store import Store
+from gpu.scale import Scale
+
+DEFENSES = ("none", "dvae", "iss")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where data and results are, and how to compute: the same for every slice."""
+
+    data: str
+    data_root: Path
+    store: Path
+    device: str
+    engine: Engine
+
+
+def names(scale: Scale) -> list[str]:
+    """`<preset>/<attack>/<defense>`, the clean set first."""
+    return [f"{p}/{attack}/{defense}" for p in scale.presets for attack in scale.attacks for defense in DEFENSES]
+
+
+def matrix_of(name: str, scale: Scale, dataset: str) -> Matrix:
+    """The cells of a slice alone, without the baselines a matrix adds."""
+    preset, attack, defense = name.split("/")
+    parameters: Any = scale.parameters
+    matrix = make_matrix([Settings(preset, dataset, attack, defense, scale.victim, 1, parameters)])
+    return replace(
+        matrix,
+        attacks=tuple(chosen for chosen in matrix.attacks if chosen.name == attack),
+        defenses=tuple(chosen for chosen in matrix.defenses if (chosen.name == "none") == (defense == "none")),
+    )
+
+
+def run_slice(name: str, scale: Scale, place: Place) -> list[dict[str, Any]]:
+    """Runs the cells of a slice; what the store has is not computed again."""
+    matrix = matrix_of(name, scale, place.data)
+    store = Store(place.store)
+    with store.in_use():
+        splits = data.load(matrix.dataset, place.data_root)
+        plan = make_plan(matrix, splits, store, place.data_root, place.device, engine=place.engine)
+        outcome = run_plan(plan, store, Inline(), Silent(), command=f"python -m gpu --slice {name}")
+    return [_record(cell) for cell in outcome.cells]
+
+
+def _record(cell: CellResult) -> dict[str, Any]:
+    """What the report needs; the rest is in the store, under the same key."""
+    return {
+        "key": cell.key,
+        "status": cell.status,
+        "error": cell.error and {name: cell.error[name] for name in ("stage", "kind", "message")},
+        "preset": cell.preset,
+        "attack": cell.attack.text,
+        "defense": cell.defense.name,
+        "victim": cell.victim.text,
+        "seed": cell.seed,
+        "train_images": cell.dataset["train_images"],
+        "test_images": cell.test_images,
+        "clean_test_accuracy": cell.clean_test_accuracy,
+        "residual_poison_ratio": cell.scores.get("residual_poison_ratio"),
+        "purified_psnr_db": cell.scores.get("purified_psnr_db"),
+        "costs": {stage: asdict(cost) for stage, cost in cell.costs.items()},
+        "artifacts": cell.artifacts,
+    }

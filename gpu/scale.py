@@ -1,0 +1,78 @@
+"""The sizes at which everything is measured: a GPU's, and a toy one that shows on any CPU that the script works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench import presets
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of a measurement.
+
+    Attributes:
+        name: `full` or `toy`.
+        images: random images behind a rate.
+        epochs: counted passes over them in a rate of plain training, and in one stage of D-VAE.
+        batch_size: of the paper's recipes.
+        pgd_batch: images attacked at once.
+        victim: selection.
+        network: of D-VAE, in a rate.
+        data: data set of the accuracies, unless another is given.
+        presets: of the accuracies.
+        attacks: of the accuracies; `none` is the clean set.
+        parameters: on top of a preset's, as in a settings file.
+    """
+
+    name: str
+    images: int
+    epochs: int
+    batch_size: int
+    pgd_batch: int
+    victim: str
+    network: str
+    data: str
+    presets: tuple[str, ...]
+    attacks: tuple[str, ...]
+    parameters: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+
+
+# The poisons of both presets are crafted with the short settings of `fast`: the papers' own take REM an hour, and
+# `fast` is to be compared with `paper` on the same poison.
+FULL = Scale(
+    name="full",
+    images=50_000,
+    epochs=3,
+    batch_size=128,
+    pgd_batch=2048,
+    victim="resnet18",
+    network="cifar",
+    data="cifar10",
+    presets=("paper", "fast"),
+    attacks=("none", "lsp", "ar", "ops", "em", "rem", "tap"),
+    parameters={"attacks": presets.read("fast")["parameters"]["attacks"]},
+)
+
+TOY = Scale(
+    name="toy",
+    images=64,
+    epochs=1,
+    batch_size=16,
+    pgd_batch=16,
+    victim="small-cnn:epochs=1",
+    network="tiny",
+    data="shapes:train=128:test=64",
+    presets=("demo",),
+    attacks=FULL.attacks,
+    parameters={
+        "attacks": {
+            "em": {"max_rounds": 1, "steps": 1},
+            "rem": {"train_steps": 2},
+            "tap": {"surrogate_epochs": 1, "steps": 1},
+        },
+        "defenses": {"dvae": {"epochs": 1}},
+    },
+)

@@ -1,0 +1,179 @@
+"""`make gpu` at toy size: slices that resume and repeat, targets, and the page made from the file."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UserError
+from gpu import cells, rates, report
+from gpu.__main__ import main
+from gpu.scale import FULL, TOY
+from gpu.targets import targets
+
+ROOT = Path(__file__).parents[2]
+NAMES = [*rates.SLICES, *cells.names(TOY)]
+ENVIRONMENT = {"device": "card", "torch": "2", "cuda": "13", "python": "3.12"}
+COST = {"phases": {"fit": 1.0}, "wall_seconds": 2.0, "energy_joules": 900.0}
+
+
+def run(store, *options):
+    """Exit code of `python -m gpu --toy` with this store."""
+    with pytest.raises(SystemExit) as left:
+        main(["--toy", "--store", str(store), *options], standalone_mode=False)
+    return int(left.value.code)
+
+
+def entry(**content):
+    return {"scale": "full", "environment": ENVIRONMENT, "seconds": 1.0, **content}
+
+
+def rate(per_second):
+    return entry(rate={"per_second": per_second, "cost": COST})
+
+
+def cell(attack="none", defense="none", train=50.0, purify=0.0, images=50_000, **changes):
+    costs = {
+        "purify": {"wall_seconds": purify, "phases": {}},
+        "train": {"wall_seconds": train + 3, "phases": {"warm": 1.0, "train": train - 1, "evaluate": 3.0}},
+    }
+    return {
+        "status": "done",
+        "attack": attack,
+        "defense": defense,
+        "victim": "resnet18",
+        "train_images": images,
+        "test_images": 10_000,
+        "clean_test_accuracy": 0.9412,
+        "costs": costs,
+        "artifacts": {stage: f"{stage}-{attack}-{defense}" for stage in costs},
+        **changes,
+    }
+
+
+@pytest.mark.slow
+def test_toy_slices_run_and_repeat(tmp_path, capsys):
+    wanted = ["rates/training", "rates/dvae", "rates/at", "rates/pgd", "demo/none/none", "demo/lsp/iss"]
+    assert run(tmp_path, *(word for name in wanted for word in ("--slice", name))) == 0
+    slices = report.read(tmp_path / "gpu.json")
+    assert set(slices) == set(wanted)
+    assert all(slices[name]["rate"]["per_second"] > 0 for name in wanted[:4])
+    assert [c["defense"] for c in slices["demo/lsp/iss"]["cells"]] == ["iss-gray", "iss-jpeg", "iss-bdr"]
+    assert all(c["attack"] == "lsp" and c["status"] == "done" for c in slices["demo/lsp/iss"]["cells"])
+    assert "Toy sizes" in capsys.readouterr().out
+    assert run(tmp_path, "--slice", "demo/lsp/iss") == 0
+    assert report.read(tmp_path / "gpu.json")["demo/lsp/iss"]["cells"] == slices["demo/lsp/iss"]["cells"], "from store"
+
+
+def test_a_run_without_names_does_what_the_file_lacks_and_failures_again(tmp_path, monkeypatch):
+    def measured(scale, device):
+        return {"per_second": 7.0, "cost": COST}
+
+    monkeypatch.setattr(rates, "SLICES", dict.fromkeys(rates.SLICES, measured))
+    for name in NAMES:
+        fake = {**entry(cells=[cell()]), "error": "Broken"} if name == "rates/at" else rate(1.0)
+        report.merge(tmp_path / "gpu.json", name, fake)
+    assert run(tmp_path) == 0
+    found = {name: entry["rate"]["per_second"] for name, entry in report.read(tmp_path / "gpu.json").items()}
+    assert found == {name: 7.0 if name == "rates/at" else 1.0 for name in NAMES}
+
+
+def test_a_failing_slice_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    def broken(scale, device):
+        raise MemoryError("no room")
+
+    monkeypatch.setitem(rates.SLICES, "rates/training", broken)
+    assert run(tmp_path, "--slice", "rates/training", "--slice", "rates/pgd") == 1
+    slices = report.read(tmp_path / "gpu.json")
+    assert slices["rates/training"]["error"] == "MemoryError: no room"
+    assert "rate" in slices["rates/pgd"]
+    assert "Failed: `rates/training` (MemoryError: no room)." in capsys.readouterr().out
+
+
+def test_no_slice_begins_after_the_time(tmp_path, capsys):
+    assert run(tmp_path, "--minutes", "-1") == 0
+    assert f"{len(NAMES)} slices left" in capsys.readouterr().out
+
+
+def test_an_unknown_slice_and_a_missing_card_are_named(tmp_path):
+    with pytest.raises(UserError, match="no slice matches 'rates/nothing'"):
+        main(["--toy", "--slice", "rates/nothing"], standalone_mode=False)
+
+
+def test_targets_by_hand():
+    slices = {
+        "rates/training": rate(50_000.0),
+        "rates/at": rate(10_000.0),
+        "paper/lsp/dvae": entry(cells=[cell("lsp", "dvae", purify=100.0)]),
+        "paper/ar/dvae": entry(cells=[cell("ar", "dvae", purify=200.0)]),
+        "fast/lsp/dvae": entry(cells=[cell("lsp", "dvae", purify=4.0, images=5_000)]),
+    }
+    training, paper, fast, adversarial, table = targets(slices)
+    assert (training.seconds, training.verdict) == (60.0, "met")
+    assert training.basis == "estimated from rates/training"
+    assert (paper.seconds, paper.verdict, paper.basis) == (200.0, "not met", "measured")
+    assert (fast.seconds, fast.verdict, fast.basis) == (40.0, "met", "scaled from 5,000 images")
+    assert (adversarial.seconds, adversarial.verdict) == (500.0, "met")
+    assert (table.seconds, table.verdict) == (None, "not measured")
+    measured = targets({**slices, "paper/none/none": entry(cells=[cell()])})[0]
+    assert (measured.seconds, measured.basis) == (50.0, "measured"), "compiling and training, without evaluation"
+
+
+def test_the_whole_table_counts_every_artifact_once():
+    wanted = [name for name in cells.names(FULL) if name.startswith("paper/")]
+    shared = {"artifacts": {"purify": "p", "train": "t"}}
+    slices = {name: entry(cells=[cell(train=100.0, purify=20.0, **shared)]) for name in wanted}
+    assert targets(slices)[-1].seconds == 123.0
+
+
+def test_toy_and_failed_slices_meet_no_target():
+    toy = {"rates/at": {**rate(1e9), "scale": "toy"}, "rates/training": {**rate(1e9), "error": "Broken"}}
+    assert {target.verdict for target in targets(toy)} == {"not measured"}
+
+
+def test_the_page_is_what_the_file_says():
+    page = (ROOT / "docs/measurements.md").read_text(encoding="utf-8")
+    section = page.split(report.BEGIN)[1].split(report.END)[0].strip()
+    assert section == report.render(report.read(ROOT / "docs/gpu.json")).strip(), "run python -m gpu --render"
+
+
+def test_rendering_replaces_the_section_alone(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write_section(page, {"rates/at": rate(1234.0), "paper/none/none": entry(cells=[cell()])})
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "| adversarial training, ten steps | 1,234 | - | - | 450 |" in text
+    assert "| none | 94.1 | 0.0 |" in text
+    page.write_text("no marks")
+    with pytest.raises(UserError, match="marks"):
+        report.write_section(page, {})
+
+
+def test_operations_of_the_papers_network():
+    """0.556 billion multiply-adds forward (by arithmetic), twice that backward but for the first layer's input."""
+    model = rates._victim(FULL).build(rates.INFO)
+    assert rates.operations_per_image(model) == pytest.approx(2 * (3 * 0.5558e9 - 1.77e6), rel=0.002)
+
+
+@pytest.mark.parametrize("scale", [FULL, TOY], ids=lambda scale: scale.name)
+def test_a_slice_is_its_own_cells_and_nothing_else(scale):
+    sizes = {"none": 1, "dvae": 1, "iss": 3}
+    for name in cells.names(scale):
+        preset, attack, defense = name.split("/")
+        matrix = cells.matrix_of(name, scale, scale.data)
+        assert [chosen.name for chosen in matrix.attacks] == [attack]
+        assert len(matrix.defenses) == sizes[defense]
+        assert (matrix.preset, matrix.seeds) == (preset, (0,))
+
+
+def test_both_presets_are_judged_on_the_same_poisons():
+    for attack in FULL.attacks:
+        texts = {cells.matrix_of(f"{p}/{attack}/none", FULL, "shapes").attacks[0].full_text for p in FULL.presets}
+        assert len(texts) == 1
+
+
+def test_every_slice_has_its_words():
+    assert set(rates.SLICES) == set(report._WHAT)
+    assert len(set(NAMES)) == len(NAMES)
