@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
@@ -82,12 +82,9 @@ class Engine:
         finally:
             model._compiled_call_impl = None
 
-
-@contextmanager
-def not_compiled() -> Iterator[None]:
-    """Evaluation inside a compiled block: other batch sizes, each of which would be compiled for a single pass."""
-    with torch.compiler.set_stance("force_eager"):
-        yield
+    def paused(self) -> AbstractContextManager[None]:
+        """Evaluation inside a compiled block is eager: its batch sizes are others, each good for a single pass."""
+        return nullcontext() if self.mode == "eager" else torch.compiler.set_stance("force_eager")
 
 
 def _switch(deterministic: bool, cudnn_deterministic: bool, tf32: bool) -> None:

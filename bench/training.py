@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.api import Context, ImageSet, Recipe
-from bench.engine import not_compiled
 from bench.feed import feed
 
 M = TypeVar("M", bound=nn.Module)
@@ -241,7 +240,7 @@ def fit(
                     f"loss became {losses[-1]} in epoch {epoch + 1} of {recipe.epochs} (lr {recipe.lr:g}); lower lr"
                 )
             if after_epoch is not None:
-                with not_compiled():
+                with ctx.engine.paused():
                     after_epoch(epoch, losses[-1])
             ctx.progress(epoch + 1, recipe.epochs, f"{phase}, loss {losses[-1]:.3f}")
     return losses
