@@ -249,18 +249,15 @@ def new(kind: str, name: str, out: Path) -> None:
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the site.")
 def publish(stores: tuple[Path, ...], out: Path) -> None:
     """Write a site from all stored cells: pages that open offline, and the tables as CSV, JSON, Markdown and LaTeX."""
-    from bench.results import read_cells
     from leaderboard.folder import check_folder
     from leaderboard.publish import publish as write_site
+    from leaderboard.stores import described_repeats, read_stores
 
     check_folder(out)
-    for store in stores:
-        if not (store / "cells").is_dir():
-            raise UserError(
-                f"{store} is not a store (no folder {store / 'cells'}); `bench run --store {store}` makes one"
-            )
-    cells = read_cells(store / "cells" for store in stores)
-    for path in write_site(cells, out, stores, _methods()).values():
+    stored = read_stores(stores)
+    if text := described_repeats(stored):
+        click.echo(text, err=True)
+    for path in write_site(stored.cells, out, stores, _methods(), stored.repeated).values():
         click.echo(path)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -205,26 +204,3 @@ def read_cell(path: Path) -> CellResult:
     except (KeyError, TypeError, AttributeError) as error:
         names = ", ".join(f.name for f in fields(CellResult))
         raise UserError(f"{path}: not a cell ({error}); a cell has: {names}") from error
-
-
-def read_cells(folders: Iterable[Path]) -> list[CellResult]:
-    """All cells of these folders, ordered by key; the first folder's where several hold the same cell.
-
-    Raises:
-        UserError: if two folders give the same cell different accuracies.
-    """
-    found: dict[str, tuple[Path, CellResult]] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*.json")):
-            cell = read_cell(path)
-            other_path, other = found.get(cell.key, (path, cell))
-            if "done" in (cell.status, other.status) and cell.status != other.status:
-                found[cell.key] = (path, cell) if cell.status == "done" else (other_path, other)
-            elif cell.clean_test_accuracy != other.clean_test_accuracy:
-                raise UserError(
-                    f"{other_path} and {path} are the same cell, but their accuracies differ "
-                    f"({other.clean_test_accuracy} and {cell.clean_test_accuracy}); publish only one of the stores"
-                )
-            else:
-                found[cell.key] = (other_path, other)
-    return [found[key][1] for key in sorted(found)]

@@ -9,6 +9,8 @@ import pandas as pd
 
 from leaderboard import formats
 
+_NBSP = "\N{NO-BREAK SPACE}"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -31,8 +33,8 @@ def answers(board: pd.DataFrame) -> list[Answer]:
 
 def _best(best: pd.DataFrame) -> Answer:
     first = best.iloc[0]
-    value = f"{formats.percent(first['mean_accuracy'])} % mean accuracy"
-    worst = f"worst {formats.percent(first['worst_accuracy'])} % ({first['worst_attack']})"
+    value = f"{formats.percent(first['mean_accuracy'])}{_NBSP}% mean accuracy"
+    worst = f"worst {formats.percent(first['worst_accuracy'])}{_NBSP}% ({first['worst_attack']})"
     if len(best) == 1:
         return Answer("Best defense", first["defense_selection"], f"{value}, {worst}")
     others = _names(best["defense_selection"].iloc[1:])
@@ -44,26 +46,29 @@ def _price(first: pd.Series[Any], ranked: pd.DataFrame) -> Answer:
         return Answer("What it costs", formats.DASH, "not measured")
     multiple = formats.multiple(first["cost_multiple"])
     note = f"{multiple} an undefended training" if multiple != formats.DASH else "no undefended training beside it"
-    cheapest = ranked[ranked["cost_rank"] == 1]
     if formats.is_missing(first["cost_rank"]):
         note += "; costs are not ranked here"
     elif first["cost_rank"] == 1:
         note += "; the cheapest"
     else:
-        cheap = cheapest.iloc[0]
-        cost, mean = formats.seconds(cheap["cost_seconds"]), formats.percent(cheap["mean_accuracy"])
-        note += f"; cheapest: {cheap['defense_selection']}, {cost} for {mean} %"
+        cheaper = ranked[ranked["cost_rank"] < first["cost_rank"]]
+        other = cheaper.iloc[0]  # by falling mean: the next corner of the Pareto front
+        cost, mean = formats.seconds(other["cost_seconds"]), formats.percent(other["mean_accuracy"])
+        note += f"; the best of the cheaper ones: {other['defense_selection']}, {mean}{_NBSP}% for {cost}"
     return Answer("What it costs", formats.seconds(first["cost_seconds"]), note)
 
 
 def _certainty(first: pd.Series[Any], ranked: pd.DataFrame, best: pd.DataFrame) -> Answer:
+    others = ranked.drop(best.index)
+    lead = "" if others.empty else f"{_lead(first, others.iloc[0])} ahead of {others.iloc[0]['defense_selection']}"
+    if len(best) > 1:
+        lead = "the lead is within the interval"
     seeds = f"{first['seeds']} seed{'s' if first['seeds'] != 1 else ''}, n = {first['n']} cells"
     if formats.is_missing(first["half_width_95"]):
-        return Answer("How sure", "no interval", f"{seeds}: ranks rest on single runs")
+        single = f"{seeds}: single runs"
+        return Answer("How sure", "no interval", f"{single}, {lead}" if lead and len(best) == 1 else single)
     text = f"± {formats.percent(first['half_width_95'])} points"
-    others = ranked.drop(best.index)
-    gap = "" if others.empty else f"; {_lead(first, others.iloc[0])} ahead of the next"
-    return Answer("How sure", text, f"95 %, {seeds}{gap if len(best) == 1 else '; the lead is within the interval'}")
+    return Answer("How sure", text, f"95 %, {seeds}" + (f"; {lead}" if lead else ""))
 
 
 def _lead(first: pd.Series[Any], second: pd.Series[Any]) -> str:
@@ -76,7 +81,9 @@ def _undefended(board: pd.DataFrame) -> Answer:
         return Answer("Without defense", formats.DASH, "not measured")
     row = rows.iloc[0]
     clean = formats.percent(row["clean_accuracy"])
-    return Answer("Without defense", f"{formats.percent(row['mean_accuracy'])} %", f"trained on clean data: {clean} %")
+    return Answer(
+        "Without defense", f"{formats.percent(row['mean_accuracy'])} %", f"trained on clean data: {clean}{_NBSP}%"
+    )
 
 
 def _names(names: pd.Series[Any]) -> str:

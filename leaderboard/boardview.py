@@ -36,7 +36,8 @@ _HIGHEST_IS_BEST = ("mean_accuracy", "worst_accuracy", "clean_accuracy", "recove
 class Cell:
     """A table cell: its text, what it sorts by ("" sorts last), and whether it is the best of its column.
 
-    `attack` is the number of the attack it belongs to, or None; `link` leads to the cell behind it, or is "".
+    `attack` is the number of the attack it belongs to, or None; `link` leads to the cell behind it, or is ""; `bar` is
+    the length of a bar behind the number in percent, or "".
     """
 
     text: str
@@ -45,6 +46,7 @@ class Cell:
     note: str = ""
     attack: int | None = None
     link: str = ""
+    bar: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def _cell(row: pd.Series[Any], name: str, text: Any, ranked: pd.Series[Any]) -> 
     best = not formats.is_missing(row["rank"]) and not formats.is_missing(target) and text(value) == text(target)
     if name == "mean_accuracy":
         best = not formats.is_missing(row["rank"]) and row["rank"] == 1
-    return Cell(text(value), str(value), best, "" if without_interval else notes.get(name, ""))
+    bar = text(value) if name == "mean_accuracy" else ""
+    return Cell(text(value), str(value), best, "" if without_interval else notes.get(name, ""), bar=bar)
 
 
 def _attack_cell(attack: int, entry: Entry | None) -> Cell:

@@ -19,6 +19,7 @@ import pandas as pd
 from bench.errors import UserError
 from bench.results import CellResult
 from leaderboard import formats
+from leaderboard.cells import trained_epochs
 from leaderboard.columns import COORDINATES
 from leaderboard.published import Measured, comparisons
 from leaderboard.sheets import Sheets
@@ -30,19 +31,30 @@ _DERIVED = (
 
 
 def cell_files(
-    cells: Sequence[CellResult], frame: pd.DataFrame, sheets: Sheets, stores: Sequence[Path]
+    cells: Sequence[CellResult],
+    frame: pd.DataFrame,
+    sheets: Sheets,
+    stores: Sequence[Path],
+    repeated: Sequence[CellResult] = (),
 ) -> dict[str, bytes]:
-    """The script files by relative path; each calls `addCells` with its cells by key."""
+    """The script files by relative path; each calls `addCells` with its cells by key.
+
+    `repeated` are further measurements of some of the cells: their costs are shown beside.
+    """
     by_key = frame.set_index("key")
     derived = {str(key): row for key, row in by_key[list(_DERIVED)].astype(object).to_dict("index").items()}
     relatives = _Relatives(frame)
     artifacts = _Artifacts(stores)
+    others: dict[str, list[dict[str, Any]]] = {}
+    for cell in repeated:
+        others.setdefault(cell.key, []).append(_costs(cell))
     chunks: dict[str, dict[str, Any]] = {}
     for cell in sorted(cells, key=lambda cell: cell.key):
         record = _record(cell) | {
             "derived": {name: _plain(value) for name, value in derived[cell.key].items()},
             "relatives": relatives.of(cell.key),
             "artifacts": artifacts.of(cell),
+            "other_costs": others.get(cell.key, []),
             "published": _published(cell),
             "sheet": asdict(sheets.by_cell[cell.key]) if cell.key in sheets.by_cell else None,
         }
@@ -75,9 +87,13 @@ def _record(cell: CellResult) -> dict[str, Any]:
         **{name: getattr(cell, name) for name in (*names, "provenance", "error")},
         **{kind: vars(getattr(cell, kind)) for kind in ("attack", "defense", "victim")},
         "curve": _columns(cell.curve),
-        "costs": {stage: vars(cost) for stage, cost in cell.costs.items()},
+        "costs": _costs(cell),
         "reproduce": reproduce_command(cell),
     }
+
+
+def _costs(cell: CellResult) -> dict[str, Any]:
+    return {stage: vars(cost) for stage, cost in cell.costs.items()}
 
 
 def _columns(curve: Sequence[Mapping[str, float | None]]) -> dict[str, list[float | None]]:
@@ -101,6 +117,8 @@ def _published(cell: CellResult) -> list[dict[str, Any]]:
         victim_selection=cell.victim.text,
         accuracy=cell.clean_test_accuracy if cell.status == "done" else None,
         half_width_95=None,
+        epochs=trained_epochs(cell),
+        batch_size=cell.victim.extra.get("recipe", {}).get("batch_size"),
     )
     return [
         {
@@ -112,6 +130,7 @@ def _published(cell: CellResult) -> list[dict[str, Any]]:
             "note": found.published.note,
             "verdict": found.verdict,
             "reason": found.reason,
+            "recipe_difference": found.recipe_difference,
             "difference": found.difference,
         }
         for found in comparisons(measured)
@@ -162,7 +181,7 @@ class _Artifacts:
 
     def _read(self, stage: str, key: str) -> dict[str, Any]:
         for store in self._stores:
-            path = store.joinpath("artifacts", stage, key[:2], key, "manifest.json")
+            path = Path(f"{store}/artifacts/{stage}/{key[:2]}/{key}/manifest.json")  # joining is slower, 60,000 times
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
                 return {"key": key} | {name: manifest[name] for name in ("checksum", "data_bytes", "alias_of")}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.results import CellResult, Cost
 from leaderboard.columns import AND
 
 
-def cell_row(cell: CellResult) -> dict[str, Any]:
-    """The measured columns of `CELL_COLUMNS`, then `score_<name>` and `provenance_<name>`, sorted; unknown is None."""
+def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
+    """The measured columns of `CELL_COLUMNS`, then `score_<name>` and `provenance_<name>`, sorted; unknown is None.
+
+    `flags` come on top of what the logs say.
+    """
     purify, train = cell.costs.get("purify"), cell.costs.get("train")
     poison = cell.costs.get("poison")
     charged = [cost for cost in (purify, train) if cost is not None]
@@ -30,6 +33,8 @@ def cell_row(cell: CellResult) -> dict[str, Any]:
         "preset": cell.preset,
         "victim": cell.victim.name,
         "victim_selection": cell.victim.text,
+        "epochs": trained_epochs(cell),
+        "batch_size": cell.victim.extra.get("recipe", {}).get("batch_size"),
         "attack": cell.attack.name,
         "attack_selection": cell.attack.text,
         "budget": _text(cell.attack.extra.get("budget")),
@@ -55,7 +60,7 @@ def cell_row(cell: CellResult) -> dict[str, Any]:
         "exclusive": _all_exclusive(charged),
         "poison_seconds": poison.wall_seconds if poison else None,
         **{f"{stage}_key": cell.artifacts.get(stage) for stage in ("poison", "purify", "train")},
-        "flags": ", ".join(_flags(cell)),
+        "flags": ", ".join([*_flags(cell), *flags]),
         "error_stage": error.get("stage"),
         "error_message": error.get("message"),
         **{f"score_{name}": value for name, value in sorted(cell.scores.items())},
@@ -68,6 +73,11 @@ def _train_seconds(train: Cost | None) -> float | None:
     if train is None or "train" not in train.phases:
         return None
     return train.phases.get("warm", 0.0) + train.phases["train"]
+
+
+def trained_epochs(cell: CellResult) -> int | None:
+    """The last epoch of the curve: a defense may have changed the recipe."""
+    return int(cell.curve[-1]["epoch"] or 0) if cell.curve else None
 
 
 def _flags(cell: CellResult) -> list[str]:

@@ -39,6 +39,8 @@ CELL_COLUMNS = {
     "preset": Column("string", "preset it was run under, or empty"),
     "victim": Column("string", "registered name of the victim"),
     "victim_selection": Column("string", "name and non-default parameters"),
+    "epochs": Column("Int64", "epochs the victim was trained, the defense's own number where it has one"),
+    "batch_size": Column("Int64", "of the victim's recipe"),
     "attack": Column("string", "registered name of the attack; none: clean training data"),
     "attack_selection": Column("string", "name and non-default parameters"),
     "budget": Column("string", "norm and radius of the perturbation"),
@@ -75,7 +77,9 @@ CELL_COLUMNS = {
     "poison_key": Column("string", "artifact of the poison stage"),
     "purify_key": Column("string", "artifact of the purify stage"),
     "train_key": Column("string", "artifact of the train stage"),
-    "flags": Column("string", "attack not converged, catastrophic overfitting: what the logs say of this result"),
+    "flags": Column(
+        "string", "attack not converged, catastrophic overfitting (from the logs), other costs in another store"
+    ),
     "error_stage": Column("string", "stage in which a failed cell failed"),
     "error_message": Column("string", "why it failed or was skipped"),
 }

@@ -14,7 +14,7 @@ from bench.results import CellResult
 
 Images = NDArray[np.uint8]
 COLUMNS = ("clean", "poisoned", "perturbation x16", "purified", "residual x16")
-_GAIN, _GAP, _HEAD, _FOOT, _ROWS = 16, 4, 14, 12, 12
+_GAIN, _GAP, _HEAD, _FOOT, _SHOWN = 16, 4, 14, 12, 12
 
 
 def read_samples(store_root: Path, cell: CellResult) -> tuple[Images, Images, Images] | None:
@@ -30,15 +30,22 @@ def read_samples(store_root: Path, cell: CellResult) -> tuple[Images, Images, Im
     return None if purified is None else (clean, poisoned, purified)
 
 
+def shown_samples(images: Images) -> Images:
+    """At most twelve samples, spread evenly: artifacts hold two of each class, class by class."""
+    rows = np.linspace(0, len(images) - 1, min(len(images), _SHOWN)).round().astype(int)
+    return images[rows]
+
+
 def contact_sheet(clean: Images, poison: Images, purified: Images) -> Image.Image:
-    """One row an image (at most 12), with its PSNR against the clean image; differences are gray where there is none.
+    """One row an image (at most 12, across classes) with its PSNR against the clean one; no difference is gray.
 
     Args:
         clean: uint8 (S, C, H, W), 1 or 3 channels.
         poison: the same images with the perturbation.
         purified: the same images after the defense.
     """
-    count, _, height, width = clean[:_ROWS].shape
+    clean, poison, purified = (shown_samples(images) for images in (clean, poison, purified))
+    count, _, height, width = clean.shape
     scale = max(1, round(64 / height))
     tall, wide = height * scale, max(width * scale, 96)
     sheet = Image.new("RGB", (5 * (wide + _GAP), _HEAD + count * (tall + _FOOT + _GAP)), "white")
@@ -50,9 +57,9 @@ def contact_sheet(clean: Images, poison: Images, purified: Images) -> Image.Imag
         shown = (
             clean[row],
             poison[row],
-            _amplified(poison[row], clean[row]),
+            amplified(poison[row], clean[row]),
             purified[row],
-            _amplified(purified[row], clean[row]),
+            amplified(purified[row], clean[row]),
         )
         for column, image in enumerate(shown):
             left = column * (wide + _GAP)
@@ -70,7 +77,7 @@ def psnr(image: Images, reference: Images) -> float | None:
 
 def _tensors(root: Path, stage: str, cell: CellResult) -> dict[str, Images]:
     key = cell.artifacts.get(stage, "")
-    path = root / "artifacts" / stage / key[:2] / key / "data.safetensors"
+    path = Path(f"{root}/artifacts/{stage}/{key[:2]}/{key}/data.safetensors")
     if not key or not path.is_file():
         return {}
     try:
@@ -80,7 +87,8 @@ def _tensors(root: Path, stage: str, cell: CellResult) -> dict[str, Images]:
         raise UserError(f"{path}: damaged ({error}); `bench cache verify` lists such artifacts") from error
 
 
-def _amplified(image: Images, reference: Images) -> Images:
+def amplified(image: Images, reference: Images) -> Images:
+    """Sixteen times the difference around middle gray, cut at black and white."""
     return np.clip(128 + _GAIN * (image.astype(np.int16) - reference), 0, 255).astype(np.uint8)
 
 

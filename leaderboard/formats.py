@@ -20,6 +20,11 @@ def percent(fraction: Any) -> str:
     return DASH if is_missing(fraction) else f"{100 * fraction:.1f}"
 
 
+def signed_points(fraction: Any) -> str:
+    """A difference of fractions in points, with its sign: `+0.4`, `−2.1`."""
+    return DASH if is_missing(fraction) else f"{100 * fraction:+.1f}".replace("-", "−")
+
+
 def ratio(value: Any) -> str:
     """A plain ratio such as recovery: `0.93`."""
     return DASH if is_missing(value) else f"{value:.2f}"
@@ -33,13 +38,19 @@ def multiple(value: Any) -> str:
 
 
 def seconds(value: Any) -> str:
-    """A duration in its own unit: `0 s`, `12 ms`, `4 s`, `6.7 min`, `3.1 h`."""
+    """A duration in its own unit: `0 s`, `6.3 µs`, `12 ms`, `4 s`, `6.7 min`, `3.1 h`."""
     if is_missing(value):
         return DASH
     if value == 0:
         return "0 s"
     size = abs(value)
-    for limit, divisor, unit in ((1, 1e-3, "ms"), (120, 1, "s"), (7200, 60, "min"), (math.inf, 3600, "h")):
+    for limit, divisor, unit in (
+        (1e-3, 1e-6, "µs"),
+        (1, 1e-3, "ms"),
+        (120, 1, "s"),
+        (7200, 60, "min"),
+        (math.inf, 3600, "h"),
+    ):
         if size < limit:
             return f"{_short(value / divisor)} {unit}"
     raise AssertionError("the last limit is infinite")

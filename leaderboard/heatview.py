@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leaderboard import formats
+from leaderboard.comparisonview import MARKS
 from leaderboard.heatmap import Shade, shade
 from leaderboard.matrix import Entry
 from leaderboard.published import DIFFERS, NOT_COMPARABLE, REPRODUCED, Comparison
-
-_MARKS = {REPRODUCED: "✓", DIFFERS: "≠", NOT_COMPARABLE: "○"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,9 @@ class HeatRow:
 
 
 def heat_cell(attack: int, entry: Entry) -> HeatCell:
-    """What the map shows for one defense against one attack; several sources are shown as a range."""
-    values = [found.published.accuracy for found in entry.published]
+    """What the map shows for one defense against one attack; several sources are a range, other budgets left out."""
+    shown = [found for found in entry.published if found.same_budget]
+    values = [found.published.accuracy for found in shown]
     published = "" if not values else formats.percent(min(values))
     if values and formats.percent(max(values)) != published:
         published += f"–{formats.percent(max(values))}"
@@ -48,8 +48,8 @@ def heat_cell(attack: int, entry: Entry) -> HeatCell:
         shade=None if entry.accuracy is None else shade(entry.accuracy),
         key=entry.keys[min(entry.keys)] if entry.keys else "",
         published=published,
-        verdict=_MARKS[overall(entry.published)] if values else "",
-        note="; ".join(_described(found) for found in entry.published),
+        verdict=MARKS[overall(shown)] if values else "",
+        note="; ".join(_described(found) for found in shown),
     )
 
 

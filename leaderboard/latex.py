@@ -23,6 +23,7 @@ _SPECIAL = {
     "^": r"\textasciicircum{}",
     "–": "--",
     "×": r"$\times$",
+    "µ": r"$\mu$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{character: f"{{{character}}}" for character in "<>|\"'`-"},
 }

@@ -10,7 +10,7 @@ import pandas as pd
 
 from leaderboard import formats
 from leaderboard.columns import GROUP, accuracy_columns, half_width_column
-from leaderboard.published import Comparison, Measured, comparisons, same_budget
+from leaderboard.published import Comparison, Measured, comparisons
 
 _FACTS = ["dataset", "train_images", "attack", "budget", "victim"]
 
@@ -19,7 +19,7 @@ _FACTS = ["dataset", "train_images", "attack", "budget", "victim"]
 class Entry:
     """One defense against one attack: mean over seeds and its 95 % half-width, None where a seed is missing.
 
-    `keys` are the finished cells by seed; `published` leaves out values of another budget.
+    `keys` are the finished cells by seed.
     """
 
     attack: str
@@ -38,8 +38,8 @@ def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]
     """
     keys: dict[tuple[Any, ...], dict[int, str]] = {}
     done = current[current["status"] == "done"]
-    place = [*GROUP, "defense_selection", "attack_selection", "seed", "key"]
-    for *where, seed, key in done[place].itertuples(index=False, name=None):
+    place = [*GROUP, "defense_selection", "attack_selection"]
+    for *where, seed, key in done[[*place, "seed", "key"]].itertuples(index=False, name=None):
         keys.setdefault(tuple(where), {})[int(seed)] = key
     facts = {
         tuple(where): dict(zip(_FACTS, values, strict=True))
@@ -48,6 +48,10 @@ def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]
             current[_FACTS].itertuples(index=False, name=None),
             strict=True,
         )
+    }
+    recipes = {
+        tuple(where): (_count(epochs), _count(batch_size))
+        for *where, epochs, batch_size in done[[*place, "epochs", "batch_size"]].itertuples(index=False, name=None)
     }
     attacks = accuracy_columns(board)
     found = []
@@ -60,15 +64,20 @@ def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]
             if fact is None:
                 continue
             mean, half = _number(row[accuracy]), _number(row[width]) if width else None
-            published = _published(row, fact, attack, mean, half)
-            cells = keys.get((*group, row["defense_selection"], attack), {})
+            here = (*group, row["defense_selection"], attack)
+            published = _published(row, fact, attack, (mean, half), recipes.get(here, (None, None)))
+            cells = keys.get(here, {})
             of_row[attack] = Entry(attack, mean, half, cells, published)
         found.append(of_row)
     return found
 
 
 def _published(
-    row: Mapping[Any, Any], fact: Mapping[str, Any], attack: str, mean: float | None, half: float | None
+    row: Mapping[Any, Any],
+    fact: Mapping[str, Any],
+    attack: str,
+    accuracy: tuple[float | None, float | None],
+    recipe: tuple[int | None, int | None],
 ) -> list[Comparison]:
     measured = Measured(
         dataset=fact["dataset"],
@@ -81,11 +90,17 @@ def _published(
         defense_selection=row["defense_selection"],
         victim=fact["victim"],
         victim_selection=row["victim_selection"],
-        accuracy=mean,
-        half_width_95=half,
+        accuracy=accuracy[0],
+        half_width_95=accuracy[1],
+        epochs=recipe[0],
+        batch_size=recipe[1],
     )
-    return [found for found in comparisons(measured) if same_budget(measured, found.published)]
+    return comparisons(measured)
 
 
 def _number(value: Any) -> float | None:
     return None if formats.is_missing(value) else float(value)
+
+
+def _count(value: Any) -> int | None:
+    return None if formats.is_missing(value) else int(value)

@@ -15,31 +15,29 @@ from leaderboard.columns import AND, BOARD_COLUMNS
 from leaderboard.methods import Method, method_entries
 from leaderboard.published import TOLERANCE
 from leaderboard.scatter import AXES
-from leaderboard.views import Page, page_view
+from leaderboard.views import Page, Tables, page_view
 
-EXPORTS = ("leaderboard.csv", "cells.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex")
+EXPORTS = ("leaderboard.csv", "cells.csv", "comparison.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex")
 _OWN = ("site.css", "board.js", "scatter.js", "cell.js", "sortable.min.js", "sortable.LICENSE.txt")
 
 
-def render_pages(
-    cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame, methods: Sequence[Method]
-) -> dict[str, str]:
+def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[Method]) -> dict[str, str]:
     """HTML by file name. Every name and message in it is escaped; the same tables give the same text.
 
     Args:
         cells: what the tables were made of.
-        frame: from `cells_frame`.
-        board: from `leaderboard_frame`.
+        tables: what the board shows.
         methods: descriptions from the registry; what they lack is taken from the cells.
     """
-    page = page_view(frame, board)
+    frame = tables.cells
+    page = page_view(tables)
     values: dict[str, dict[str, Any]] = {
         "index.html": {
             "page": page,
             "filters": _filters(page),
             "places": [(name, label) for name, label, choices in _filters(page)[:3] if len(choices) > 1],
             "axes": AXES,
-            "tiles": _tiles(cells, frame),
+            "facts": _facts(cells, frame, tables.board),
             "exports": EXPORTS,
             "environment": _environment(frame),
             "columns": BOARD_COLUMNS,
@@ -77,20 +75,25 @@ def _filters(page: Page) -> list[tuple[str, str, list[str]]]:
     ]
 
 
-def _tiles(cells: Sequence[CellResult], frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """What was run, when and where, and how much of it finished. The date is that of the results, not of publishing."""
+def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame) -> list[tuple[str, str]]:
+    """What was run, when and where, and how much of it is missing. The date is that of the results."""
     done = int((frame["status"] == "done").sum())
+    missing = int(board.loc[~board["flags"].str.contains("oracle"), "missing"].sum())
     dates = sorted({cost.created[:10] for cell in cells for cost in cell.costs.values()})
-    counted = [
-        ("finished cells", f"{done:,}" if done == len(frame) else f"{done:,} of {len(frame):,}"),
-        ("measured", formats.DASH if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"),
-        ("attacks", str(frame.loc[frame["attack"] != "none", "attack_selection"].nunique())),
-        ("defenses", str(frame.loc[frame["defense"] != "none", "defense_selection"].nunique())),
-        ("victims", str(frame["victim_selection"].nunique())),
-        ("seeds", str(frame["seed"].nunique())),
-    ]
     devices = {device for text in frame["device"].dropna().unique() for device in text.split(AND)}
-    return [*counted, ("machine" if len(devices) < 2 else "machines", ", ".join(sorted(devices)) or formats.DASH)]
+    versions = [
+        f"{name} {' and '.join(sorted(frame[column].dropna().unique()))}"
+        for name, column in (("purify-bench", "provenance_purify-bench"), ("torch", "provenance_torch"))
+        if column in frame
+    ]
+    facts = [
+        ("data set", ", ".join(sorted(frame["dataset_selection"].unique()))),
+        ("measured", formats.DASH if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"),
+        ("machine" if len(devices) < 2 else "machines", ", ".join(sorted(devices)) or formats.DASH),
+        ("cells", f"{done:,} finished, {f'{missing:,} missing' if missing else 'none missing'}"),
+        ("versions", ", ".join(versions)),
+    ]
+    return [(name, value) for name, value in facts if value]
 
 
 def _environment(frame: pd.DataFrame) -> list[tuple[str, str]]:

@@ -14,11 +14,16 @@ from leaderboard.latex import latex_text
 from leaderboard.methods import Method
 from leaderboard.page import page_assets, render_pages
 from leaderboard.sheets import draw_sheets
-from leaderboard.table import cells_frame, leaderboard_frame
+from leaderboard.table import cells_frame
+from leaderboard.views import tables_of
 
 
 def publish(
-    cells: Sequence[CellResult], out: Path, stores: Sequence[Path] = (), methods: Sequence[Method] = ()
+    cells: Sequence[CellResult],
+    out: Path,
+    stores: Sequence[Path] = (),
+    methods: Sequence[Method] = (),
+    repeated: Sequence[CellResult] = (),
 ) -> dict[str, Path]:
     """Writes the site: the pages, the tables as CSV, JSON, Markdown and LaTeX, the data of the cells, contact sheets.
 
@@ -30,6 +35,7 @@ def publish(
         out: a folder that does not exist, is empty, or was published before.
         stores: where to look for sample images and checksums; the first that has an artifact serves it.
         methods: descriptions of the registered components for the method page.
+        repeated: from `read_stores`, cells that another store holds at other costs; they are shown beside, not counted.
 
     Returns:
         The path of each page and table, by name.
@@ -41,19 +47,21 @@ def publish(
         raise UserError("nothing to publish: no cells found; run the matrix first, or name the --store it was run with")
     check_folder(out)
     cells = sorted(cells, key=lambda cell: cell.key)
-    frame = cells_frame(cells)
-    board = leaderboard_frame(frame)
+    frame = cells_frame(cells, {cell.key for cell in repeated})
+    tables = tables_of(frame)
+    board = tables.board
     texts = {
         "index.html": "",
         "leaderboard.csv": csv_text(board),
         "cells.csv": csv_text(frame),
+        "comparison.csv": csv_text(tables.comparison),
         "leaderboard.json": json_text(board),
         "leaderboard.md": markdown_text(board),
         "leaderboard.tex": latex_text(board),
-        **render_pages(cells, frame, board, methods),
+        **render_pages(cells, tables, methods),
     }
     sheets = draw_sheets(cells, stores)
     contents = {name: text.encode("utf-8") for name, text in texts.items()}
-    contents |= page_assets() | sheets.files | cell_files(cells, frame, sheets, stores)
+    contents |= page_assets() | sheets.files | cell_files(cells, frame, sheets, stores, repeated)
     write_folder(out, contents)
     return {name: out / name for name in texts}

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from leaderboard.sources import recipe_difference
+
 TOLERANCE = 0.03
 """Fraction. Papers that print the same cell of CIFAR-10 with ResNet-18 differ by 2.5 points in the median."""
 
@@ -61,16 +63,31 @@ class Measured:
     victim_selection: str
     accuracy: float | None
     half_width_95: float | None
+    epochs: int | None = None
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published value with its verdict; `difference` is measured - published, None if nothing was measured."""
+    """A published value with its verdict.
+
+    Attributes:
+        published: the value.
+        verdict: reproduced, differs or not comparable.
+        reason: the tolerance, or what makes them incomparable.
+        difference: measured - published, a fraction; None if nothing was measured.
+        tolerance: a fraction; None if not comparable.
+        recipe_difference: what the source did otherwise in training the victim; no part of the verdict.
+        same_budget: whether the budgets agree as far as the source prints its own.
+    """
 
     published: Published
     verdict: str
     reason: str
     difference: float | None
+    tolerance: float | None
+    recipe_difference: str
+    same_budget: bool
 
 
 @cache
@@ -87,8 +104,8 @@ def published_values() -> tuple[Published, ...]:
                 budget=row["budget"],
                 defense=row["defense"],
                 victim=row["victim"],
-                accuracy=float(row["accuracy_percent"]) / 100,
-                std=float(row["std_percent"]) / 100 if row["std_percent"] else None,
+                accuracy=round(float(row["accuracy_percent"]) / 100, 6),
+                std=round(float(row["std_percent"]) / 100, 6) if row["std_percent"] else None,
                 note=row["note"],
             )
             for row in csv.DictReader(file)
@@ -118,19 +135,27 @@ def compare(measured: Measured, published: Published) -> Comparison:
     assumed, and the reason says so.
     """
     difference = None if measured.accuracy is None else measured.accuracy - published.accuracy
-    if difference is None:
-        return Comparison(published, NOT_COMPARABLE, "not measured completely", None)
-    if obstacles := list(_obstacles(measured, published)):
-        return Comparison(published, NOT_COMPARABLE, "; ".join(obstacles), difference)
+    obstacles = ["not measured completely"] if difference is None else list(_obstacles(measured, published))
     tolerance = max(TOLERANCE, measured.half_width_95 or 0.0)
-    verdict = REPRODUCED if abs(difference) <= tolerance + 1e-9 else DIFFERS
-    reason = f"tolerance {100 * tolerance:.1f} points"
-    if measured.attack != "none" and _radius(published.budget) is None:
-        reason += "; the source does not print the budget"
-    return Comparison(published, verdict, reason, difference)
+    if difference is None or obstacles:
+        verdict, reason = NOT_COMPARABLE, "; ".join(obstacles)
+    else:
+        verdict = REPRODUCED if abs(difference) <= tolerance + 1e-9 else DIFFERS
+        reason = f"tolerance {100 * tolerance:.1f} points"
+        if measured.attack != "none" and _radius(published.budget) is None:
+            reason += "; the source does not print the budget"
+    return Comparison(
+        published=published,
+        verdict=verdict,
+        reason=reason,
+        difference=difference,
+        tolerance=None if obstacles else tolerance,
+        recipe_difference=recipe_difference(published.source, measured.defense, measured.epochs, measured.batch_size),
+        same_budget=_same_budget(measured, published),
+    )
 
 
-def same_budget(measured: Measured, published: Published) -> bool:
+def _same_budget(measured: Measured, published: Published) -> bool:
     """Whether the budgets agree as far as the source prints its own."""
     if measured.attack == "none" or not published.budget:
         return True
@@ -152,7 +177,7 @@ def _obstacles(measured: Measured, published: Published) -> Iterable[str]:
     ):
         if selection != name:
             yield f"measured with other settings ({selection})"
-    if not same_budget(measured, published):
+    if not _same_budget(measured, published):
         yield f"budget {measured.budget}, published {published.budget}"
 
 

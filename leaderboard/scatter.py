@@ -219,7 +219,7 @@ def _markers(name: str, role: str, points: list[Point], label: dict[int, str], a
         "textposition": [label.get(point.row, "top center") for point in points],
         "hovertext": [point.hover for point in points],
         "customdata": [point.row for point in points],
-        "error_y": {"type": "data", "array": [point.half_width or 0 for point in points]},
+        "error_y": {"type": "data", "array": [point.half_width for point in points]},
         "hoverinfo": "text",
         "showlegend": role == "oracle",
         "marker": {"symbol": "diamond-open" if role == "oracle" else "circle"},

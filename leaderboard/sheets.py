@@ -1,4 +1,8 @@
-"""Contact sheets of a site: one picture for each poison and purification, whatever the victims and seeds behind it."""
+"""Contact sheets of a site: strips of small images, each stored once, whatever attacks, defenses and seeds share it.
+
+A strip is one row of a sheet (clean, poisoned, perturbation x16, purified or residual x16), the samples side by side at
+their own size. The page enlarges and labels them.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,27 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from bench.results import CellResult
-from leaderboard.contact_sheet import contact_sheet, read_samples
+from leaderboard.contact_sheet import Images, amplified, psnr, read_samples, shown_samples
+
+_LOSSLESS_UP_TO = 64
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A picture of the site: its path, size in pixels, and how many images it shows with which mean PSNR (dB)."""
+    """A contact sheet: its strips by name, their number of images, and the PSNR (dB) of each against the clean one.
 
-    path: str
-    width: int
-    height: int
+    A PSNR is None where the two are equal; `poison_psnr_db` and `purified_psnr_db` are over all samples.
+    """
+
+    strips: dict[str, str]
     images: int
     poison_psnr_db: float | None
     purified_psnr_db: float | None
+    each_poison_psnr_db: list[float | None]
+    each_purified_psnr_db: list[float | None]
 
 
 @dataclass
@@ -52,22 +60,43 @@ def _draw(cell: CellResult, stores: Sequence[Path], files: dict[str, bytes]) -> 
     samples = next((found for root in stores if (found := read_samples(root, cell)) is not None), None)
     if samples is None:
         return None
-    clean, poison, purified = samples
-    picture = contact_sheet(clean, poison, purified)
-    content = _compressed(picture)
-    path = f"sheets/{sha256(content).hexdigest()[:16]}.webp"
-    files[path] = content
-    return Sheet(path, *picture.size, len(clean), _psnr(poison, clean), _psnr(purified, clean))
+    clean, poison, purified = (shown_samples(images) for images in samples)
+    strips = {
+        "clean": clean,
+        "poisoned": poison,
+        "perturbation": amplified(poison, clean),
+        "purified": purified,
+        "residual": amplified(purified, clean),
+    }
+    return Sheet(
+        strips={name: _stored(images, files) for name, images in strips.items()},
+        images=len(clean),
+        poison_psnr_db=_rounded(psnr(poison, clean)),
+        purified_psnr_db=_rounded(psnr(purified, clean)),
+        each_poison_psnr_db=[_rounded(psnr(*pair)) for pair in zip(poison, clean, strict=True)],
+        each_purified_psnr_db=[_rounded(psnr(*pair)) for pair in zip(purified, clean, strict=True)],
+    )
 
 
-def _compressed(picture: Image.Image) -> bytes:
-    """Lossless: what is shown is what was trained on. The quickest effort: a quarter larger, thirty times faster."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", lossless=True, quality=50, method=0)
-    return buffer.getvalue()
+def _stored(images: Images, files: dict[str, bytes]) -> str:
+    """The path of these images as one strip; it is named by its pixels and compressed once."""
+    strip = np.ascontiguousarray(np.concatenate(list(np.broadcast_to(images, _colored(images))), axis=2))
+    path = f"sheets/{sha256(repr(strip.shape).encode() + strip.tobytes()).hexdigest()[:16]}.webp"
+    if path not in files:
+        buffer = io.BytesIO()
+        # Small images are kept as they were trained on, with the quickest effort (a quarter larger, thirty times faster);
+        # large ones would make a site of gigabytes.
+        lossless = images.shape[2] <= _LOSSLESS_UP_TO
+        picture = Image.fromarray(np.ascontiguousarray(strip.transpose(1, 2, 0)))
+        picture.save(buffer, "WEBP", lossless=lossless, quality=50 if lossless else 80, method=0 if lossless else 4)
+        files[path] = buffer.getvalue()
+    return path
 
 
-def _psnr(images: NDArray[np.uint8], clean: NDArray[np.uint8]) -> float | None:
-    """Over all entries of all samples, in dB; None if they are equal."""
-    error = float(np.square(images.astype(np.float64) - clean).mean())
-    return None if error == 0 else float(10 * np.log10(255**2 / error))
+def _colored(images: Images) -> tuple[int, ...]:
+    count, _, height, width = images.shape
+    return count, 3, height, width
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

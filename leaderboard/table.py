@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pandas as pd
@@ -25,19 +25,24 @@ from leaderboard.columns import (
 from leaderboard.families import best_per_attack, family_row
 from leaderboard.ranking import accuracy_ranks, cost_ranks
 from leaderboard.statistics import half_width_95, mean
+from leaderboard.stores import OTHER_COSTS
 
 _DOUBT = {"not exclusive", "exclusivity unknown", "several devices"}
 _MEANS = ("cost_seconds", "cost_multiple", "cost_energy_joules", "purify_seconds", "extra_train_seconds")
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
 
 
-def cells_frame(cells: Iterable[CellResult]) -> pd.DataFrame:
+def cells_frame(cells: Iterable[CellResult], repeated: Collection[str] = ()) -> pd.DataFrame:
     """One row a cell, whatever its status; columns as in `CELL_COLUMNS`, then scores and provenance.
+
+    Args:
+        cells: at most one a key.
+        repeated: keys of cells that another store holds at other costs; they are flagged.
 
     Raises:
         UserError: if two finished cells stand for the same coordinates.
     """
-    rows = [cell_row(cell) for cell in cells]
+    rows = [cell_row(cell, [OTHER_COSTS] if cell.key in repeated else []) for cell in cells]
     found = {name for row in rows for name in row} - set(CELL_COLUMNS)
     scores = {name: Column("float64", "a score of the harness") for name in sorted(found) if name.startswith("score_")}
     provenance = {name: Column("string", "provenance") for name in sorted(found - set(scores))}

@@ -12,10 +12,29 @@ from leaderboard import formats
 from leaderboard.answers import Answer, answers
 from leaderboard.boardview import METRICS, BoardRow, board_row
 from leaderboard.columns import AND, GROUP, accuracy_columns
+from leaderboard.comparison import PLACE, comparison_frame
+from leaderboard.comparisonview import ComparisonView, comparison_view
 from leaderboard.heatview import HeatRow, heat_cell
 from leaderboard.matrix import Entry, entries
 from leaderboard.scatter import figures
-from leaderboard.table import current_cells
+from leaderboard.table import current_cells, leaderboard_frame
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the page is made of: `cells_frame`, `leaderboard_frame`, `entries` of both, and `comparison_frame`."""
+
+    cells: pd.DataFrame
+    board: pd.DataFrame
+    matrix: list[dict[str, Entry]]
+    comparison: pd.DataFrame
+
+
+def tables_of(cells: pd.DataFrame) -> Tables:
+    """Everything that follows from `cells_frame`."""
+    board = leaderboard_frame(cells)
+    matrix = entries(current_cells(cells), board)
+    return Tables(cells, board, matrix, comparison_frame(board, matrix))
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,7 @@ class Group:
     attacks: list[int]
     heat: list[HeatRow]
     has_published: bool
+    comparison: ComparisonView
     figures: dict[str, dict[str, Any]]
     undrawn: list[str]
 
@@ -56,21 +76,21 @@ class Page:
     absent: list[str]
 
 
-def page_view(frame: pd.DataFrame, board: pd.DataFrame) -> Page:
+def page_view(tables: Tables) -> Page:
     """Everything on the page, in the order of the board."""
-    current = current_cells(frame)
-    board = board.reset_index(drop=True)
-    matrix = entries(current, board)
+    current, board, matrix = current_cells(tables.cells), tables.board.reset_index(drop=True), tables.matrix
     numbers = {name: number for number, name in enumerate(["none", *accuracy_columns(board)])}
     metrics = [metric for metric in METRICS if board[metric[0]].notna().any()]
     if any(metric[0] == "peak_gpu_bytes" for metric in metrics):
         metrics = [metric for metric in metrics if metric[0] != "peak_host_bytes"]
     labels = _data_labels(board)
+    comparisons = dict(list(tables.comparison.groupby(PLACE, sort=False)))
     groups, rows = [], []
     for number, (_, part) in enumerate(board.groupby(GROUP, sort=False)):
         own = [matrix[index] for index in part.index]
         cells = current[(current[GROUP] == list(part[GROUP].iloc[0])).all(axis=1)]
-        groups.append(_group(number, part, cells, own, labels, numbers))
+        compared = comparisons.get(tuple(part[PLACE].iloc[0]), tables.comparison.iloc[:0])
+        groups.append(_group(number, part, cells, own, comparison_view(compared), labels, numbers))
         rows += [
             board_row(int(str(index)), number, row, part, metrics, of_row, numbers)
             for (index, row), of_row in zip(part.iterrows(), own, strict=True)
@@ -92,6 +112,7 @@ def _group(
     board: pd.DataFrame,
     cells: pd.DataFrame,
     matrix: Sequence[dict[str, Entry]],
+    comparison: ComparisonView,
     labels: dict[tuple[str, str], str],
     numbers: dict[str, int],
 ) -> Group:
@@ -112,6 +133,7 @@ def _group(
         attacks=[numbers[name] for name in present],
         heat=heat,
         has_published=any(cell.published for row in heat for cell in row.cells),
+        comparison=comparison,
         figures=figures(board),
         undrawn=list(board.loc[undrawn, "defense_selection"]),
     )

@@ -6,7 +6,7 @@ const form = document.getElementById("filters");
 const table = document.querySelector(".board");
 const more = document.getElementById("more");
 const COLUMNS = ["data", "preset", "victim", "defense"];
-const LIMIT = 40; // rows that are laid out at once; a browser needs most of a second for some hundred
+const LIMIT = 25; // rows that are laid out at once; with 20 attacks a browser needs most of a second for some hundred
 
 const Board = {
   state: new URLSearchParams(location.hash.slice(1)),
@@ -21,31 +21,33 @@ const Board = {
 window.Board = Board;
 
 const rows = () => [...table.tBodies[0].rows];
-const rowName = (row) => COLUMNS.map((column) => row.dataset[column]).join("|");
 
-const texts = new Map();
-
-function textOf(row) {
-  if (!texts.has(row)) texts.set(row, `${row.textContent} ${rowName(row)}`.toLowerCase());
-  return texts.get(row);
+function remembered(reckon) {
+  const known = new Map();
+  return (row) => known.get(row) ?? known.set(row, reckon(row)).get(row);
 }
+
+const places = remembered((row) => COLUMNS.map((column) => row.dataset[column]));
+const rowName = remembered((row) => places(row).join("|"));
+const textOf = remembered((row) => `${row.textContent} ${rowName(row)}`.toLowerCase());
 
 function filter() {
   const state = Board.state;
   const words = (state.get("q") ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+  const wanted = COLUMNS.map((column) => state.get(column));
+  const [chosen, all] = [state.get("row"), Boolean(state.get("all"))];
   const groups = new Set();
   let fitting = 0;
   for (const row of rows()) {
-    const fits =
-      COLUMNS.every((column) => !state.get(column) || state.get(column) === row.dataset[column]) &&
-      words.every((word) => textOf(row).includes(word));
+    const place = places(row);
+    const fits = wanted.every((name, i) => !name || name === place[i]) && words.every((word) => textOf(row).includes(word));
     fitting += fits;
-    row.hidden = !fits || (fitting > LIMIT && !state.get("all") && rowName(row) !== state.get("row"));
+    const hidden = !fits || (fitting > LIMIT && !all && rowName(row) !== chosen);
+    if (row.hidden !== hidden) row.hidden = hidden;
     if (fits) groups.add(row.dataset.group);
   }
-  const total = `${fitting} of ${table.tBodies[0].rows.length} rows`;
-  document.querySelector(".count").textContent = total;
-  more.hidden = fitting <= LIMIT || Boolean(state.get("all"));
+  document.querySelector(".count").textContent = `${fitting} of ${table.tBodies[0].rows.length} rows`;
+  more.hidden = fitting <= LIMIT || all;
   more.textContent = `Show all ${fitting} rows (the first ${LIMIT} are shown)`;
   for (const section of document.querySelectorAll("section.group")) section.hidden = !groups.has(section.dataset.group);
   const first = [...groups].sort((a, b) => a - b)[0];
@@ -54,7 +56,8 @@ function filter() {
   const number = state.get("attack") ? attack.selectedIndex : 0;
   const hidden = COLUMNS.slice(0, 3).filter((column) => state.get(column)).map((column) => `.place-${column}`);
   if (number > 0) hidden.push(`.at:not(.at${number})`);
-  columnStyle.textContent = hidden.length ? `${hidden.join(", ")} { display: none; }` : "";
+  const rule = hidden.length ? `${hidden.join(", ")} { display: none; }` : "";
+  if (columnStyle.textContent !== rule) columnStyle.textContent = rule; // a new style is reckoned for every cell
 }
 
 const columnStyle = document.head.appendChild(document.createElement("style"));

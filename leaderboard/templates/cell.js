@@ -29,7 +29,7 @@ function words(value) {
 function seconds(value) {
   if (missing(value)) return DASH;
   const size = Math.abs(value);
-  const [divisor, unit] = size === 0 ? [1, "s"] : size < 1 ? [1e-3, "ms"] : size < 120 ? [1, "s"] : size < 7200 ? [60, "min"] : [3600, "h"];
+  const [divisor, unit] = size === 0 ? [1, "s"] : size < 1e-3 ? [1e-6, "µs"] : size < 1 ? [1e-3, "ms"] : size < 120 ? [1, "s"] : size < 7200 ? [60, "min"] : [3600, "h"];
   return `${Number((value / divisor).toPrecision(3))} ${unit}`;
 }
 
@@ -78,33 +78,45 @@ function failure(cell) {
   return card("Why there is no result", el("p", {}, [kind, stage && `in stage ${stage}`].filter(Boolean).join(" ")), el("pre", {}, words(message)), traceback ? el("pre", {}, traceback) : null);
 }
 
+const ROWS = [["clean", "clean"], ["poisoned", "poi\u00adsoned", "each_poison_psnr_db"], ["perturbation", "pertur\u00adbation ×16"], ["purified", "purified", "each_purified_psnr_db"], ["residual", "residual ×16"]];
+
 function pictures(cell) {
   const title = "What happened to the images";
-  if (!cell.sheet) return card(title, el("p", { class: "caption" }, "No contact sheet: the artifacts of this cell hold no sample images, or were not at hand when this was published."));
-  const decibels = (value) => (missing(value) ? "equal to the clean images" : `PSNR ${value.toFixed(1)} dB`);
-  const text = `Contact sheet of ${cell.sheet.images} training images: clean, poisoned, perturbation times 16, purified, residual`;
-  const image = el("img", { src: cell.sheet.path, width: cell.sheet.width, height: cell.sheet.height, alt: text, loading: "lazy" });
-  const caption = `Clean, poisoned, perturbation ×16, purified, residual ×16 (gray: no difference). Samples: poisoned ${decibels(cell.sheet.poison_psnr_db)}, purified ${decibels(cell.sheet.purified_psnr_db)} against the clean images.`;
-  return card(title, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Contact sheet" }, image), el("p", { class: "caption" }, caption));
+  const sheet = cell.sheet;
+  if (!sheet) return card(title, el("p", { class: "caption" }, "No contact sheet: the artifacts of this cell hold no sample images, or were not at hand when this was published."));
+  const tile = (name, i) => el("span", { class: "tile" }, el("img", { src: sheet.strips[name], alt: "", loading: "lazy", style: `width:${100 * sheet.images}%;left:${-100 * i}%` }));
+  const decibels = (value) => (missing(value) ? "equal" : `${value.toFixed(1)} dB`);
+  const column = (i) => ROWS.flatMap(([name, , psnr]) => [tile(name, i), psnr ? el("small", {}, decibels(sheet[psnr][i])) : null]);
+  const labels = ROWS.flatMap(([, label, psnr]) => [el("span", { class: "label" }, label), psnr ? el("small", {}, "PSNR") : null]);
+  const columns = Array.from({ length: sheet.images }, (_, i) => column(i)).flat();
+  const text = `Contact sheet of ${sheet.images} training images: clean, poisoned, perturbation times 16, purified, residual`;
+  const whole = (value) => (missing(value) ? "equal to the clean images" : `PSNR ${value.toFixed(1)} dB`);
+  const caption = `${sheet.images} training images across classes. Differences from the clean image are enlarged 16 times around gray (gray: none). All samples together: poisoned ${whole(sheet.poison_psnr_db)}, purified ${whole(sheet.purified_psnr_db)}.`;
+  return card(title, el("div", { class: "sheet", role: "img", "aria-label": text }, labels, columns), el("p", { class: "caption" }, caption));
+}
+
+function flat(settings, prefix = "") {
+  return Object.entries(settings).flatMap(([name, value]) =>
+    value && typeof value === "object" && !Array.isArray(value) ? flat(value, `${prefix}${name}.`) : [[prefix + name, words(value)]]);
 }
 
 function settings(cell) {
-  const rows = ["attack", "defense", "victim"].flatMap((kind) => {
+  const parts = ["attack", "defense", "victim"].map((kind) => {
     const part = cell[kind];
-    const all = { ...part.parameters, ...part.extra, ...(part.uses.length ? { uses: part.uses } : {}), ...(part.source ? { paper: part.source } : {}) };
-    return Object.entries(all).map(([name, value]) => [kind, el("a", { href: `methods.html#${kind}-${part.name}` }, part.name), name, words(value)]);
+    const all = { ...part.parameters, ...part.extra, ...(part.uses.length ? { uses: part.uses.join(", ") } : {}), ...(part.source ? { paper: part.source } : {}) };
+    return el("div", {}, el("h3", {}, `${kind} `, el("a", { href: `methods.html#${kind}-${part.name}` }, part.name)), facts(flat(all)));
   });
-  rows.push(...Object.entries(cell.dataset).map(([name, value]) => ["data set", cell.dataset.name, name, words(value)]));
-  return card("Settings in full", grid("Settings", ["what", "name", "setting", "value"], rows));
+  parts.push(el("div", {}, el("h3", {}, `data set ${cell.dataset.name}`), facts(flat(cell.dataset))));
+  return card("Settings in full", el("div", { class: "boxes" }, parts));
 }
 
 function costs(cell) {
-  const stages = Object.entries(cell.costs);
-  if (!stages.length) return null;
-  const rows = stages.flatMap(([stage, cost]) => [
-    [stage, "whole stage", seconds(cost.wall_seconds), bytes(cost.peak_gpu_bytes), bytes(cost.peak_host_bytes), missing(cost.energy_joules) ? DASH : `${number(cost.energy_joules)} J`, cost.device, { true: "yes", false: "no" }[cost.exclusive] ?? "unknown", cost.created],
+  if (!Object.keys(cell.costs).length) return null;
+  const rowsOf = (measured, whole) => Object.entries(measured).flatMap(([stage, cost]) => [
+    [stage, whole, seconds(cost.wall_seconds), bytes(cost.peak_gpu_bytes), bytes(cost.peak_host_bytes), missing(cost.energy_joules) ? DASH : `${number(cost.energy_joules)} J`, cost.device, { true: "yes", false: "no" }[cost.exclusive] ?? "unknown", cost.created],
     ...Object.entries(cost.phases).map(([phase, value]) => ["", phase, seconds(value), "", "", "", "", "", ""]),
   ]);
+  const rows = [...rowsOf(cell.costs, "whole stage"), ...cell.other_costs.flatMap((measured) => rowsOf(measured, "in another store, not used"))];
   const derived = [["purification", "purify_seconds"], ["extra training", "extra_train_seconds"], ["view of the test images", "view_seconds"], ["cost: what the defender pays", "cost_seconds"]];
   return card("Costs by stage and phase",
     grid("Costs", ["stage", "phase", "seconds", "peak GPU", "peak host", "energy", "device", "exclusive", "measured"], rows),
@@ -132,23 +144,34 @@ function drawCurve(cell) {
 }
 
 function scores(cell) {
-  const rows = Object.entries(cell.scores).map(([name, value]) => [name, number(value), meanings[name] ?? ""]);
-  return rows.length ? card("Scores of the harness", el("p", { class: "caption" }, "How well a defense tells the poison from the image: residual ratio and cosines."), grid("Scores", ["score", "value", "meaning"], rows)) : null;
+  const group = (title, caption, names) => {
+    const rows = names.filter((name) => !missing(cell.scores[name])).map((name) => [name, number(cell.scores[name]), meanings[name] ?? ""]);
+    return rows.length ? card(title, el("p", { class: "caption" }, caption), grid(title, ["score", "value", "meaning"], rows)) : null;
+  };
+  const names = [...new Set([...Object.keys(meanings), ...Object.keys(cell.scores)])].filter((name) => name in cell.scores);
+  const ofPoison = (name) => name.startsWith("poison");
+  return [
+    group("Disentanglement", "How well the defense tells the poison from the image.", names.filter((name) => !ofPoison(name))),
+    group("The poison", "Measured by the harness, whatever the attack says of itself.", names.filter(ofPoison)),
+  ];
 }
 
 function published(cell) {
   const title = "Published values";
   if (!cell.published.length) return card(title, el("p", { class: "caption" }, "None was found for this data set, attack, defense and victim."));
   const points = (value) => (missing(value) ? DASH : `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(1)}`);
-  const rows = cell.published.map((row) => [`${row.source} (${row.year})`, percent(row.accuracy) + (missing(row.std) ? "" : ` ± ${percent(row.std)} (std)`), points(row.difference), row.verdict, [row.reason, row.budget && `budget ${row.budget}`, row.note].filter(Boolean).join("; ")]);
-  return card(title, el("p", { class: "caption" }, "The verdict here is on this seed alone; the heat map compares the mean over seeds."), grid("Published values", ["source", "published %", "this seed − published", "verdict", "why"], rows));
+  const rows = cell.published.map((row) => [`${row.source} (${row.year})`, percent(row.accuracy) + (missing(row.std) ? "" : ` ± ${percent(row.std)} (std)`), points(row.difference), row.verdict, row.recipe_difference, [row.reason, row.budget && `budget ${row.budget}`, row.note].filter(Boolean).join("; ")]);
+  return card(title, el("p", { class: "caption" }, "The verdict here is on this seed alone; the heat map compares the mean over seeds."), grid("Published values", ["source", "published %", "this seed − published", "verdict", "recipe of the source", "why"], rows));
+}
+
+function again(cell) {
+  return card("Computing it again", el("pre", { class: "command" }, cell.reproduce), el("p", { class: "caption" }, "Undefended and clean training are added by the harness. The numbers here were computed by:"), el("pre", {}, words(cell.provenance.command)));
 }
 
 function provenance(cell) {
   const artifacts = Object.entries(cell.artifacts).map(([stage, artifact]) => [stage, artifact.key, artifact.alias_of ? `same as ${artifact.alias_of}` : words(artifact.checksum), artifact.alias_of ? "" : bytes(artifact.data_bytes)]);
   const logs = Object.entries(cell.logs).flatMap(([stage, log]) => Object.entries(log).map(([name, value]) => [stage, name, number(value)]));
   return [
-    card("Computing it again", el("pre", { class: "command" }, cell.reproduce), el("p", { class: "caption" }, "Undefended and clean training are added by the harness. The numbers here were computed by:"), el("pre", {}, words(cell.provenance.command))),
     artifacts.length ? card("Artifacts", grid("Artifacts", ["stage", "key (sha256 of all it depends on)", "sha256 of the data", "size"], artifacts)) : null,
     logs.length ? card("Logs of the methods", grid("Logs", ["stage", "name", "value"], logs)) : null,
     card("Versions and machine", facts(Object.entries(cell.provenance).filter(([name]) => name !== "command").map(([name, value]) => [name, words(value)]))),
@@ -162,7 +185,7 @@ function show(key) {
     return;
   }
   document.title = `${cell.defense.text} against ${cell.attack.text} · purify-bench`;
-  place.replaceChildren(...[headline(cell), failure(cell), el("div", { class: "pair" }, pictures(cell), curve(cell)), costs(cell), published(cell), scores(cell), settings(cell), provenance(cell)].flat().filter(Boolean));
+  place.replaceChildren(...[headline(cell), failure(cell), pictures(cell), el("div", { class: "pair" }, curve(cell), el("div", {}, again(cell), published(cell))), costs(cell), scores(cell), settings(cell), provenance(cell)].flat().filter(Boolean));
   drawCurve(cell);
 }
 

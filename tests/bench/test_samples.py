@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.api import Context, DataInfo, ImageSet
-from bench.results import SCORES, read_cells
+from bench.results import SCORES, read_cell
 from bench.runner import run_matrix
 from bench.samples import sample_rows, sample_tensors
 from bench.store import Store
@@ -57,7 +57,7 @@ def test_every_image_artifact_has_them_and_aliases_nothing_else(tmp_path):
         else:
             assert torch.equal(tensors["sample_result"], tensors["images"][tensors["sample_rows"].long()])
     assert set(found) == {("poison", "dataset"), ("poison", ""), ("purify", "poison"), ("purify", "")}
-    for cell in read_cells([store.cells]):
+    for cell in map(read_cell, store.cells.glob("*.json")):
         clean, poisoned, purified = read_samples(tmp_path, cell)
         assert (clean == poisoned).all() == (cell.attack.name == "none")
         assert (poisoned == purified).all() == (cell.defense.name == "none")

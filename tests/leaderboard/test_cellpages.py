@@ -10,7 +10,7 @@ import pytest
 from bench.errors import UserError
 from bench.results import CellResult
 from leaderboard.cellpages import cell_files, reproduce_command
-from leaderboard.sheets import Sheets, draw_sheets
+from leaderboard.sheets import Sheets
 from leaderboard.table import cells_frame
 
 from .sample_store import write_samples
@@ -86,18 +86,11 @@ def test_a_damaged_manifest_is_named(make_cell: MakeCell, tmp_path: Path) -> Non
         records([make_cell()], [tmp_path])
 
 
-def test_a_sheet_is_drawn_once_for_all_victims(make_cell: MakeCell, tmp_path: Path) -> None:
-    cells = [make_cell("lsp", "dvae", victim=victim) for victim in ("a", "b")]
-    for cell in cells:
-        write_samples(tmp_path, cell)
-    sheets = draw_sheets(cells, [tmp_path / "elsewhere", tmp_path])
-    assert len(sheets.files) == 1
-    first, second = (sheets.by_cell[cell.key] for cell in cells)
-    assert first == second
-    assert first.images == 12
-    assert first.poison_psnr_db == pytest.approx(34.3, abs=0.2), "uniform noise of up to 8 levels"
-    assert next(iter(sheets.files.values())).startswith(b"RIFF")
-
-
-def test_cells_without_samples_have_no_sheet(make_cell: MakeCell, tmp_path: Path) -> None:
-    assert draw_sheets([make_cell(), make_cell(status="failed", seed=1)], [tmp_path]) == Sheets()
+def test_costs_in_another_store_stand_beside(make_cell: MakeCell) -> None:
+    cell, again = make_cell("lsp", "dvae"), make_cell("lsp", "dvae", purify=99, device="Other")
+    frame = cells_frame([cell], {cell.key})
+    assert frame["flags"].tolist() == ["other costs in another store"]
+    (content,) = cell_files([cell], frame, Sheets(), [], [again]).values()
+    (record,) = json.loads(content.decode()[len("addCells(") : -3]).values()
+    assert record["costs"]["purify"]["wall_seconds"] == 10
+    assert [costs["purify"]["wall_seconds"] for costs in record["other_costs"]] == [99]

@@ -47,13 +47,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_stores_of_several_machines_are_merged(make_cell: MakeCell, tmp_path: Path) -> None:
     one = write_store(tmp_path / "one", [make_cell(a, d) for a in ("none", "lsp") for d in ("none", "dvae")])
-    shared = [make_cell(a, "none") for a in ("none", "lsp")]
+    shared = [make_cell(a, "none", train=99) for a in ("none", "lsp")]
     two = write_store(tmp_path / "two", [*shared, *(make_cell(a, "at", device="Other") for a in ("none", "lsp"))])
-    assert publish(tmp_path / "site", one, two).exit_code == 0
+    result = publish(tmp_path / "site", one, two)
+    assert result.exit_code == 0
+    assert "2 cells are in several stores with the same accuracy and other costs" in result.stderr
     rows = {r["defense"]: r for r in json.loads((tmp_path / "site" / "leaderboard.json").read_text())["rows"]}
     assert rows["dvae"]["cost_seconds"] == rows["at"]["cost_seconds"] == 10.0
     assert {row["cost_rank"] for row in rows.values()} == {None}
     assert "several devices" in rows["at"]["flags"]
+    assert "other costs in another store" in rows["none"]["flags"]
     assert list((tmp_path / "site" / "sheets").glob("*.webp"))
     assert "arXiv:2405.01460" in (tmp_path / "site" / "methods.html").read_text(), "the registry describes D-VAE"
 

@@ -7,15 +7,15 @@ from html.parser import HTMLParser
 from bench.results import CellResult
 from leaderboard.methods import Method
 from leaderboard.page import EXPORTS, page_assets, render_pages
-from leaderboard.table import cells_frame, leaderboard_frame
+from leaderboard.table import cells_frame
+from leaderboard.views import tables_of
 
 MakeCell = Callable[..., CellResult]
 HOSTILE = "<script>alert(1)</script>"
 
 
 def pages_of(cells: list[CellResult], methods: Sequence[Method] = ()) -> dict[str, str]:
-    frame = cells_frame(cells)
-    return render_pages(cells, frame, leaderboard_frame(frame), methods)
+    return render_pages(cells, tables_of(cells_frame(cells)), methods)
 
 
 def page_of(cells: list[CellResult]) -> str:
@@ -114,3 +114,4 @@ def test_dates_and_machines_are_those_of_the_results(make_cell: MakeCell) -> Non
     page = page_of(cells)
     assert "<dd>2026-01-02 to 2026-03-04</dd>" in page
     assert "<dt>machines</dt><dd>Other GPU, Test GPU</dd>" in page
+    assert "<dt>cells</dt><dd>2 finished, none missing</dd>" in page

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.results import CellResult
+from leaderboard.heatview import heat_cell
 from leaderboard.matrix import entries
 from leaderboard.published import Measured, Published, compare, comparisons, published_values
 from leaderboard.table import cells_frame, current_cells, leaderboard_frame
@@ -24,7 +25,7 @@ MEASURED = Measured(
     accuracy=0.83,
     half_width_95=None,
 )
-PRINTED = Published("s", 2023, "cifar10", 50_000, "lsp", "l2:1.0", "iss-jpeg", "resnet18", 0.80, None, "")
+PRINTED = Published("liu2023iss", 2023, "cifar10", 50_000, "lsp", "l2:1.0", "iss-jpeg", "resnet18", 0.80, None, "")
 
 
 def test_values_are_read_as_fractions_and_documented() -> None:
@@ -92,6 +93,9 @@ def test_the_matrix_shows_only_values_of_its_own_budget(make_cell: Callable[...,
     frame = cells_frame([make_cell(attack, defense) for attack in ("none", "ops") for defense in ("none", "iss-jpeg")])
     assert set(frame.loc[frame["attack"] == "ops", "budget"]) == {"l2:1"}, "not the one pixel of the papers"
     (jpeg, none) = entries(current_cells(frame), leaderboard_frame(frame))
-    assert {found.published.budget for found in none["ops"].published} == {""}
+    assert {found.published.budget for found in none["ops"].published if found.same_budget} == {""}
+    shown = heat_cell(1, none["ops"])
+    assert shown.published, "values whose source prints no budget"
+    assert "liu2023iss" not in shown.note, "its one pixel is another budget"
     assert len(none["none"].published) > 3
     assert jpeg["ops"].keys == {0: "cifar10-paper-ops-iss-jpeg-resnet18-0-done"}

@@ -1,0 +1,68 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from bench.results import CellResult
+from leaderboard.comparison import COMPARISON_COLUMNS
+from leaderboard.comparisonview import comparison_view
+from leaderboard.published import published_values
+from leaderboard.sources import recipe_difference, sources
+from leaderboard.table import cells_frame
+from leaderboard.views import Tables, tables_of
+
+MakeCell = Callable[..., CellResult]
+
+
+@pytest.fixture(scope="module")
+def tables(matrix: list[CellResult]) -> Tables:
+    """The matrix, each victim trained 60 epochs at batch 128."""
+    point = {"epoch": 60, "train_loss": 1.0, "train_accuracy": 0.9, "clean_test_accuracy": 0.9}
+    recipe = {"recipe": {"epochs": 60, "batch_size": 128}}
+    return tables_of(
+        cells_frame(replace(cell, curve=[point], victim=replace(cell.victim, extra=recipe)) for cell in matrix)
+    )
+
+
+def test_every_source_of_a_value_has_a_row() -> None:
+    assert {value.source for value in published_values()} == set(sources())
+
+
+@pytest.mark.parametrize(
+    ("source", "defense", "epochs", "batch_size", "text"),
+    [
+        ("wu2023ops", "none", 200, 128, "none in epochs and batch size"),
+        ("qin2023apbench", "none", 60, 128, "200 epochs (here 60); batch 256 (here 128)"),
+        ("wang2021advin", "at", 100, 128, "120 epochs (here 100); batch size not printed"),
+        ("liu2023iss", "at", 100, 128, "last or best epoch is not said"),
+        ("wu2023ops", "at", 100, None, "number of epochs not printed; batch 128 (here unknown)"),
+    ],
+)
+def test_the_difference_of_recipes_is_told(
+    source: str, defense: str, epochs: int, batch_size: int | None, text: str
+) -> None:
+    assert recipe_difference(source, defense, epochs, batch_size) == text
+
+
+def test_every_value_stands_beside_what_was_measured(tables: Tables) -> None:
+    found = tables.comparison
+    assert list(found.columns) == list(COMPARISON_COLUMNS)
+    clean = found["attack_selection"] == "none"
+    (row,) = found[clean & (found["defense_selection"] == "iss-gray") & (found["source"] == "liu2023iss")].to_dict(
+        "records"
+    )
+    assert (row["published_accuracy"], row["measured_accuracy"]) == (0.9241, pytest.approx(0.93))
+    assert (row["verdict"], row["tolerance"]) == ("reproduced", 0.03)
+    assert row["difference"] == pytest.approx(0.0059)
+    assert row["recipe_difference"] == "last or best epoch is not said"
+    other = found[found["reason"].str.contains("budget l2:1, published")]
+    assert set(other["verdict"]) == {"not comparable"}
+    assert other["tolerance"].isna().all()
+
+
+def test_comparable_values_come_first_on_the_page(tables: Tables) -> None:
+    view = comparison_view(tables.comparison)
+    verdicts = [row.verdict[2:] for row in view.rows]
+    assert verdicts == sorted(verdicts, key="not comparable".__eq__)
+    for verdict in set(verdicts):
+        assert f"{verdicts.count(verdict)} {verdict}" in view.summary

@@ -1,0 +1,56 @@
+"""Stores of several machines as one: the same cell twice."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UserError
+from bench.results import CellResult
+from leaderboard.stores import described_repeats, read_stores
+
+MakeCell = Callable[..., CellResult]
+
+
+def store(root: Path, *cells: CellResult) -> Path:
+    (root / "cells").mkdir(parents=True)
+    for number, cell in enumerate(cells):
+        (root / "cells" / f"{number}.json").write_text(json.dumps(asdict(cell)))
+    return root
+
+
+def test_a_copy_of_a_store_changes_nothing(make_cell: MakeCell, tmp_path: Path) -> None:
+    stored = read_stores([store(tmp_path / "a", make_cell()), store(tmp_path / "b", make_cell())])
+    assert stored.cells == [make_cell()]
+    assert stored.repeated == []
+    assert described_repeats(stored) == ""
+
+
+def test_other_costs_of_the_same_cell_are_kept_and_told(make_cell: MakeCell, tmp_path: Path) -> None:
+    key = make_cell("lsp", "dvae").key
+    slow, fast = (make_cell("lsp", "dvae", purify=seconds, device=device) for seconds, device in ((99, "A"), (9, "B")))
+    paths = [store(tmp_path / "a", slow), store(tmp_path / "b", fast, make_cell())]
+    stored = read_stores(paths)
+    assert {cell.key: cell for cell in stored.cells}[key] == slow
+    assert stored.repeated == [fast]
+    text = described_repeats(stored)
+    assert "1 cell is in several stores with the same accuracy and other costs" in text
+    assert "dvae against lsp, seed 0: 3.33 min on A is shown, 110 s on B is not" in text
+    assert read_stores(paths[::-1]).repeated == [slow]
+
+
+def test_a_finished_cell_goes_before_a_failed_one(make_cell: MakeCell, tmp_path: Path) -> None:
+    failed = make_cell(status="failed")
+    done = make_cell()
+    failed = type(failed)(**{**vars(failed), "key": done.key})
+    paths = [store(tmp_path / "a", failed), store(tmp_path / "b", done)]
+    assert read_stores(paths).cells == read_stores(paths[::-1]).cells == [done]
+    assert read_stores(paths).repeated == []
+
+
+def test_another_accuracy_is_refused(make_cell: MakeCell, tmp_path: Path) -> None:
+    paths = [store(tmp_path / "a", make_cell(accuracy=0.5)), store(tmp_path / "b", make_cell(accuracy=0.6))]
+    with pytest.raises(UserError, match=r"accuracies differ \(0.5 and 0.6\)"):
+        read_stores(paths)
