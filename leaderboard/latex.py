@@ -36,8 +36,16 @@ def latex_text(board: pd.DataFrame) -> str:
 
 
 def escaped(text: str) -> str:
-    """Plain text in LaTeX: no commands, no comments, no ligatures, no line ends."""
-    return "".join(_SPECIAL.get(character, character) for character in re.sub(r"\s+", " ", text))
+    """Plain text in LaTeX: no commands, no comments, no ligatures, no line ends.
+
+    A character that pdfLaTeX has no glyph for by default (beyond Latin) stands as its code point, `U+0645`.
+    """
+    return "".join(_SPECIAL.get(character) or _glyph(character) for character in re.sub(r"\s+", " ", text))
+
+
+def _glyph(character: str) -> str:
+    latin = character.isprintable() and (character.isascii() or "\u00bf" < character < "\u0180")
+    return character if latin else f"U+{ord(character):04X}"
 
 
 def _table(group: pd.DataFrame) -> str:

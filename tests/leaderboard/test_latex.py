@@ -1,5 +1,8 @@
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +13,7 @@ from leaderboard.latex import BOLD_RULE, escaped, latex_text
 from leaderboard.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
+PDFLATEX = shutil.which("pdflatex")
 
 
 def latex(cells: list[CellResult]) -> str:
@@ -66,3 +70,31 @@ def test_names_are_never_commands(make_cell: MakeCell, name: str) -> None:
 def test_special_characters_are_all_escaped(text: str) -> None:
     left = re.sub(r"\\text\w+\{\}|\\[&%$#_{}]|\{[<>|\"'`-]\}|\$\\(times|mu)\$", "", escaped(text))
     assert not re.search(r"[\\&%$#_{}~^]", left)
+
+
+HOSTILE = [r"\input{x}", "50%_a&b", "$x^2~{", "a\nb", "#1", "x" * 300, "مرحبا\u202eabc", "=cmd|'/C calc'!A0", "<é>"]
+
+
+def test_every_line_has_as_many_columns_as_the_head(matrix: list[CellResult], make_cell: MakeCell) -> None:
+    for text in (latex(matrix), latex([make_cell(a, d) for a in ("none", *HOSTILE) for d in ("none", *HOSTILE)])):
+        tables = re.findall(r"\\begin\{tabular\}\{(l(r+))\}\n(.*?)\\end\{tabular\}", text, re.DOTALL)
+        assert len(tables) == text.count(r"\begin{tabular}") > 0
+        for columns, _, body in tables:
+            lines = [line for line in body.splitlines() if not line.startswith("\\") or " & " in line]
+            assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines} == {len(columns)}
+            assert all(line.endswith(r" \\") for line in lines)
+            unescaped = re.sub(r"\\[{}]", "", body)
+            assert unescaped.count("{") == unescaped.count("}")
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="install TeX, for example: apt install texlive-latex-recommended")
+def test_the_tables_compile(matrix: list[CellResult], make_cell: MakeCell, tmp_path: Path) -> None:
+    hostile = [make_cell(a, d, purify=1e-5) for a in ("none", "lsp") for d in HOSTILE]
+    for number, cells in enumerate((matrix, hostile)):
+        (tmp_path / f"{number}.tex").write_text(
+            "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n\\tiny\n"
+            f"{latex(cells)}\n\\end{{document}}\n"
+        )
+        command = [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", f"{number}.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout[-1500:]
