@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from bench.errors import UserError
 from bench.housekeeping import open_store
-from bench.progress import duration
 from bench.results import SCORES, CellResult, Component, read_cell
+from leaderboard import formats
 
 
 def show_cell(prefix: str, root: Path) -> CellResult:
@@ -32,7 +34,8 @@ def show_cell(prefix: str, root: Path) -> CellResult:
     _settings(console, cell)
     if cell.clean_test_accuracy is not None:
         n = cell.test_images
-        console.print(f"clean test accuracy {cell.clean_test_accuracy:.4f} (last epoch, n = {n}, seed {cell.seed})")
+        percent = formats.percent(cell.clean_test_accuracy)
+        console.print(f"[bold]{percent} %[/bold] clean test accuracy (last epoch, n = {n}, seed {cell.seed})")
     if cell.error:
         console.print(f"{cell.error['kind']} in {cell.error['stage']}: {cell.error['message']}", style="red")
         console.print(cell.error.get("traceback", ""), markup=False)
@@ -48,48 +51,56 @@ def show_cell(prefix: str, root: Path) -> CellResult:
 
 
 def _settings(console: Console, cell: CellResult) -> None:
-    table = Table("what", "selection", "all parameters", "paper")
-    table.add_row("data set", str(cell.dataset["spec"]), _words(cell.dataset), "")
+    table = _table("what", "selection", "all parameters")
+    table.add_row("data set", str(cell.dataset["spec"]), _words(cell.dataset))
     components: dict[str, Component] = {"attack": cell.attack, "defense": cell.defense, "victim": cell.victim}
     for kind, component in components.items():
-        facts = {**component.parameters, **component.extra}
-        table.add_row(kind, component.text, _words(facts), component.source)
+        paper = {"paper": component.source} if component.source else {}
+        table.add_row(kind, component.text, _words({**component.parameters, **component.extra, **paper}))
     console.print(table)
 
 
 def _costs(console: Console, cell: CellResult) -> None:
-    table = Table("stage", "seconds", "phases", "peak GPU", "peak host", "joules", "device", "exclusive", "measured")
+    table = _table("stage", "phase", "time", "peak GPU", "peak host", "energy", right=range(2, 6))
     for stage, cost in cell.costs.items():
-        table.add_row(
-            stage,
-            duration(cost.wall_seconds),
-            ", ".join(f"{name} {duration(seconds)}" for name, seconds in cost.phases.items()),
-            _mebibytes(cost.peak_gpu_bytes),
-            _mebibytes(cost.peak_host_bytes),
-            "-" if cost.energy_joules is None else f"{cost.energy_joules:.0f}",
-            cost.device,
-            {True: "yes", False: "no", None: "unknown"}[cost.exclusive],
-            cost.created,
-        )
-    console.print(table)
+        memory = (formats.gibibytes(cost.peak_gpu_bytes), formats.gibibytes(cost.peak_host_bytes))
+        table.add_row(stage, "whole", formats.seconds(cost.wall_seconds), *memory, formats.joules(cost.energy_joules))
+        for name, seconds in cost.phases.items():
+            table.add_row("", name, formats.seconds(seconds))
+    if cell.costs:
+        console.print(table)
+    for stage, cost in cell.costs.items():
+        alone = {True: "exclusive", False: "not exclusive", None: "exclusivity unknown"}[cost.exclusive]
+        console.print(f"{stage} measured {cost.created} on {cost.device}, {alone}", markup=False, style="dim")
 
 
 def _scores(console: Console, cell: CellResult) -> None:
     if not cell.scores:
         return
-    table = Table("score", "value", "meaning")
+    table = _table("score", "value", "meaning", right=[1])
     for name, value in sorted(cell.scores.items(), key=lambda score: [*SCORES, score[0]].index(score[0])):
-        table.add_row(name, "-" if value is None else _number(value), SCORES.get(name, ""))
+        table.add_row(name, formats.DASH if value is None else _number(value), SCORES.get(name, ""))
     console.print(table)
 
 
 def _curve(console: Console, cell: CellResult) -> None:
+    """By epoch; a star marks the highest clean test accuracy, so that a collapse afterwards is seen."""
     if not cell.curve:
         return
-    table = Table("epoch", "train loss", "train accuracy", "clean test accuracy")
-    for point in cell.curve:
-        table.add_row(*(_number(point[c]) for c in ("epoch", "train_loss", "train_accuracy", "clean_test_accuracy")))
+    names = ("epoch", "train_loss", "train_accuracy", "clean_test_accuracy")
+    table = _table("epoch", "train loss", "train %", "clean test %", right=range(4))
+    best = max(point["clean_test_accuracy"] or 0.0 for point in cell.curve)
+    for epoch, loss, train, test in ((point[name] for name in names) for point in cell.curve):
+        star = "*" if test == best else ""
+        table.add_row(_number(epoch), _number(loss), formats.percent(train), star + formats.percent(test))
     console.print(table)
+
+
+def _table(*headings: str, right: Collection[int] = ()) -> Table:
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, header_style="dim")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number in right else "left", overflow="fold")
+    return table
 
 
 def _facts(console: Console, title: str, facts: dict[str, Any]) -> None:
@@ -97,13 +108,17 @@ def _facts(console: Console, title: str, facts: dict[str, Any]) -> None:
         console.print(f"{title}: {_words(facts)}", markup=False, soft_wrap=True)
 
 
-def _words(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{name} = {_number(value)}" for name, value in facts.items())
+def _words(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {_number(value)}" for name, value in _flat(facts))
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value) or "-"
-
-
-def _mebibytes(count: int | None) -> str:
-    return "-" if count is None else f"{count / 2**20:.0f} MiB"

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboard import formats
+from leaderboard.groups import is_best, place
 from leaderboard.matrix import Entry
 
 Metric = tuple[str, str, Any, str]
@@ -28,8 +29,6 @@ METRICS: list[Metric] = [
     ("cost_energy_joules", "energy", formats.joules, "of the GPU: purification and extra training"),
     ("n", "n", str, "finished cells behind the mean: attacks × seeds"),
 ]
-_LOWEST_IS_BEST = ("cost_seconds", "cost_multiple")
-_HIGHEST_IS_BEST = ("mean_accuracy", "worst_accuracy", "clean_accuracy", "recovery")
 
 
 @dataclass(frozen=True)
@@ -87,37 +86,31 @@ def board_row(
     incomplete = formats.is_missing(row["mean_accuracy"])
     kind = "incomplete" if incomplete else "oracle" if "oracle" in row["flags"] else "single"
     flags = [flag if flag != "missing" else f"{row['missing']} missing" for flag in row["flags"].split(", ") if flag]
-    ranked = board[board["rank"].notna()]
-    rank = "" if formats.is_missing(row["rank"]) else str(row["rank"])
-    tied = rank and (ranked["rank"] == row["rank"]).sum() > 1
     return BoardRow(
         number=number,
         group=group,
-        rank=rank,
-        place=f"={rank}" if tied else rank,
+        rank="" if formats.is_missing(row["rank"]) else str(row["rank"]),
+        place=place(row, board),
         defense=row["defense_selection"],
         kind="undefended" if row["defense"] == "none" and not incomplete else kind,
         uses=[use for use in row["uses"].split(", ") if use],
         flags=flags,
         cells=[
-            *(_cell(row, name, text, ranked[name]) for name, _, text, _ in shown),
+            *(_cell(row, name, text, board) for name, _, text, _ in shown),
             *(_attack_cell(n, matrix.get(name)) for name, n in numbers.items() if n),
         ],
     )
 
 
-def _cell(row: pd.Series[Any], name: str, text: Any, ranked: pd.Series[Any]) -> Cell:
+def _cell(row: pd.Series[Any], name: str, text: Any, board: pd.DataFrame) -> Cell:
     value = row[name]
     if formats.is_missing(value):
         return Cell(formats.DASH, "")
     notes = {"mean_accuracy": f"± {formats.percent(row['half_width_95'])}", "worst_accuracy": row["worst_attack"]}
     without_interval = name == "mean_accuracy" and formats.is_missing(row["half_width_95"])
-    target = ranked.max() if name in _HIGHEST_IS_BEST else ranked.min() if name in _LOWEST_IS_BEST else None
-    best = not formats.is_missing(row["rank"]) and not formats.is_missing(target) and text(value) == text(target)
-    if name == "mean_accuracy":
-        best = not formats.is_missing(row["rank"]) and row["rank"] == 1
+    note = "" if without_interval else notes.get(name, "")
     bar = text(value) if name == "mean_accuracy" else ""
-    return Cell(text(value), str(value), best, "" if without_interval else notes.get(name, ""), bar=bar)
+    return Cell(text(value), str(value), is_best(row, name, text, board), note, bar=bar)
 
 
 def _attack_cell(attack: int, entry: Entry | None) -> Cell:

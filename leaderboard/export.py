@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from leaderboard import formats
-from leaderboard.columns import BOARD_COLUMNS, GROUP, accuracy_columns
+from leaderboard.columns import BOARD_COLUMNS, accuracy_columns
+from leaderboard.groups import groups, place
 
 JSON_SCHEMA_VERSION = 1
 _EXECUTABLE = ("=", "+", "-", "@", "\t", "\r")
@@ -48,11 +49,8 @@ def neutralised(text: str) -> str:
 def markdown_text(board: pd.DataFrame) -> str:
     """One table for each data set, preset and victim; accuracies in percent, best single defense in bold."""
     parts = ["# purify-bench leaderboard", _LEGEND]
-    for _, group in board.groupby(GROUP, sort=False):
-        first = group.iloc[0]
-        preset = f", preset {first['preset']}" if first["preset"] else ""
-        parts += [f"## {_escaped(first['dataset_selection'])}{preset}, {_escaped(first['victim_selection'])}"]
-        parts += [_markdown_table(group)]
+    for names, group in groups(board):
+        parts += [f"## {', '.join(map(_escaped, names))}", _markdown_table(group)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -73,7 +71,7 @@ def _markdown_table(group: pd.DataFrame) -> str:
         lines.append(
             _line(
                 [
-                    formats.DASH if formats.is_missing(row["rank"]) else str(row["rank"]),
+                    place(row, group) or formats.DASH,
                     f"{bold}{_escaped(row['defense_selection'])}{bold}",
                     f"{bold}{formats.percent(row['mean_accuracy'])}{bold}",
                     formats.percent(row["half_width_95"]),

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from leaderboard import formats
-from leaderboard.columns import GROUP, accuracy_columns, half_width_column
+from leaderboard.columns import accuracy_columns, half_width_column
+from leaderboard.groups import groups
 from leaderboard.ranking import separable
 
 BOLD_RULE = (
@@ -32,7 +33,7 @@ _SPECIAL = {
 def latex_text(board: pd.DataFrame) -> str:
     """One `tabular` for each data set, preset and victim; accuracies in percent, unranked rows below a rule."""
     head = f"% purify-bench leaderboard. Needs \\usepackage{{booktabs}}.\n% {BOLD_RULE}\n"
-    return head + "".join(_table(group) for _, group in board.groupby(GROUP, sort=False))
+    return head + "".join(_table(names, group) for names, group in groups(board))
 
 
 def escaped(text: str) -> str:
@@ -48,16 +49,14 @@ def _glyph(character: str) -> str:
     return character if latin else f"U+{ord(character):04X}"
 
 
-def _table(group: pd.DataFrame) -> str:
+def _table(names: list[str], group: pd.DataFrame) -> str:
     attacks = accuracy_columns(group)
     intervals = {"mean_accuracy": "half_width_95"} | {attacks[name]: half_width_column(name) for name in attacks}
     bold = {column: _best(group, column, width) for column, width in intervals.items()}
-    first = group.iloc[0]
-    where = ", ".join(part for part in (first["dataset_selection"], first["preset"], first["victim_selection"]) if part)
     heads = ["Defense", *attacks, "Mean", "Worst", "Clean", "Recovery", "Cost", "Trainings", "$n$"]
     lines = [
         "",
-        f"% {escaped(where)}",
+        f"% {escaped(', '.join(names))}",
         f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         "\\toprule",
         " & ".join([*map(escaped, heads[:-1]), heads[-1]]) + r" \\",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboard import formats
-from leaderboard.columns import GROUP, accuracy_columns
+from leaderboard.columns import accuracy_columns
 from leaderboard.export import described_flags
+from leaderboard.groups import groups, is_best, place
 
 _NAME_WIDTH = 26
 _PIPE_WIDTH = 200
@@ -23,15 +24,16 @@ _PIPE_WIDTH = 200
 def print_leaderboard(board: pd.DataFrame, console: Console) -> None:
     """Prints a leaderboard (from `leaderboard_frame`), one block for each data set, preset and victim.
 
-    Accuracies are percent; rank 1 is bold. Into a file or a pipe lines are up to 200 characters wide.
+    Accuracies are percent; the best of a column carries a star and is bold, as on the page; ties share a place (`=1`).
+    Into a file or a pipe lines are up to 200 characters wide.
     """
     with _wide_if_piped(console):
-        for _, group in board.groupby(GROUP, sort=False):
-            first = group.iloc[0]
-            preset = f" · preset {first['preset']}" if first["preset"] else ""
-            console.print(Text(f"{first['dataset_selection']}{preset} · victim {first['victim_selection']}", "bold"))
+        for names, group in groups(board):
+            console.print(Text(" · ".join(names), "bold"))
             console.print(_summary(group))
+            console.print(Text(_legend(group), "dim"))
             for table in _by_attack(group, console.width):
+                console.print()
                 console.print(table)
             for _, row in group.iterrows():
                 if notes := described_flags(row):
@@ -47,29 +49,43 @@ def _wide_if_piped(console: Console) -> Iterator[None]:
     console.width = width
 
 
+def _legend(group: pd.DataFrame) -> str:
+    seeds = int(group["seeds"].iloc[0])
+    sure = "one seed, so no intervals" if seeds == 1 else f"± is the 95 % interval over {seeds} seeds"
+    return f"accuracies in %; * best of a column; recovery 0: undefended, 1: clean; {sure}"
+
+
+_COLUMNS = [
+    ("mean_accuracy", "mean", formats.percent),
+    ("half_width_95", "±", formats.percent),
+    ("worst_accuracy", "worst", formats.percent),
+    ("clean_accuracy", "clean", formats.percent),
+    ("recovery", "recov.", formats.ratio),
+    ("cost_seconds", "cost", formats.seconds),
+    ("cost_multiple", "× train", formats.multiple),
+    ("n", "n", str),
+]
+
+
 def _summary(group: pd.DataFrame) -> Table:
-    """Fits 80 columns: what does not (±, cost rank) is left out where no row has it."""
+    """Fits 80 columns: the interval is left out where no row has one."""
     table = _table()
     table.add_column("#", justify="right")
     table.add_column("defense", max_width=_NAME_WIDTH, overflow="fold")
-    interval = group["half_width_95"].notna().any()
-    for heading in ("mean", *(["±"] if interval else []), "worst", "clean", "recov.", "cost", "× train", "n"):
+    shown = [column for column in _COLUMNS if column[0] != "half_width_95" or group["half_width_95"].notna().any()]
+    for _, heading, _ in shown:
         table.add_column(heading, justify="right", no_wrap=True)
     for _, row in group.iterrows():
-        table.add_row(
-            "" if formats.is_missing(row["rank"]) else str(row["rank"]),
-            Text(row["defense_selection"]),
-            formats.percent(row["mean_accuracy"]),
-            *([formats.percent(row["half_width_95"])] if interval else []),
-            formats.percent(row["worst_accuracy"]),
-            formats.percent(row["clean_accuracy"]),
-            formats.ratio(row["recovery"]),
-            formats.seconds(row["cost_seconds"]),
-            formats.multiple(row["cost_multiple"]),
-            str(row["n"]),
-            style=_style(row),
-        )
+        values = [_value(row, name, text, group) for name, _, text in shown]
+        table.add_row(place(row, group), Text(row["defense_selection"]), *values, style=_style(row))
     return table
+
+
+def _value(row: pd.Series[Any], name: str, text: Callable[[Any], str], group: pd.DataFrame) -> Text:
+    """The number; a star before the best of its column, for terminals without color."""
+    if formats.is_missing(row[name]) or not is_best(row, name, text, group):
+        return Text(text(row[name]))
+    return Text(f"*{text(row[name])}", "bold green")
 
 
 def _by_attack(group: pd.DataFrame, width: int) -> Iterator[Table]:
@@ -101,6 +117,4 @@ def _table() -> Table:
 
 
 def _style(row: pd.Series[Any]) -> str:
-    if formats.is_missing(row["rank"]):
-        return "dim"
-    return "bold green" if row["rank"] == 1 else ""
+    return "dim" if formats.is_missing(row["rank"]) else ""

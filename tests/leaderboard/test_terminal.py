@@ -24,7 +24,7 @@ def test_every_number_is_shown_whole_at_common_widths(matrix: list[CellResult], 
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     (row,) = [line.split() for line in text.splitlines() if line.startswith("1 ")]
-    assert row == ["1", "dvae", "90.0", "2.5", "89.0", "93.0", "0.93", "6.67", "min", "5.00×", "6"]
+    assert row == ["1", "dvae", "*90.0", "2.5", "*89.0", "*93.0", "*0.93", "6.67", "min", "5.00×", "6"]
 
 
 def test_many_attacks_are_split_over_tables(make_cell: MakeCell) -> None:
@@ -51,3 +51,14 @@ def test_names_are_never_markup(make_cell: MakeCell) -> None:
     text = printed([make_cell("none", "[red]x[/red]"), make_cell("[b]y", "[red]x[/red]")], 100)
     assert "[red]x[/red]" in text
     assert "[b]y" in text
+
+
+def test_ties_share_a_place_and_the_star(make_cell: MakeCell) -> None:
+    values = {"a": (0.90, 0.92), "b": (0.89, 0.91), "c": (0.50, 0.51)}
+    cells = [make_cell(t, n, v[s], seed=s) for n, v in values.items() for t in ("none", "lsp") for s in range(2)]
+    lines = [line.split() for line in printed(cells, 80).splitlines()]
+    assert [line[:3] for line in lines if line[1:2] in (["a"], ["b"], ["c"])][:3] == [
+        ["=1", "a", "*91.0"],
+        ["=1", "b", "*90.0"],
+        ["3", "c", "50.5"],
+    ]
