@@ -83,6 +83,18 @@ def test_a_class_has_one_noise(learnable_set, make_context) -> None:
     assert len(difference.flatten(1).unique(dim=0)) == 4
 
 
+def test_images_of_a_class_differ_only_where_they_clip(learnable_set, make_context) -> None:
+    train = learnable_set()
+    train.images[:40:3], train.images[1:40:3] = 3, 252
+    poisoned = _class_wise().poison(train, make_context())
+    difference = _difference(poisoned, train)
+    for label in range(4):
+        rows = train.labels == label
+        noise = difference[rows][-1]  # of an image far from black and white
+        assert torch.equal(poisoned.images[rows], (train.images[rows] + noise).clamp(0, 255).to(torch.uint8))
+        assert (difference[rows] != noise).any(), "some clip"
+
+
 def test_class_noise_is_replaced_by_the_mean_of_each_batch_in_turn(learnable_set, make_context) -> None:
     ctx = make_context()
     order = torch.randperm(60, generator=ctx.generator("noise-order"))

@@ -169,6 +169,25 @@ def test_the_attack_stays_near_in_range_and_raises_the_loss(judged, make_context
     assert cross_entropy(model(hostile), labels) > cross_entropy(model(images), labels)
 
 
+@pytest.mark.parametrize(("player", "attacker_steps", "radius"), [("attack", 1, 2 / 255), ("defend", 0, 8 / 255)])
+def test_a_player_starts_at_a_new_uniform_place_every_time(
+    judged, make_context, player: str, attacker_steps: int, radius: float
+) -> None:
+    model, images, labels = judged
+    starts: list[Tensor] = []
+    model.register_forward_pre_hook(lambda module, inputs: starts.append(inputs[0].detach() - images))
+    players = _players(
+        make_context(), steps=1, samples=1, crop_padding=0, flip=False, attacker_steps=attacker_steps
+    )
+    for _ in range(2):
+        getattr(players, player)(model, images, labels)
+    for start in starts:
+        assert 0.95 * radius < float(start.abs().max()) <= radius + 1e-6
+        assert float(start.abs().mean()) == pytest.approx(radius / 2, rel=0.05)
+        assert float((start < 0).float().mean()) == pytest.approx(0.5, abs=0.05)
+    assert not torch.equal(*starts)
+
+
 def test_both_players_leave_the_batch_statistics_alone(judged, make_context) -> None:
     model, images, labels = judged
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -92,6 +92,19 @@ def test_the_schedule_is_the_authors() -> None:
     assert (recipe.nesterov, recipe.momentum, recipe.weight_decay, recipe.clip_grad_norm) == (True, 0.9, 5e-4, None)
 
 
+@pytest.mark.parametrize("eps", [8, 16])
+def test_steps_are_the_authors_and_scale_with_the_radius(learnable_set, make_context, monkeypatch, eps: int) -> None:
+    steps: list[float] = []
+
+    def step(self: Sweep, delta: Tensor, moves: object, measure: bool) -> float:
+        steps.append(255 * self.step_size)
+        return 0.0
+
+    monkeypatch.setattr(Sweep, "step", step)
+    Tap(eps / 255, surrogate="s-net", surrogate_epochs=1).poison(learnable_set(count=8), make_context())
+    assert steps == pytest.approx([eps / 20] * 250 * 8)
+
+
 def test_statistics_equal_the_obvious_ones(learnable_set) -> None:
     train = learnable_set()
     train.images[:, 2] = 7

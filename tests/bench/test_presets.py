@@ -29,6 +29,29 @@ def test_fast_says_how_it_shortens_whatever_trains(registry):
     assert trains <= set(said)
 
 
+@pytest.mark.parametrize("preset", presets.names())
+@pytest.mark.parametrize(
+    ("method", "steps", "step_size"),
+    [("em", 20, 1 / 10), ("rem", 10, 1 / 5), ("tap", 250, 1 / 20), ("at", 10, 1 / 4)],
+)
+def test_fewer_steps_are_larger_ones(preset, method, steps, step_size):
+    """Whatever a preset saves, the steps cross the ball from its center to its border."""
+    matrix = make_matrix([Settings(preset=preset, attacks="all", defenses="all")])
+    chosen = {selected.name: selected.parameters for selected in (*matrix.attacks, *matrix.defenses)}[method]
+    taken = (chosen["steps"] or steps) * (chosen["step_size"] or step_size * chosen["eps"])
+    assert taken >= chosen["eps"]
+    if method == "rem":
+        rho_a = chosen["rho_a"] or chosen["eps"] / 2
+        assert chosen["attacker_steps"] * (chosen["attacker_step_size"] or rho_a / 5) >= rho_a
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_the_surrogate_of_rem_slows_down_at_40_and_80_percent(preset):
+    matrix = make_matrix([Settings(preset=preset, attacks="rem")])
+    chosen = matrix.attacks[1].parameters
+    assert chosen["lr_decay_every"] / chosen["train_steps"] == pytest.approx(0.4)
+
+
 def test_only_fast_is_unvalidated():
     assert presets.unvalidated() == {"fast"}
 
