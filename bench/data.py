@@ -110,7 +110,7 @@ def load(text: str, root: Path) -> Splits:
     """The data set a selection names, once a process.
 
     Raises:
-        UserError: for an unknown name, missing or damaged files, labels out of range.
+        UserError: for an unknown name, missing or damaged files, labels out of range, one class only.
     """
     chosen = select(datasets, text)
     if len(chosen) != 1:
@@ -123,4 +123,10 @@ def load(text: str, root: Path) -> Splits:
     for name, split in (("training", splits.train), ("test", splits.test)):
         if len(split) == 0:
             raise UserError(f"dataset {selected.text!r} has no {name} images")
+    present = splits.train.labels.unique().tolist()
+    if len(present) < 2:
+        raise UserError(
+            f"dataset {selected.text!r}: all {len(splits.train)} training images are of class {present[0]}, and there is "
+            "nothing to tell apart; give images of at least 2 classes"
+        )
     return splits

@@ -51,9 +51,11 @@ def test_images_of_one_class_are_a_failed_cell(bench, attack):
 def test_a_set_of_one_class_is_refused(bench, tmp_path):
     images, labels = np.zeros((8, 32, 32, 3), dtype=np.uint8), np.zeros(8, dtype=np.int64)
     np.savez(tmp_path / "one.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
-    ended = bench("run", *TINY, "--dataset", "npz:one.npz", "--attacks", "em", "--defenses", "none")
+    ended = bench("run", "--preset", "demo", "--dataset", "npz:one.npz", "--attacks", "em")
     assert ended.code == 2
-    assert "2 classes" in ended.err
+    assert "all 8 training images are of class 0" in ended.err
+    assert "give images of at least 2 classes" in ended.err
+    assert not list(tmp_path.glob("results/artifacts/*"))
 
 
 def test_a_set_smaller_than_a_batch_is_one_batch(bench):
