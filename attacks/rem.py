@@ -212,6 +212,8 @@ class Rem(PartialPoison):
                 loss, hits = judge(surrogate, hostile, labels)
                 total, right = total + loss, right + hits
             sums[name] = (float(total) / len(part), float(right) / len(part))
+            # The last step of the training may be the one that diverges, and then the noise is none.
+            check_finite(sums[name][0], f"under attack after the training (lr {self.lr:g})", "lower lr")
             ctx.log(f"robust_loss_{name}", sums[name][0])
         ctx.log("robust_loss_gap", sums["clean"][0] - sums["poison"][0])
         ctx.log("surrogate_robust_accuracy", sums["poison"][1])

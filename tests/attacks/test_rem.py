@@ -176,9 +176,7 @@ def test_a_player_starts_at_a_new_uniform_place_every_time(
     model, images, labels = judged
     starts: list[Tensor] = []
     model.register_forward_pre_hook(lambda module, inputs: starts.append(inputs[0].detach() - images))
-    players = _players(
-        make_context(), steps=1, samples=1, crop_padding=0, flip=False, attacker_steps=attacker_steps
-    )
+    players = _players(make_context(), steps=1, samples=1, crop_padding=0, flip=False, attacker_steps=attacker_steps)
     for _ in range(2):
         getattr(players, player)(model, images, labels)
     for start in starts:
@@ -284,6 +282,11 @@ def test_odd_sizes_two_unbalanced_classes_and_saturated_images(learnable_set, ma
 def test_a_diverging_surrogate_is_named(learnable_set, make_context) -> None:
     with pytest.raises(TrainingDivergedError, match=r"became nan in training step 4 \(lr 1e\+30\); lower lr"):
         _quick(train_steps=4, lr=1e30).poison(learnable_set(), make_context())
+
+
+def test_a_surrogate_that_diverges_in_its_last_step_is_named(learnable_set, make_context) -> None:
+    with pytest.raises(TrainingDivergedError, match=r"became nan under attack after the training \(lr 1e\+30\)"):
+        _quick(train_steps=1, lr=1e30).poison(learnable_set(), make_context())
 
 
 def test_one_class_is_refused(learnable_set, make_context) -> None:
