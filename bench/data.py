@@ -126,7 +126,7 @@ def load(text: str, root: Path) -> Splits:
     present = splits.train.labels.unique().tolist()
     if len(present) < 2:
         raise UserError(
-            f"dataset {selected.text!r}: all {len(splits.train)} training images are of class {present[0]}, and there is "
-            "nothing to tell apart; give images of at least 2 classes"
+            f"dataset {selected.text!r}: all {len(splits.train)} training images are of class {present[0]}, "
+            "and there is nothing to tell apart; give images of at least 2 classes"
         )
     return splits

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -205,6 +206,13 @@ def test_passes_are_counted_and_limited(learnable_set, make_context, monkeypatch
     assert limited.logs["passes_gradient"] < 360, "stops inside a round"
 
 
+def test_a_class_wise_update_stops_after_the_batch_that_reaches_a_limit(learnable_set, make_context) -> None:
+    train, ctx = learnable_set(count=80), make_context()
+    descent = Descent(Budget("linf", EPS), 1, 1 / 255, Passes(max_passes=20))
+    ClassNoise(train, ctx, descent, 16, 1.0).update(build_surrogate("s-net", train.info, ctx))
+    assert descent.passes.gradient == 32
+
+
 def test_a_time_limit_stops_after_a_round(learnable_set, make_context) -> None:
     ctx = make_context()
     _quick(max_seconds=1e-9, stop_error=0.0).poison(learnable_set(), ctx)
@@ -240,6 +248,13 @@ def test_odd_sizes_two_unbalanced_classes_and_saturated_images(learnable_set, ma
 def test_a_diverging_surrogate_is_named(learnable_set, make_context) -> None:
     with pytest.raises(TrainingDivergedError, match=r"became (nan|inf).* in round \d+ \(lr 1e\+30\); lower lr"):
         _quick(lr=1e30, stop_error=0.0).poison(learnable_set(), make_context())
+
+
+def test_a_loss_on_the_noisy_images_that_is_not_finite_is_named(learnable_set, make_context, monkeypatch) -> None:
+    losses = iter([1.0, math.inf])
+    monkeypatch.setattr(SampleNoise, "judge", lambda self, model: (0.9, next(losses)))
+    with pytest.raises(TrainingDivergedError, match=r"inf on the noisy images, in round 2 \(lr 0\.05\); lower lr"):
+        _quick().poison(learnable_set(), make_context())
 
 
 def test_one_class_is_refused(learnable_set, make_context) -> None:

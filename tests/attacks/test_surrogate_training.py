@@ -150,7 +150,8 @@ def test_tap_normalizes_by_the_set_and_starts_from_kaiming_weights(learnable_set
 
 def test_what_tap_moves_in_has_the_mean_color_of_the_set(learnable_set, make_context, watch) -> None:
     train, surrogate = learnable_set(count=40), watch(tap)
-    tap.Tap(**QUICK_TAP, surrogate_epochs=1, shift=1e4 - 1).poison(train, make_context())  # nothing of the images is left
+    out_of_view = 9999.0  # pixels
+    tap.Tap(**QUICK_TAP, surrogate_epochs=1, shift=out_of_view).poison(train, make_context())
     color = to_float(train.images).mean((0, 2, 3)).view(1, 3, 1, 1)
     crafting = surrogate.judged[:3]  # two gradients and a loss; the report follows, on images that are not moved
     assert len(surrogate.trained_on) == 2

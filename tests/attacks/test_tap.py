@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -232,6 +234,13 @@ def test_odd_sizes_two_unbalanced_classes_and_saturated_images(learnable_set, ma
 def test_a_diverging_surrogate_is_named(learnable_set, make_context) -> None:
     with pytest.raises(TrainingDivergedError, match=r"became nan in epoch \d.*lower lr"):
         _quick(lr=1e30).poison(learnable_set(), make_context())
+
+
+def test_a_loss_that_is_not_finite_while_crafting_is_named(learnable_set, make_context, monkeypatch) -> None:
+    losses = iter([1.0, math.nan])
+    monkeypatch.setattr(Sweep, "step", lambda self, delta, moves, measure: next(losses))
+    with pytest.raises(TrainingDivergedError, match="became nan while crafting, start 2; lower lr or surrogate_epochs"):
+        _quick(steps=1, restarts=2, surrogate_epochs=1).poison(learnable_set(), make_context())
 
 
 def test_one_class_is_refused(learnable_set, make_context) -> None:

@@ -17,8 +17,14 @@ QUICK = {
 @pytest.mark.parametrize(
     ("attack", "message"),
     [
-        ("em:eps=0", "attack 'em': eps is an L-inf radius on the [0, 1] scale, at least 1/255 and below 1, got 0; write"),
-        ("rem:eps=-8/255", "attack 'rem': eps is an L-inf radius on the [0, 1] scale, at least 1/255 and below 1, got -0"),
+        (
+            "em:eps=0",
+            "attack 'em': eps is an L-inf radius on the [0, 1] scale, at least 1/255 and below 1, got 0;",
+        ),
+        (
+            "rem:eps=-8/255",
+            "eps is an L-inf radius on the [0, 1] scale, at least 1/255 and below 1, got -0.0313725;",
+        ),
         ("tap:eps=8", "got 8; write eps=8/255"),
         ("lsp:eps=0", "eps is the L2 norm of a whole image and must be at least 0.1, got 0; 6/255 for each entry"),
         ("ar:eps=-1", "eps is the L2 norm of a whole image and must be at least 0.1, got -1; the paper uses 1.0"),
