@@ -123,7 +123,7 @@ def load(text: str, root: Path) -> Splits:
     for name, split in (("training", splits.train), ("test", splits.test)):
         if len(split) == 0:
             raise UserError(f"dataset {selected.text!r} has no {name} images")
-    present = splits.train.labels.unique().tolist()
+    present = torch.unique(splits.train.labels).tolist()
     if len(present) < 2:
         raise UserError(
             f"dataset {selected.text!r}: all {len(splits.train)} training images are of class {present[0]}, "

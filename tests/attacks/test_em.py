@@ -121,6 +121,19 @@ def test_class_noise_is_replaced_by_the_mean_of_each_batch_in_turn(learnable_set
     assert (noise.delta - expected).abs().gt(1e-4).double().mean() < 0.01, "all but a few signs of tiny gradients"
 
 
+def test_the_error_is_that_on_the_noisy_images(learnable_set, make_context, monkeypatch) -> None:
+    monkeypatch.setattr(crafting, "_ENTRIES_AT_ONCE", {"cpu": 7 * 768})
+    train, ctx = learnable_set(count=30), make_context()
+    model = build_surrogate("s-net", train.info, ctx)
+    model[-1].weight.data.mul_(50)  # so that its answers differ from image to image
+    noise = SampleNoise(train, ctx, Descent(Budget("linf", EPS), 1, 0.01, Passes()))
+    noise.delta.normal_(std=0.5)
+    logits = model.eval()((to_float(train.images) + noise.delta).clamp(0, 1))
+    error, loss = noise.judge(model)
+    assert error == pytest.approx(float((logits.argmax(1) != train.labels).double().mean()))
+    assert loss == pytest.approx(float(cross_entropy(logits, train.labels).detach()), rel=1e-4)
+
+
 def test_the_part_of_a_class_is_stratified_and_has_at_least_one_image(learnable_set, make_context) -> None:
     labels = torch.tensor([0] * 50 + [1] * 20 + [2])
     noise = ClassNoise(

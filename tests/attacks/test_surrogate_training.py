@@ -89,6 +89,14 @@ def test_em_trains_on_the_noise_of_the_last_round_and_goes_on_from_it(
     assert largest == pytest.approx([0, 1, 2, 3]), "one step further every round"
 
 
+@pytest.mark.parametrize(("mode", "sizes"), [("sample", [20, 20, 10, 20]), ("class", [20, 20, 20, 20])])
+def test_em_leaves_out_an_incomplete_batch_class_wise_only(learnable_set, make_context, watch, mode, sizes) -> None:
+    surrogate = watch(em)
+    attack = em.Em(surrogate="s-net", mode=mode, steps=1, batch_size=20, batches_per_round=4, max_rounds=1)
+    attack.poison(learnable_set(count=50), make_context())
+    assert [len(images) for images in surrogate.trained_on] == sizes
+
+
 def test_rem_trains_on_attacked_noisy_images(learnable_set, make_context, watch, monkeypatch) -> None:
     moved: list[Tensor] = []
     move = Players.move
@@ -99,8 +107,9 @@ def test_rem_trains_on_attacked_noisy_images(learnable_set, make_context, watch,
         return found
 
     monkeypatch.setattr(Players, "move", record)
-    surrogate = watch(rem)
-    rem.Rem(**QUICK_REM, rho_a=4 / 255, train_steps=3).poison(learnable_set(count=40), make_context())
+    train, surrogate = learnable_set(count=40), watch(rem)
+    train.images[:3], train.images[3:6] = 0, 255
+    rem.Rem(**QUICK_REM, rho_a=4 / 255, train_steps=3).poison(train, make_context())
     last_moves = moved[2:9:3]  # each visit moves twice for the defender, then once for the training step
     for hostile, noisy in zip(surrogate.trained_on, last_moves, strict=True):
         assert 3.9 < 255 * float((hostile - noisy).abs().max()) < 4.01
@@ -132,10 +141,21 @@ def test_noise_of_rem_lowers_the_loss_under_fresh_moves_and_attacks(learnable_se
         assert noisy < 0.7 * clean
 
 
+def test_rem_reports_the_loss_on_moved_images(learnable_set, make_context, watch) -> None:
+    train, ctx, surrogate = learnable_set(count=40), make_context(), watch(rem)
+    rem.Rem(**QUICK_REM | {"attacker_steps": 0}, train_steps=3).poison(train, ctx)
+    for name, images in zip(("clean", "poison"), surrogate.judged[-2:], strict=True):
+        assert (images == 0).flatten(1).any(1).sum() > 35, "the border that a crop brings in"
+        assert ctx.logs[f"robust_loss_{name}"] == pytest.approx(_loss(surrogate.model.eval(), images, train.labels))
+
+
 def _attacked_loss(model: nn.Module, players: Players, images: Tensor, labels: Tensor) -> float:
-    hostile = players.attack(model, players.move(images), labels)
+    return _loss(model, players.attack(model, players.move(images), labels), labels)
+
+
+def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     with torch.no_grad():
-        return float(cross_entropy(model(hostile), labels))
+        return float(cross_entropy(model(images), labels))
 
 
 def test_tap_normalizes_by_the_set_and_starts_from_kaiming_weights(learnable_set, make_context, watch) -> None:
