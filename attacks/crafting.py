@@ -118,13 +118,7 @@ def judge(model: nn.Module, images_01: Tensor, targets: Tensor) -> tuple[Tensor,
     return functional.cross_entropy(logits, targets, reduction="sum"), (logits.argmax(1) == targets).sum()
 
 
-def report(surrogate: nn.Module, train: ImageSet, poisoned: ImageSet, eps: float, ctx: Context) -> None:
-    """Records the final surrogate's accuracy on clean and on poisoned images, and how much of the budget is used."""
+def report(surrogate: nn.Module, train: ImageSet, poisoned: ImageSet, ctx: Context) -> None:
+    """Records the final surrogate's accuracy on clean and on poisoned images."""
     ctx.log("surrogate_clean_accuracy", accuracy(surrogate, train, ctx.device))
     ctx.log("surrogate_poison_accuracy", accuracy(surrogate, poisoned, ctx.device))
-    bound = math.floor(255 * eps + 1e-6)
-    at_bound = sum(
-        int(((after.to(torch.int16) - before.to(torch.int16)).abs() == bound).sum())
-        for before, after in zip(train.images.split(1024), poisoned.images.split(1024), strict=True)
-    )
-    ctx.log("share_at_bound", at_bound / max(1, train.images.numel()))

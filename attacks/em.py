@@ -24,6 +24,7 @@ from attacks.em_noise import ClassNoise, Descent, SampleNoise
 from attacks.quantiser import Rounding, perturb
 from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate, endless
 from bench.api import Budget, Context, ImageSet, PartialPoison, Recipe
+from bench.pgd import step_across
 from bench.registry import attacks
 from bench.training import Batch, Batches, Stepper, autocast, resident
 
@@ -44,7 +45,8 @@ class Em(PartialPoison):
         eps: L-inf radius on the [0, 1] scale.
         mode: `sample`, one noise an image, or `class`, one noise a class.
         steps: gradient steps on the noise a round; None is 20, class-wise 1.
-        step_size: of one such step; None is eps / 10.
+        step_size: of one such step; None is eps / 10 for the 20 steps, more for fewer (2 * eps / steps, at most eps);
+            class-wise eps / 10.
         batches_per_round: surrogate training steps a round.
         batch_size: of those steps, and of the class-wise noise steps; a smaller set is one batch.
         lr: of the surrogate, constant.
@@ -127,7 +129,7 @@ class Em(PartialPoison):
         with ctx.phase("perturb"):
             poisoned = perturb(train, signed, ctx, self.rounding, linf=self.eps)
         with ctx.phase("report"):
-            report(surrogate, train, poisoned, self.eps, ctx)
+            report(surrogate, train, poisoned, ctx)
         return poisoned
 
     @property
@@ -139,8 +141,8 @@ class Em(PartialPoison):
     def _noise(self, near: ImageSet, ctx: Context, passes: Passes) -> SampleNoise | ClassNoise:
         class_wise = self.mode == "class"
         steps = self.steps or (1 if class_wise else 20)
-        step_size = self.eps / 10 if self.step_size is None else self.step_size
-        descent = Descent(self.budget, steps, step_size, passes)
+        default = self.eps / 10 if class_wise else step_across(self.eps, steps)
+        descent = Descent(self.budget, steps, self.step_size or default, passes)
         if class_wise:
             return ClassNoise(near, ctx, descent, self.batch_size, self.noise_fraction)
         return SampleNoise(near, ctx, descent)

@@ -33,6 +33,7 @@ from attacks.min_max import Players
 from attacks.quantiser import perturb
 from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate, endless
 from bench.api import Budget, Context, ImageSet, PartialPoison, Recipe
+from bench.pgd import step_across
 from bench.registry import attacks
 from bench.training import Batches, Stepper, autocast, resident
 
@@ -61,9 +62,9 @@ class Rem(PartialPoison):
         lr: of the surrogate at the start.
         lr_decay_every: training steps after which the learning rate is divided by ten, each time.
         steps: the defender's gradient steps, at each visit from a uniform start.
-        step_size: of one such step; None is eps / 5.
+        step_size: of one such step; None is eps / 5 for ten steps, more for fewer (2 * eps / steps, at most eps).
         attacker_steps: gradient steps of the attacker, for each draw and each step of the defender.
-        attacker_step_size: of one such step; None is rho_a / 5.
+        attacker_step_size: of one such step; None is rho_a / 5 for ten steps, likewise.
         samples: crops and flips that each step of the defender averages over.
         crop_padding: black border of the random crop, in pixels; 0 for no crop.
         flip: mirror half of the images.
@@ -155,7 +156,7 @@ class Rem(PartialPoison):
         ctx.log("surrogate_steps", steps)
         passes.log(ctx, converged=steps == self.train_steps)
         with ctx.phase("report"):
-            report(surrogate, train, poisoned, self.eps, ctx)
+            report(surrogate, train, poisoned, ctx)
             self._report_robustness(surrogate, players, near, poisoned, ctx)
         return poisoned
 
@@ -164,11 +165,11 @@ class Rem(PartialPoison):
         return Players(
             ctx,
             self.budget,
-            self.eps / 5 if self.step_size is None else self.step_size,
+            self.step_size or step_across(self.eps, self.steps),
             self.steps,
             self.samples,
             Budget("linf", rho_a),
-            rho_a / 5 if self.attacker_step_size is None else self.attacker_step_size,
+            self.attacker_step_size or step_across(rho_a, self.attacker_steps),
             self.attacker_steps if rho_a else 0,
             self.crop_padding,
             self.flip,
@@ -192,7 +193,7 @@ class Rem(PartialPoison):
             last = step == self.train_steps or passes.spent(reserve=players.passes * len(near))
             if last or step % _CHECK_EVERY == 0:
                 value = float(loss.detach())
-                check_finite(value, f"in training step {step} (lr {self.lr:g})", "lower lr")
+                check_finite(value, f"by training step {step} (lr {self.lr:g})", "lower lr")
                 ctx.progress(step, self.train_steps, f"surrogate under attack, loss {value:.3f}")
             if last:
                 break

@@ -24,6 +24,7 @@ from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate
 from attacks.tap_sweep import Sweep
 from attacks.transforms import draw_shifts, shift
 from bench.api import Budget, Context, ImageSet, PartialPoison, Recipe
+from bench.pgd import step_across
 from bench.registry import attacks
 from bench.training import Batch, Batches, fit, predict, resident
 
@@ -49,7 +50,7 @@ class Tap(PartialPoison):
         eps: L-inf radius on the [0, 1] scale.
         targeted: towards class (y + 1) mod K; if not, away from y, which the authors call brittle.
         steps: gradient steps.
-        step_size: of one step; None is eps / 20.
+        step_size: of one step; None is eps / 20, for fewer than 40 steps more (2 * eps / steps, at most eps).
         restarts: random starts; the one with the best mean loss over all images is kept.
         shift: largest shift along each axis, in pixels, while crafting and while training the surrogate.
         flip: mirror half of the images, likewise.
@@ -133,7 +134,7 @@ class Tap(PartialPoison):
         ctx.log("restart_losses", losses)
         passes.log(ctx, converged=complete)
         with ctx.phase("report"):
-            report(surrogate, train, poisoned, self.eps, ctx)
+            report(surrogate, train, poisoned, ctx)
             found = predict(surrogate, poisoned.images, ctx.device).cpu()
             hit = (found == self._targets(train.labels, train.info.num_classes)) == self.targeted
             ctx.log("target_success", float(hit.float().mean()))
@@ -164,7 +165,7 @@ class Tap(PartialPoison):
         starts, draws = ctx.generator("delta-init"), ctx.generator("craft-transform")
         targeted = replace(near, labels=self._targets(near.labels, near.info.num_classes))
         direction = "minimize" if self.targeted else "maximize"
-        step_size = self.eps / 20 if self.step_size is None else self.step_size
+        step_size = self.step_size or max(self.eps / 20, step_across(self.eps, self.steps))
         sweep = Sweep(surrogate, targeted, direction, self.budget, step_size, mean, ctx.device, passes)
         losses: list[float] = []
         done, total = 0, self.restarts * self.steps

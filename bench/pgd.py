@@ -119,6 +119,14 @@ def random_start(images_01: Tensor, budget: Budget, generator: torch.Generator) 
     raise _unsupported(budget)
 
 
+def step_across(radius: float, steps: int, radii: float = 2.0) -> float:
+    """The size of a step of which `steps` go `radii` radii together, but no step more than one.
+
+    So a preset that saves steps, or a budget other than the papers', still reaches the border of the ball.
+    """
+    return radius * min(1.0, radii / max(1, steps))
+
+
 def _gradient(
     model: nn.Module,
     clean: Tensor,

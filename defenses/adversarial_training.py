@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.api import Budget, Context, ImageSet, Recipe
-from bench.pgd import pgd, random_start
+from bench.pgd import pgd, random_start, step_across
 from bench.registry import defenses
 from defenses.overfitting import Watch, accuracies
 
@@ -45,7 +45,8 @@ class AdversarialTraining:
         eps: radius of the ball on the [0, 1] scale; 0 is plain training. The papers use 8/255 and 4/255.
         norm: `linf`, or `l2` (then give eps too, for example 0.75).
         steps: gradient steps.
-        step_size: of one step; None is eps / 4 for linf (2/255 and 1/255 in the papers), 2.5 * eps / steps for l2.
+        step_size: of one step; None is eps / 4 for the papers' ten steps (2/255 and 1/255 there), in general
+            2.5 * eps / steps, at most eps.
         epochs: of the victim's training; None keeps the victim's number.
         schedule: `multistep` divides the learning rate by ten after 75 % and 90 % of the epochs; `victim` keeps the
             victim's schedule.
@@ -95,11 +96,10 @@ class AdversarialTraining:
         if self.eps == 0:
             return images_01
         budget = Budget(self.norm, self.eps)
+        step_size = self.step_size or step_across(self.eps, self.steps, radii=2.5)
         if self.norm == "linf":
-            step_size = self.eps / 4 if self.step_size is None else self.step_size
             start = step_size * torch.randn(images_01.shape, generator=generator, device=generator.device)
         else:
-            step_size = 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
             start = random_start(images_01, budget, generator)
         return images_01 + pgd(
             model,
@@ -121,7 +121,8 @@ class FastAdversarialTraining:
     It can fail all at once (catastrophic overfitting): the network learns to hide from the single step, and from then
     on any longer attack succeeds. Every `check_every` batches one batch is attacked with five steps too; that changes
     nothing in the training. Logs `catastrophic_overfitting`, true if at some check the accuracy under five steps was
-    less than half of that under one step and 20 points lower; `catastrophic_overfitting_batches`, where; and both
+    less than half of that under one step and 20 points lower, and `not checked` if the training was shorter than
+    `check_every`; `catastrophic_overfitting_batches`, where; and both
     accuracies at every check (`checked_batches`, `single_step_accuracy`, `several_step_accuracy`).
 
     Attributes:
@@ -154,7 +155,7 @@ class FastAdversarialTraining:
         """Cross-entropy on the adversarial images alone."""
         hostile = self.attack(model, images_01, labels, ctx.stream("attack-start"))
         if self.eps > 0:
-            watch = ctx.state("overfitting", Watch)
+            watch = ctx.state("overfitting", lambda: Watch.begin(ctx))
             watch.batches += 1
             if watch.batches % self.check_every == 0:
                 stronger = self._stronger(model, images_01, labels, ctx.stream("check-start"))

@@ -52,6 +52,12 @@ class Watch:
     single: list[float] = field(default_factory=list)
     several: list[float] = field(default_factory=list)
 
+    @classmethod
+    def begin(cls, ctx: Context) -> Watch:
+        """Says in the manifest that nothing is known yet: a training of fewer batches is never checked."""
+        ctx.log("catastrophic_overfitting", "not checked")
+        return cls()
+
     def add(self, single: float, several: float, ctx: Context) -> None:
         """Records a check, and the whole series in the manifest."""
         self.checked.append(float(self.batches))

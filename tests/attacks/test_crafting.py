@@ -1,12 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from attacks import crafting
 from attacks.crafting import Passes, check_eps, check_finite, check_positive, chunks, empty_noise, judge, report
-from bench.api import ImageSet
-from bench.training import TrainingDivergedError
+from bench.training import TrainingDivergedError, accuracy
 
 CPU = torch.device("cpu")
 
@@ -45,16 +45,13 @@ def test_judging_equals_hand_computed_sums_and_restores_the_mode() -> None:
     assert model.training
 
 
-def test_the_report_counts_entries_at_the_bound(smooth_set, make_context) -> None:
+def test_the_report_says_what_the_surrogate_makes_of_both_sets(smooth_set, make_context) -> None:
     train, ctx = smooth_set(count=10, classes=2), make_context()
-    images = train.images.clone().clamp(0, 200)
-    train = ImageSet(images, train.labels, train.info)
-    moved = images.clone()
-    moved[:5] += 8
-    moved[5:] += 7
-    report(_ByBrightness(), train, ImageSet(moved, train.labels, train.info), 8 / 255, ctx)
-    assert ctx.logs["share_at_bound"] == 0.5
-    assert 0 <= ctx.logs["surrogate_clean_accuracy"] <= 1
+    model = _ByBrightness()
+    report(model, train, replace(train, images=255 - train.images), ctx)
+    accuracies = ctx.logs["surrogate_clean_accuracy"], ctx.logs["surrogate_poison_accuracy"]
+    assert accuracies == (accuracy(model, train, CPU), accuracy(model, replace(train, images=255 - train.images), CPU))
+    assert accuracies[0] != accuracies[1]
 
 
 def test_noise_starts_at_zero_in_float32(smooth_set) -> None:

@@ -55,8 +55,7 @@ def test_noise_fills_the_budget_with_both_signs_and_tells_the_classes_apart(
     difference = _difference(poisoned, train)
     assert difference.abs().max() == 8
     assert 0.3 < (difference < 0).double().mean() / (difference != 0).double().mean() < 0.7
-    assert ctx.logs["share_at_bound"] == pytest.approx(float((difference.abs() == 8).double().mean()))
-    assert ctx.logs["share_at_bound"] > 0.3
+    assert float((difference.abs() == 8).double().mean()) > 0.3
     assert separability(poisoned, train) >= 0.95
     assert ctx.logs["converged"] is True
     assert torch.equal(train.images, before)
@@ -159,6 +158,8 @@ def test_defaults_are_the_authors(smooth_set, make_context) -> None:
         assert (descent.steps, attack._stop_error) == (steps, stop)
         assert descent.step_size * 255 == pytest.approx(0.8)
     assert Em(16 / 255)._noise(smooth_set(), make_context(), Passes())._descent.step_size * 255 == pytest.approx(1.6)
+    few = Em(16 / 255, steps=8)._noise(smooth_set(), make_context(), Passes())._descent
+    assert few.step_size * 255 == pytest.approx(4)
     assert Em()._recipe.clip_grad_norm == 5.0
 
 

@@ -250,6 +250,8 @@ def test_step_sizes_scale_with_the_radius(make_context, eps: int, rho_a: float) 
     found = (players.step_size, players.attacker_budget.radius, players.attacker_step_size)
     assert [255 * value for value in found] == pytest.approx([eps / 5, rho_a, rho_a / 5])
     assert players.passes == 550
+    few = Rem(eps=eps / 255, steps=4, attacker_steps=1)._players(make_context())
+    assert [255 * few.step_size, 255 * few.attacker_step_size] == pytest.approx([eps / 2, rho_a])
 
 
 def test_passes_are_counted_and_the_last_generation_is_kept_in_reserve(learnable_set, make_context) -> None:
@@ -280,7 +282,7 @@ def test_odd_sizes_two_unbalanced_classes_and_saturated_images(learnable_set, ma
 
 
 def test_a_diverging_surrogate_is_named(learnable_set, make_context) -> None:
-    with pytest.raises(TrainingDivergedError, match=r"became nan in training step 4 \(lr 1e\+30\); lower lr"):
+    with pytest.raises(TrainingDivergedError, match=r"became nan by training step 4 \(lr 1e\+30\); lower lr"):
         _quick(train_steps=4, lr=1e30).poison(learnable_set(), make_context())
 
 

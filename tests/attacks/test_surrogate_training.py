@@ -22,6 +22,7 @@ QUICK_REM = {
     "steps": 2,
     "step_size": 6 / 255,
     "attacker_steps": 2,
+    "attacker_step_size": 0.5 / 255,
     "samples": 1,
 }
 QUICK_TAP = {"surrogate": "s-net", "batch_size": 20, "steps": 2, "restarts": 1}

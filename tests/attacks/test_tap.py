@@ -105,6 +105,10 @@ def test_steps_are_the_authors_and_scale_with_the_radius(learnable_set, make_con
     monkeypatch.setattr(Sweep, "step", step)
     Tap(eps / 255, surrogate="s-net", surrogate_epochs=1).poison(learnable_set(count=8), make_context())
     assert steps == pytest.approx([eps / 20] * 250 * 8)
+    steps.clear()
+    few = Tap(eps / 255, surrogate="s-net", surrogate_epochs=1, steps=8, restarts=1)
+    few.poison(learnable_set(count=8), make_context())
+    assert steps == pytest.approx([eps / 4] * 8)
 
 
 def test_statistics_equal_the_obvious_ones(learnable_set) -> None:

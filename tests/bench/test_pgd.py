@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.api import Budget
-from bench.pgd import frozen, pgd, random_start
+from bench.pgd import frozen, pgd, random_start, step_across
 from bench.source import _closure
 
 SHAPE = (3, 6, 5)
@@ -364,3 +364,10 @@ def test_never_waits_for_the_device(no_reading):
 def test_what_imports_it_depends_on_its_source():
     assert "bench.pgd" in _closure("defenses.adversarial_training")
     assert "bench.pgd" not in _closure("defenses.iss")
+
+
+@given(st.floats(1e-3, 4), st.integers(1, 1000), st.floats(1, 20))
+def test_steps_of_the_rule_cross_the_ball_whatever_their_number(radius, steps, radii):
+    step = step_across(radius, steps, radii)
+    assert 0 < step <= radius
+    assert steps * step == pytest.approx(radius * min(steps, radii))

@@ -107,6 +107,7 @@ def test_more_steps_find_worse_images(model, batch):
         (AdversarialTraining(eps=4 / 255), 1 / 255),
         (AdversarialTraining(step_size=0.01), 0.01),
         (AdversarialTraining(eps=0.75, norm="l2", steps=5), 0.375),
+        (AdversarialTraining(steps=2), 8 / 255),
         (FastAdversarialTraining(), 10 / 255),
         (FastAdversarialTraining(eps=0.2, step_size=0.1), 0.1),
     ],
@@ -305,10 +306,10 @@ class TestOverfitting:
         )
         assert all(torch.equal(often[name], never[name]) for name in never)
 
-    def test_says_nothing_that_was_not_checked(self, model, batch, make_context):
+    def test_says_that_it_was_not_checked(self, model, batch, make_context):
         ctx = make_context()
         self.run(model, *batch, ctx, FastAdversarialTraining(check_every=5), 4)
-        assert "catastrophic_overfitting" not in ctx.logs
+        assert ctx.logs == {"catastrophic_overfitting": "not checked"}
 
 
 def test_a_cell_is_trained_by_the_changed_recipe_and_says_so(tmp_path):
