@@ -60,8 +60,8 @@ class Ar(PartialPoison):
                 f"ar: eps is the L2 norm of a whole image and must be at least 0.1, got {self.eps:g}; "
                 "the paper uses 1.0; add norm=linf for a bound on every entry"
             )
-        if self.norm == "linf" and not 0 < self.eps < 1:
-            raise ValueError(f"ar: eps must be between 0 and 1 with norm=linf, got {self.eps:g}; write eps=8/255")
+        if self.norm == "linf" and not 1 / 255 - 1e-6 <= self.eps < 1:
+            raise ValueError(f"ar: eps must be in 1/255..1 with norm=linf, got {self.eps:g}; write eps=8/255")
         if self.crop < 2:
             raise ValueError(f"ar: crop must be at least 2, the size of the start-up region, got {self.crop}")
         path = Path(self.coefficients)

@@ -22,11 +22,12 @@ _RIDGE = 0.01  # of the mean square of a perturbation
 def poison_scores(
     poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor, mask: Tensor, budget: Budget | BudgetSum
 ) -> dict[str, float | None]:
-    """Everything that is said of a poison; the names are explained in `bench.results.SCORES`."""
+    """Everything that is said of a poison, about the images of the mask; `bench.results.SCORES` explains the names."""
     separability, held_out = linear_separability(poisoned_u8, clean_u8, labels, mask)
+    offered = (poisoned_u8, clean_u8) if bool(mask.all()) else (poisoned_u8[mask], clean_u8[mask])
     return {
-        "poison_psnr_db": psnr_db(poisoned_u8, clean_u8),
-        **{f"poison_{name}": size for name, size in measured_sizes(poisoned_u8, clean_u8).items()},
+        "poison_psnr_db": psnr_db(*offered),
+        **{f"poison_{name}": size for name, size in measured_sizes(*offered).items()},
         "poisoned_images": int(mask.sum()),
         "poison_separability": separability,
         "poison_separability_images": held_out or None,

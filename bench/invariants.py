@@ -43,7 +43,7 @@ def check_same_kind(who: str, result: object, given: ImageSet) -> None:
 
 
 def check_budget(name: str, budget: Budget | BudgetSum, poisoned: ImageSet, given: ImageSet, mask: Tensor) -> None:
-    """Raises ContractError if an image exceeds the declared budget after rounding, or changed outside the mask.
+    """Raises ContractError if an image exceeds the declared budget, changed outside the mask, or if none changed.
 
     Args:
         name: of the attack.
@@ -52,7 +52,7 @@ def check_budget(name: str, budget: Budget | BudgetSum, poisoned: ImageSet, give
         given: what it made it of: the clean images, or those of the attacks before it in a chain.
         mask: bool (N,), the images it may change.
     """
-    allowed = budget.allowed(given.info.shape)
+    allowed, changed = budget.allowed(given.info.shape), False
     for start in range(0, len(given), 2048):
         here = slice(start, start + 2048)
         sizes = budget.measure(given.images[here], poisoned.images[here])
@@ -62,8 +62,12 @@ def check_budget(name: str, budget: Budget | BudgetSum, poisoned: ImageSet, give
                 f"poison {name!r} exceeds its budget {budget}: {budget.norm} {float(sizes[worst]):.4g} > "
                 f"{allowed:.4g} after rounding to 8 bits (image {start + worst}); project before rounding"
             )
-        touched = (given.images[here] != poisoned.images[here]).flatten(1).any(dim=1) & ~mask[here]
-        if touched.any():
+        touched = (given.images[here] != poisoned.images[here]).flatten(1).any(dim=1)
+        changed = changed or bool(touched.any())
+        outside = touched & ~mask[here]
+        if outside.any():
             raise ContractError(
-                f"poison {name!r} changed image {start + int(touched.nonzero()[0])} outside its poison_rate or classes"
+                f"poison {name!r} changed image {start + int(outside.nonzero()[0])} outside its poison_rate or classes"
             )
+    if not changed and budget != Budget("linf", 0):
+        raise ContractError(f"poison {name!r} changed no image within its budget {budget} (in 8 bits); raise eps")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bench import presets
 from bench.registry import BY_KIND, Entry, load_plugin
-from bench.spec import plain
+from bench.spec import written
 
 
 def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
@@ -22,7 +22,9 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
         return
     for plugin in plugins:
         load_plugin(plugin)
-    table = Table("name", "paper", "what", "parameters = defaults", "uses")
+    table = Table()
+    for heading in ("name", "paper", "what", "parameters = defaults", "uses"):
+        table.add_column(heading, overflow="fold")
     for name, entry in BY_KIND[kind].items():
         label = f"{name}\n(family {entry.family})" if entry.family else name
         table.add_row(label, entry.source or "-", entry.summary, _parameters(entry), ", ".join(entry.uses) or "-")
@@ -51,5 +53,5 @@ def _presets() -> Table:
 def _parameters(entry: Entry[Any]) -> str:
     parts = []
     for name, default in entry.parameters.items():
-        parts.append(f"{name} (required)" if default is dataclasses.MISSING else f"{name}={plain(default)}")
+        parts.append(f"{name} (required)" if default is dataclasses.MISSING else f"{name}={written(default)}")
     return ", ".join(parts) or "-"

@@ -145,6 +145,7 @@ def _context_of(name: str, ctx: Context) -> Context:
         _MeterOf(name, ctx.meter),
         lambda done, total, note: ctx.on_progress(done, total, f"{name}: {note}" if note else name),
         ctx.resident_bytes,
+        ctx.engine,
     )
 
 

@@ -17,7 +17,7 @@ from bench.errors import UserError
 SCHEMA_VERSION = 1
 
 SCORES = {
-    "poison_psnr_db": "PSNR of the poisoned against the clean training images, over all entries",
+    "poison_psnr_db": "PSNR of the poisoned images against the same before, over all entries",
     "poison_linf_max": "largest change of an entry, [0, 1] scale, after rounding to 8 bits",
     "poison_l2_mean": "mean L2 norm of an image's perturbation, [0, 1] scale",
     "poison_l2_max": "largest L2 norm of an image's perturbation, [0, 1] scale",

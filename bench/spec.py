@@ -266,8 +266,17 @@ def _needs_parameters(entry: Entry[Any]) -> bool:
     return dataclasses.MISSING in entry.parameters.values()
 
 
+def written(value: Any) -> str:
+    """A parameter as one would write it in a selection: `none`, `true`, and `8/255` where that is shorter."""
+    if isinstance(value, float) and 0 < value < 1:
+        levels = f"{value * 255:.6g}"
+        if float(levels) / 255 == value and len(levels) + 4 < len(str(value)):
+            return f"{levels}/255"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _write(value: Any) -> str:
-    text = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    text = written(value)
     if any(c in text for c in ":,"):
         raise UserError(f"parameter value {text!r} contains ':' or ','; rename the file or use a link")
     return text

@@ -4,7 +4,7 @@ They act on batches that are already cropped and flipped, and cost next to nothi
 of the whole image, and of some use against single pixels (OPS).
 
 Mixup and CutMix come in the per-sample form of the ISS, D-VAE and AVATAR codes: twice in sequence, each time with
-probability 0.5, every image with its own partner and its own share. `rounds=1:probability=1` is the batch form.
+probability 0.5, every image with its own partner and its own share. `rounds=1:probability=1` mixes every image once.
 
 Deviations:
 - A partner is drawn from the same batch (possibly the image itself), not from the whole set: a loss sees no more. It is

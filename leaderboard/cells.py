@@ -82,9 +82,11 @@ def trained_epochs(cell: CellResult) -> int | None:
 
 def _flags(cell: CellResult) -> list[str]:
     """What makes a result doubtful by the plug-ins' own logs; only a logged `false` or `true` does."""
+    overfitting = cell.logs.get("train", {}).get("catastrophic_overfitting")
     flags = {
         "attack not converged": cell.logs.get("poison", {}).get("converged") is False,
-        "catastrophic overfitting": cell.logs.get("train", {}).get("catastrophic_overfitting") is True,
+        "catastrophic overfitting": overfitting is True,
+        "overfitting not checked": overfitting == "not checked",
     }
     return [flag for flag, raised in flags.items() if raised]
 

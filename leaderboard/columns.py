@@ -78,7 +78,8 @@ CELL_COLUMNS = {
     "purify_key": Column("string", "artifact of the purify stage"),
     "train_key": Column("string", "artifact of the train stage"),
     "flags": Column(
-        "string", "attack not converged, catastrophic overfitting (from the logs), other costs in another store"
+        "string",
+        "from the logs: attack not converged, catastrophic overfitting or not checked; other costs in another store",
     ),
     "error_stage": Column("string", "stage in which a failed cell failed"),
     "error_message": Column("string", "why it failed or was skipped"),

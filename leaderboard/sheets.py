@@ -84,8 +84,8 @@ def _stored(images: Images, files: dict[str, bytes]) -> str:
     path = f"sheets/{sha256(repr(strip.shape).encode() + strip.tobytes()).hexdigest()[:16]}.webp"
     if path not in files:
         buffer = io.BytesIO()
-        # Small images are kept as they were trained on, with the quickest effort (a quarter larger, thirty times faster);
-        # large ones would make a site of gigabytes.
+        # Small images are kept as they were trained on, with the quickest effort (a quarter larger, thirty times
+        # faster); large ones would make a site of gigabytes.
         lossless = images.shape[2] <= _LOSSLESS_UP_TO
         picture = Image.fromarray(np.ascontiguousarray(strip.transpose(1, 2, 0)))
         picture.save(buffer, "WEBP", lossless=lossless, quality=50 if lossless else 80, method=0 if lossless else 4)

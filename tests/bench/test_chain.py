@@ -13,6 +13,7 @@ from bench.budget import BudgetSum
 from bench.chain import Chain, split
 from bench.config import Settings, make_matrix, read_settings
 from bench.contracts import CHECKS
+from bench.engine import Engine
 from bench.errors import ContractError, UserError
 from bench.plan import describe, identity, make_plan
 from bench.poisoning import craft
@@ -205,6 +206,22 @@ class TestCrafting:
     def test_every_part_is_held_to_its_own_budget(self, random_set, make_context):
         chain = Chain((("loud", Brighter(levels=8, promised=4)), ("ops", Ops())))
         with pytest.raises(ContractError, match="poison 'loud' exceeds its budget linf:4/255"):
+            craft(chain, random_set(), make_context())
+
+    def test_parts_compute_as_the_whole_does(self, random_set, make_context):
+        @dataclass(frozen=True)
+        class Watching(Brighter):
+            def poison(self, train: ImageSet, ctx) -> ImageSet:
+                ctx.log("computed", [ctx.engine.deterministic, ctx.seed, str(ctx.device)])
+                return super().poison(train, ctx)
+
+        ctx = replace(make_context(3), engine=Engine(deterministic=True))
+        craft(Chain((("watching", Watching()), ("ops", Ops()))), random_set(), ctx)
+        assert ctx.logs["watching.computed"] == [True, 3, str(ctx.device)]
+
+    def test_a_part_that_changes_nothing_is_refused(self, random_set, make_context):
+        chain = Chain((("ops", Ops()), ("idle", Brighter(levels=0, promised=4))))
+        with pytest.raises(ContractError, match="poison 'idle' changed no image within its budget linf:4/255"):
             craft(chain, random_set(), make_context())
 
     def test_what_goes_onto_others_is_held_to_its_budget_too(self, random_set, make_context):

@@ -171,3 +171,14 @@ def test_every_score_of_a_poison_is_explained(poisoned):
         *("poison_separability", "poison_separability_images"),
         *("poison_at_bound_share", "poison_negative_share", "poison_clipped_share"),
     }
+
+
+def test_images_that_were_not_offered_do_not_dilute_the_scores(poisoned):
+    clean, images, _ = poisoned
+    half = torch.arange(len(images)) % 2 == 0
+    part = torch.where(half[:, None, None, None], images, clean.images)
+    budget = Budget("linf", 8 / 255)
+    scores = poison_scores(part, clean.images, clean.labels, half, budget)
+    alone = poison_scores(images[half], clean.images[half], clean.labels[half], everything(images[half]), budget)
+    same = ("poison_psnr_db", "poison_l2_mean", "poison_linf_max", "poison_at_bound_share", "poison_clipped_share")
+    assert [scores[name] for name in same] == pytest.approx([alone[name] for name in same])

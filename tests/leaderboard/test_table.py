@@ -159,6 +159,7 @@ class TestBoard:
         [
             ({"poison": {"converged": False}}, "attack not converged"),
             ({"train": {"catastrophic_overfitting": True}}, "catastrophic overfitting"),
+            ({"train": {"catastrophic_overfitting": "not checked"}}, "overfitting not checked"),
             ({"poison": {"converged": True}, "train": {"catastrophic_overfitting": False, "converged": False}}, ""),
         ],
     )
