@@ -14,6 +14,7 @@ import torch
 _ROUNDS = 5
 
 Work = Callable[[], object]
+Note = str | Callable[[float], str]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Row:
         plain_seconds: of the baseline in the same rounds, for as many images; empty if there is none.
         target: what the value is compared with; None if the benchmark only reports.
         value: what is compared: `ratio` is plain / ours, `seconds` ours, `overhead` (ours - plain) / count.
+        device: where both ran.
+        threads: of the CPU.
         note: what else was measured.
     """
 
@@ -36,6 +39,8 @@ class Row:
     plain_seconds: list[float]
     target: float | None
     value: Literal["ratio", "seconds", "overhead"]
+    device: str
+    threads: int
     note: str = ""
 
     @property
@@ -67,7 +72,7 @@ class Run:
         benchmark: pytest-benchmark's fixture, which then keeps the times of ours; None with `tiny`.
 
     Attributes:
-        device: the GPU if there is one.
+        device: the GPU if there is one; a benchmark of what runs on the CPU everywhere sets it.
         row: the result, once measured.
     """
 
@@ -82,7 +87,7 @@ class Run:
         return tiny if self._tiny else full
 
     def ratio(
-        self, ours: Work, plain: Work, *, at_least: float | None, count: int, plain_count: int = 0, note: str = ""
+        self, ours: Work, plain: Work, *, at_least: float | None, count: int, plain_count: int = 0, note: Note = ""
     ) -> Row:
         """Times both in turn; the ratio is plain / ours.
 
@@ -93,19 +98,19 @@ class Run:
             count: of images.
             plain_count: of the images the baseline works on, if fewer: its time is scaled up. Only for loops whose
                 passes do not depend on each other.
-            note: what else was measured.
+            note: what else was measured, or what gets the median seconds of ours and says it.
         """
         seconds, plain_seconds = self._in_turn(ours, plain)
         scale = count / (plain_count or count)
-        return self._keep(Row(self._part, count, seconds, [scale * s for s in plain_seconds], at_least, "ratio", note))
+        return self._keep(count, seconds, [scale * s for s in plain_seconds], at_least, "ratio", note)
 
-    def seconds(self, ours: Work, *, at_most: float, note: str = "") -> Row:
+    def seconds(self, ours: Work, *, at_most: float | None, note: Note = "") -> Row:
         """Times ours alone."""
-        return self._keep(Row(self._part, 1, self._in_turn(ours, None)[0], [], at_most, "seconds", note))
+        return self._keep(1, self._in_turn(ours, None)[0], [], at_most, "seconds", note)
 
-    def overhead(self, ours: Work, plain: Work, *, at_most: float, count: int, note: str = "") -> Row:
+    def overhead(self, ours: Work, plain: Work, *, at_most: float, count: int, note: Note = "") -> Row:
         """Times both in turn; the overhead is (ours - plain) / count, in seconds."""
-        return self._keep(Row(self._part, count, *self._in_turn(ours, plain), at_most, "overhead", note))
+        return self._keep(count, *self._in_turn(ours, plain), at_most, "overhead", note)
 
     def time(self, work: Work) -> float:
         """Seconds of one call, waiting for the device."""
@@ -133,7 +138,18 @@ class Run:
         self._benchmark.pedantic(timed, setup=before, rounds=_ROUNDS, warmup_rounds=1)
         return list(self._benchmark.stats.stats.data), plain_seconds[-_ROUNDS:]
 
-    def _keep(self, row: Row) -> Row:
+    def _keep(
+        self,
+        count: int,
+        seconds: list[float],
+        plain_seconds: list[float],
+        target: float | None,
+        value: Literal["ratio", "seconds", "overhead"],
+        note: Note,
+    ) -> Row:
+        text = note if isinstance(note, str) else note(median(seconds))
+        threads = torch.get_num_threads()
+        row = Row(self._part, count, seconds, plain_seconds, target, value, self.device.type, threads, text)
         self.row = row
         if self._benchmark is not None:
             self._benchmark.extra_info.update({**asdict(row), "values": row.values, "met": row.met})
@@ -146,16 +162,18 @@ class Run:
 
 def table(rows: list[Row]) -> str:
     """Markdown: medians, with the smallest and the largest of the rounds behind what is compared."""
-    head = ("part", "n", "ours", "plain", "result: median (min-max)", "target", "met", "note")
+    head = ("part", "ours", "plain", "result: median (min-max)", "target", "met", "n", "device", "threads", "note")
     body = [
         (
             row.part,
-            f"{row.count:,}",
             _duration(median(row.seconds)),
             _duration(median(row.plain_seconds)) if row.plain_seconds else "-",
             _spread(row),
             _target(row),
             {True: "yes", False: "no", None: "-"}[row.met],
+            f"{row.count:,}",
+            row.device,
+            str(row.threads),
             row.note or "-",
         )
         for row in rows

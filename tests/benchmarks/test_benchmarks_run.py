@@ -27,13 +27,24 @@ def test_every_benchmark_measures_something(benchmark_: Callable[[Run], None], t
 
 def test_the_table_says_what_was_reached() -> None:
     rows = [
-        Row("fast", 100, [0.1, 0.2, 0.1], [0.5, 0.5, 0.4], 3, "ratio"),
-        Row("slow", 100, [2.0, 1.0, 2.0], [4.0, 4.0, 4.0], 3, "ratio", "why"),
-        Row("start", 1, [0.3], [], 0.2, "seconds"),
-        Row("stages", 10, [1.0], [0.9], 0.05, "overhead"),
+        Row("fast", 100, [0.1, 0.2, 0.1], [0.5, 0.5, 0.4], 3, "ratio", "cpu", 2),
+        Row("slow", 100, [2.0, 1.0, 2.0], [4.0, 4.0, 4.0], 3, "ratio", "cpu", 2, "why"),
+        Row("start", 1, [0.3], [], 0.2, "seconds", "cuda", 1),
+        Row("stages", 10, [1.0], [0.9], 0.05, "overhead", "cpu", 2),
     ]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(rows).splitlines()]
-    assert cells[2] == ["fast", "100", "100 ms", "500 ms", "4.0x (2.5x-5.0x)", "at least 3x", "yes", "-"]
-    assert cells[3] == ["slow", "100", "2.00 s", "4.00 s", "2.0x (2.0x-4.0x)", "at least 3x", "no", "why"]
-    assert cells[4] == ["start", "1", "300 ms", "-", "300 ms (300 ms-300 ms)", "under 200 ms", "no", "-"]
-    assert cells[5] == ["stages", "10", "1.00 s", "900 ms", "10 ms (10 ms-10 ms)", "under 50 ms", "yes", "-"]
+    assert cells[2] == ["fast", "100 ms", "500 ms", "4.0x (2.5x-5.0x)", "at least 3x", "yes", "100", "cpu", "2", "-"]
+    assert cells[3] == ["slow", "2.00 s", "4.00 s", "2.0x (2.0x-4.0x)", "at least 3x", "no", "100", "cpu", "2", "why"]
+    assert cells[4] == ["start", "300 ms", "-", "300 ms (300 ms-300 ms)", "under 200 ms", "no", "1", "cuda", "1", "-"]
+    assert cells[5] == [
+        "stages",
+        "1.00 s",
+        "900 ms",
+        "10 ms (10 ms-10 ms)",
+        "under 50 ms",
+        "yes",
+        "10",
+        "cpu",
+        "2",
+        "-",
+    ]
