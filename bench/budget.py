@@ -41,12 +41,12 @@ class Budget:
 
     def measure(self, clean_u8: Tensor, poisoned_u8: Tensor) -> Tensor:
         """Size of each image's perturbation in this norm, float64 (N,); both inputs uint8 (N, C, H, W)."""
-        difference = (poisoned_u8.to(torch.int16) - clean_u8.to(torch.int16)).double().flatten(2)
+        difference = poisoned_u8.float().sub_(clean_u8)  # whole levels: exact, and so are sums of squares along a row
         if self.norm == "linf":
-            return difference.abs().amax(dim=(1, 2)) / 255
+            return difference.abs().amax(dim=(1, 2, 3)).double() / 255
         if self.norm == "l2":
-            return difference.square().sum(dim=(1, 2)).sqrt() / 255
-        return (difference != 0).any(dim=1).sum(dim=1).double()
+            return difference.square().sum(dim=3).double().sum(dim=(1, 2)).sqrt() / 255
+        return (difference != 0).any(dim=1).sum(dim=(1, 2)).double()
 
     def allowed(self, shape: tuple[int, int, int]) -> float:
         """The largest measured size that respects the budget once images are rounded to 8 bits.

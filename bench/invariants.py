@@ -13,6 +13,8 @@ from bench.api import ImageSet
 from bench.budget import Budget, BudgetSum
 from bench.errors import ContractError
 
+_CHUNK = 256  # images whose differences stay in a CPU's caches
+
 
 @contextmanager
 def untouched(images: ImageSet, who: str) -> Iterator[None]:
@@ -53,8 +55,8 @@ def check_budget(name: str, budget: Budget | BudgetSum, poisoned: ImageSet, give
         mask: bool (N,), the images it may change.
     """
     allowed, changed = budget.allowed(given.info.shape), False
-    for start in range(0, len(given), 2048):
-        here = slice(start, start + 2048)
+    for start in range(0, len(given), _CHUNK):
+        here = slice(start, start + _CHUNK)
         sizes = budget.measure(given.images[here], poisoned.images[here])
         worst = int(sizes.argmax())
         if sizes[worst] > allowed:

@@ -263,7 +263,6 @@ def _manifest(job: Job, meter: Meter, payload: dict[str, Any]) -> Manifest:
 def environment(device: str, engine: Engine | None = None) -> dict[str, Any]:
     """Versions, machine and engine, stored with every artifact."""
     engine = engine or Engine()
-    packages = ("purify-bench", "torch", "torchvision", "timm", "numpy")
     return {
         "device": device_name(torch.device(device)),
         "threads": torch.get_num_threads(),
@@ -272,8 +271,13 @@ def environment(device: str, engine: Engine | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cuda": torch.version.cuda if device.startswith("cuda") else None,
-        **{package: version(package) for package in packages},
+        **_versions(),
     }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in ("purify-bench", "torch", "torchvision", "timm", "numpy")}
 
 
 _STAGES = {"poison": _poison, "purify": _purify, "train": _train}

@@ -17,6 +17,16 @@ def pair(differences: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     return clean, moved.view_as(clean)
 
 
+def test_budget_measures_are_exact_up_to_224_pixels_a_row():
+    generator = torch.Generator().manual_seed(0)
+    clean, moved = (torch.randint(256, (2, 3, 5, 224), generator=generator, dtype=torch.uint8) for _ in range(2))
+    clean[0], moved[0] = 0, 255
+    levels = moved.to(torch.int64) - clean.to(torch.int64)
+    assert torch.equal(Budget("l2", 1).measure(clean, moved), levels.square().sum((1, 2, 3)).double().sqrt() / 255)
+    assert torch.equal(Budget("linf", 1).measure(clean, moved), levels.abs().amax((1, 2, 3)).double() / 255)
+    assert Budget("l0", 1).measure(clean, moved).tolist() == (levels != 0).any(1).sum((1, 2)).tolist()
+
+
 def test_budget_measures_all_three_norms_by_hand():
     clean, moved = pair([3, -4])
     assert Budget("linf", 1).measure(clean, moved).item() == pytest.approx(4 / 255)

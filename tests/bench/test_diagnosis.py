@@ -36,6 +36,17 @@ def test_psnr_of_eight_levels(poisoned):
     assert psnr_db(clean.images, clean.images) is None
 
 
+def test_psnr_and_residual_of_several_chunks_are_those_of_float64(random_set):
+    clean, other, purified = (random_set(700, classes=3).images.roll(shift, 0) for shift in (0, 1, 2))
+    labels = torch.arange(700) % 3
+    before, after = other.double() / 255 - clean.double() / 255, purified.double() / 255 - clean.double() / 255
+    assert psnr_db(other, clean) == pytest.approx(-10 * math.log10(float(before.square().mean())), rel=1e-12)
+    means = [torch.stack([d[labels == k].mean(0) for k in range(3)]) for d in (before, after)]
+    poison, left = (mean - mean.mean(0) for mean in means)
+    wanted = float((left * poison).sum() / poison.square().sum())
+    assert residual_poison_ratio(purified, other, clean, labels) == pytest.approx(wanted, rel=1e-9)
+
+
 def test_residual_is_one_for_the_poison_half_for_half_and_zero_for_clean(poisoned):
     clean, images, delta = poisoned
     half = (clean.images.short() + delta // 2).to(torch.uint8)
