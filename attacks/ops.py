@@ -103,15 +103,21 @@ def _corners(channels: int) -> Tensor:
 
 
 def _moments(train: ImageSet) -> tuple[Tensor, Tensor]:
-    """Sums of the levels and of their products between channels, int64 (K, C, HW) and (K, C, C, HW): exact."""
+    """Sums of the levels and of their products between channels, int64 (K, C, HW) and (K, C, C, HW): exact.
+
+    A chunk's sums are exact in float32, which is faster: 256 * 255**2 < 2**24.
+    """
     channels, height, width = train.info.shape
     sums = torch.zeros(train.info.num_classes, channels, height * width, dtype=torch.int64)
     products = sums.new_zeros(len(sums), channels, channels, height * width)
     for images, labels in zip(torch.split(train.images, 256), torch.split(train.labels, 256), strict=True):
-        levels = images.flatten(2).to(torch.int64)
-        sums.index_add_(0, labels, levels)
+        levels = images.flatten(2).float()
+        present, index = labels.unique(return_inverse=True)
+        part = levels.new_zeros(len(present), *levels.shape[1:])
+        sums[present] += part.index_add(0, index, levels).to(torch.int64)
         for channel in range(channels):
-            products[:, channel].index_add_(0, labels, levels[:, channel, None] * levels)
+            product = part.index_add(0, index, levels[:, channel, None] * levels)
+            products[present, channel] += product.to(torch.int64)
     return sums, products
 
 
