@@ -114,6 +114,8 @@ def linear_separability(
     Returns:
         None and 0 without a poison, of one class only or of fewer than 4 images.
     """
+    if torch.equal(poisoned_u8, clean_u8):
+        return None, 0
     rows = mask.nonzero().flatten()
     entries = clean_u8[:1].numel()
     limit = int(_SEPARABILITY_IMAGES * min(1.0, math.sqrt(3072 / entries)))

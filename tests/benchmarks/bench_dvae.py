@@ -43,7 +43,7 @@ def bench_dvae_step(run: Run) -> None:
 
 def bench_dvae_purification(run: Run) -> None:
     """D-VAE purification, both stages; plain: as released, image by image to the host."""
-    train = _images(run, run.size(full=256, tiny=3))
+    train = _images(run, run.size(full=128, tiny=3))
     first, second = _network(run).eval(), _network(run).eval()
     context = Context(0, run.device, run.folder)
 
