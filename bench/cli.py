@@ -247,15 +247,16 @@ def new(kind: str, name: str, out: Path) -> None:
 @cli.command()
 @click.option("--store", "stores", type=_FOLDER, multiple=True, default=(Path("results"),), show_default=True)
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the site.")
-def publish(stores: tuple[Path, ...], out: Path) -> None:
+@click.option("--first-wins", is_flag=True, help="Where stores disagree on an accuracy, take the first store's and flag it.")
+def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
     """Write a site from all stored cells: pages that open offline, and the tables as CSV, JSON, Markdown and LaTeX."""
     from leaderboard.folder import check_folder
     from leaderboard.publish import publish as write_site
     from leaderboard.stores import described_repeats, read_stores
 
     check_folder(out)
-    stored = read_stores(stores)
-    if text := described_repeats(stored):
+    stored = read_stores(stores, first_wins)
+    for text in described_repeats(stored):
         click.echo(text, err=True)
     for path in write_site(stored.cells, out, stores, _methods(), stored.repeated).values():
         click.echo(path)

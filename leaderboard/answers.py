@@ -34,7 +34,7 @@ def answers(board: pd.DataFrame) -> list[Answer]:
 def _best(best: pd.DataFrame) -> Answer:
     first = best.iloc[0]
     value = f"{formats.percent(first['mean_accuracy'])}{_NBSP}% mean accuracy"
-    worst = f"worst {formats.percent(first['worst_accuracy'])}{_NBSP}% ({first['worst_attack']})"
+    worst = f"worst {formats.percent(first['worst_accuracy'])}{_NBSP}% ({formats.isolated(first['worst_attack'])})"
     if len(best) == 1:
         return Answer("Best defense", first["defense_selection"], f"{value}, {worst}")
     others = _names(best["defense_selection"].iloc[1:])
@@ -47,20 +47,27 @@ def _price(first: pd.Series[Any], ranked: pd.DataFrame) -> Answer:
     multiple = formats.multiple(first["cost_multiple"])
     note = f"{multiple} an undefended training" if multiple != formats.DASH else "no undefended training beside it"
     if formats.is_missing(first["cost_rank"]):
-        note += "; costs are not ranked here"
+        note += f"; not ranked: {_doubt(first)}"
     elif first["cost_rank"] == 1:
         note += "; the cheapest"
     else:
         cheaper = ranked[ranked["cost_rank"] < first["cost_rank"]]
         other = cheaper.iloc[0]  # by falling mean: the next corner of the Pareto front
         cost, mean = formats.seconds(other["cost_seconds"]), formats.percent(other["mean_accuracy"])
-        note += f"; the best of the cheaper ones: {other['defense_selection']}, {mean}{_NBSP}% for {cost}"
+        note += f"; the best of the cheaper ones: {formats.isolated(other['defense_selection'])}, {mean}{_NBSP}% for {cost}"
     return Answer("What it costs", formats.seconds(first["cost_seconds"]), note)
+
+
+def _doubt(first: pd.Series[Any]) -> str:
+    """Why the cost of the best defense has no rank."""
+    if "several devices" in first["flags"]:
+        return f"measured on {first['device']}, others elsewhere"
+    return next((flag for flag in ("not exclusive", "exclusivity unknown") if flag in first["flags"]), "see the flags")
 
 
 def _certainty(first: pd.Series[Any], ranked: pd.DataFrame, best: pd.DataFrame) -> Answer:
     others = ranked.drop(best.index)
-    lead = "" if others.empty else f"{_lead(first, others.iloc[0])} ahead of {others.iloc[0]['defense_selection']}"
+    lead = "" if others.empty else f"{_lead(first, others.iloc[0])} ahead of {formats.isolated(others.iloc[0]['defense_selection'])}"
     if len(best) > 1:
         lead = "the lead is within the interval"
     seeds = f"{first['seeds']} seed{'s' if first['seeds'] != 1 else ''}, n = {first['n']} cells"
@@ -87,5 +94,5 @@ def _undefended(board: pd.DataFrame) -> Answer:
 
 
 def _names(names: pd.Series[Any]) -> str:
-    shown = ", ".join(names[:3])
+    shown = ", ".join(map(formats.isolated, names[:3]))
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

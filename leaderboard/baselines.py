@@ -7,20 +7,25 @@ import pandas as pd
 from bench.errors import UserError
 from leaderboard.columns import COORDINATES, GROUP
 
-_UNDEFENDED = {
-    "clean_test_accuracy": "undefended_accuracy",
+_UNDEFENDED = {"clean_test_accuracy": "undefended_accuracy"}
+_CLEAN = {"clean_test_accuracy": "clean_baseline_accuracy"}
+_TRAINING = {
     "train_seconds": "undefended_train_seconds",
     "train_energy_joules": "undefended_train_energy_joules",
 }
-_CLEAN = {"clean_test_accuracy": "clean_baseline_accuracy"}
 
 
-def with_baselines(frame: pd.DataFrame) -> pd.DataFrame:
+def with_baselines(frame: pd.DataFrame, elsewhere: pd.DataFrame) -> pd.DataFrame:
     """Adds undefended and clean baseline accuracy, recovery, and the cost columns to every finished cell.
 
     A purifier trains the same recipe on as many images, so its extra training time is 0 by construction; the
     measured difference would be noise. Only a defense that trains differently is charged the difference to the
     undefended training of the same attack, victim, seed and device. A missing addend leaves the cost null.
+
+    Args:
+        frame: the cells that are shown.
+        elsewhere: the same cells of other stores, with the same columns; their undefended trainings are compared with
+            where the one that is shown ran on another device.
 
     Raises:
         UserError: if two finished cells stand for the same coordinates.
@@ -28,15 +33,15 @@ def with_baselines(frame: pd.DataFrame) -> pd.DataFrame:
     done = frame[frame["status"] == "done"]
     _check_unique(done)
     undefended = done[done["defense"] == "none"]
-    frame = frame.drop(columns=[*_UNDEFENDED.values(), *_CLEAN.values()], errors="ignore")
-    frame = _look_up(frame, undefended, [*GROUP, "attack_selection", "seed"], _UNDEFENDED | {"device": "_device"})
+    looked_up = [*_UNDEFENDED.values(), *_CLEAN.values(), *_TRAINING.values()]
+    frame = frame.drop(columns=looked_up, errors="ignore")
+    beside = [*GROUP, "attack_selection", "seed"]
+    frame = _look_up(frame, undefended, beside, _UNDEFENDED)
     frame = _look_up(frame, undefended[undefended["attack"] == "none"], [*GROUP, "seed"], _CLEAN)
-
-    finished, same_device = frame["status"] == "done", frame["device"].eq(frame["_device"]).fillna(False).astype(bool)
-    for name in (*_UNDEFENDED.values(), *_CLEAN.values()):
-        frame[name] = frame[name].where(finished)
-    for name in ("undefended_train_seconds", "undefended_train_energy_joules"):
-        frame[name] = frame[name].where(same_device)
+    trainings = pd.concat([undefended, elsewhere[elsewhere["defense"] == "none"]]).dropna(subset="device")
+    frame = _look_up(frame, trainings.drop_duplicates([*beside, "device"]), [*beside, "device"], _TRAINING)
+    for name in looked_up:
+        frame[name] = frame[name].where(frame["status"] == "done")
 
     gap = frame["clean_baseline_accuracy"] - frame["undefended_accuracy"]
     frame["recovery"] = ((frame["clean_test_accuracy"] - frame["undefended_accuracy"]) / gap).where(gap > 0)
@@ -46,7 +51,7 @@ def with_baselines(frame: pd.DataFrame) -> pd.DataFrame:
     frame["cost_multiple"] = 1 + frame["cost_seconds"] / frame["undefended_train_seconds"]
     purify, extra = _purify_and_extra(frame, "energy_joules")
     frame["cost_energy_joules"] = purify + extra
-    return frame.drop(columns="_device")
+    return frame
 
 
 def _purify_and_extra(frame: pd.DataFrame, unit: str) -> tuple[pd.Series[float], pd.Series[float]]:

@@ -107,6 +107,8 @@ def _cell(row: pd.Series[Any], name: str, text: Any, board: pd.DataFrame) -> Cel
     if formats.is_missing(value):
         return Cell(formats.DASH, "")
     notes = {"mean_accuracy": f"± {formats.percent(row['half_width_95'])}", "worst_accuracy": row["worst_attack"]}
+    if "several devices" in row["flags"]:
+        notes["cost_seconds"] = row["device"]
     without_interval = name == "mean_accuracy" and formats.is_missing(row["half_width_95"])
     note = "" if without_interval else notes.get(name, "")
     bar = text(value) if name == "mean_accuracy" else ""

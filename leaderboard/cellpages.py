@@ -39,7 +39,7 @@ def cell_files(
 ) -> dict[str, bytes]:
     """The script files by relative path; each calls `addCells` with its cells by key.
 
-    `repeated` are further measurements of some of the cells: their costs are shown beside.
+    `repeated` are the same cells of another store: their results are shown beside.
     """
     by_key = frame.set_index("key")
     derived = {str(key): row for key, row in by_key[list(_DERIVED)].astype(object).to_dict("index").items()}
@@ -47,14 +47,15 @@ def cell_files(
     artifacts = _Artifacts(stores)
     others: dict[str, list[dict[str, Any]]] = {}
     for cell in repeated:
-        others.setdefault(cell.key, []).append(_costs(cell))
+        result = {"clean_test_accuracy": cell.clean_test_accuracy, "costs": _costs(cell)}
+        others.setdefault(cell.key, []).append(result)
     chunks: dict[str, dict[str, Any]] = {}
     for cell in sorted(cells, key=lambda cell: cell.key):
         record = _record(cell) | {
             "derived": {name: _plain(value) for name, value in derived[cell.key].items()},
             "relatives": relatives.of(cell.key),
             "artifacts": artifacts.of(cell),
-            "other_costs": others.get(cell.key, []),
+            "elsewhere": others.get(cell.key, []),
             "published": _published(cell),
             "sheet": asdict(sheets.by_cell[cell.key]) if cell.key in sheets.by_cell else None,
         }

@@ -59,7 +59,7 @@ CELL_COLUMNS = {
     "fit_seconds": Column("float64", "s; its phase fit"),
     "apply_seconds": Column("float64", "s; its phase apply"),
     "train_seconds": Column("float64", "s; phases warm (compiling, if it is) and train of the victim's training"),
-    "undefended_train_seconds": Column("float64", "s; the same without defense, if on the same device"),
+    "undefended_train_seconds": Column("float64", "s; the same without defense, on the same device"),
     "extra_train_seconds": Column("float64", "s; training with minus without the defense; 0 if it trains the same way"),
     "view_seconds": Column("float64", "s; what the defense's view adds to scoring all test images"),
     "view_seconds_per_10k": Column("float64", "s; the same for 10,000 images"),
@@ -69,7 +69,7 @@ CELL_COLUMNS = {
     "peak_host_bytes": Column("Int64", "bytes; larger of purify and train"),
     "purify_energy_joules": Column("float64", "J; of the GPU"),
     "train_energy_joules": Column("float64", "J; of the GPU"),
-    "undefended_train_energy_joules": Column("float64", "J; the same without defense, if on the same device"),
+    "undefended_train_energy_joules": Column("float64", "J; the same without defense, on the same device"),
     "cost_energy_joules": Column("float64", "J; purify + extra training, reckoned like the seconds; without the view"),
     "device": Column("string", "device of purify and train"),
     "exclusive": Column("boolean", "true if no other process used it meanwhile; null if that could not be told"),
@@ -79,7 +79,8 @@ CELL_COLUMNS = {
     "train_key": Column("string", "artifact of the train stage"),
     "flags": Column(
         "string",
-        "from the logs: attack not converged, catastrophic overfitting or not checked; other costs in another store",
+        "from the logs: attack not converged, catastrophic overfitting or not checked; in another store: other costs, "
+        "other accuracy",
     ),
     "error_stage": Column("string", "stage in which a failed cell failed"),
     "error_message": Column("string", "why it failed or was skipped"),

@@ -15,6 +15,14 @@ def is_missing(value: Any) -> bool:
     return value is None or bool(pd.isna(value))
 
 
+def isolated(name: str) -> str:
+    """A name for the middle of a sentence: no direction of writing in it goes beyond it.
+
+    Plain ASCII has none and stays as it is; other names get the Unicode marks for it (FSI and PDI).
+    """
+    return name if name.isascii() else f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
+
+
 def percent(fraction: Any) -> str:
     """A fraction in points: 0.946 gives `94.6`."""
     return DASH if is_missing(fraction) else f"{100 * fraction:.1f}"

@@ -10,8 +10,8 @@ import pandas as pd
 from leaderboard import formats
 from leaderboard.columns import GROUP
 
-_LOWEST_IS_BEST = ("cost_seconds", "cost_multiple")
-_HIGHEST_IS_BEST = ("mean_accuracy", "worst_accuracy", "clean_accuracy", "recovery")
+_COSTS = ("cost_seconds", "cost_multiple")
+_HIGHEST_IS_BEST = ("worst_accuracy", "clean_accuracy", "recovery")
 
 
 def groups(board: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
@@ -31,11 +31,15 @@ def place(row: pd.Series[Any], rows: pd.DataFrame) -> str:
 
 
 def is_best(row: pd.Series[Any], name: str, text: Callable[[Any], str], rows: pd.DataFrame) -> bool:
-    """Whether a ranked row is best in this column: rank 1 for the mean, else what prints like the best ranked value."""
-    ranked = rows.loc[rows["rank"].notna(), name]
-    if formats.is_missing(row["rank"]) or formats.is_missing(row[name]):
+    """Whether a row is best in this column: rank 1 in mean or cost, else what prints like the best ranked value.
+
+    A cost that is not ranked (several devices, not exclusive) is never best.
+    """
+    rank = "cost_rank" if name in _COSTS else "rank"
+    if formats.is_missing(row[rank]) or formats.is_missing(row[name]):
         return False
-    if name == "mean_accuracy":
-        return bool(row["rank"] == 1)
-    target = ranked.max() if name in _HIGHEST_IS_BEST else ranked.min() if name in _LOWEST_IS_BEST else None
+    if name in ("mean_accuracy", "cost_seconds"):
+        return bool(row[rank] == 1)
+    ranked = rows.loc[rows[rank].notna(), name]
+    target = ranked.max() if name in _HIGHEST_IS_BEST else ranked.min() if name in _COSTS else None
     return not formats.is_missing(target) and text(row[name]) == text(target)

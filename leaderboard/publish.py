@@ -35,7 +35,8 @@ def publish(
         out: a folder that does not exist, is empty, or was published before.
         stores: where to look for sample images and checksums; the first that has an artifact serves it.
         methods: descriptions of the registered components for the method page.
-        repeated: from `read_stores`, cells that another store holds at other costs; they are shown beside, not counted.
+        repeated: from `read_stores`, cells that another store holds with another result; they are flagged, their
+            results stand on the cell's page, and none of their accuracies is counted.
 
     Returns:
         The path of each page and table, by name.
@@ -47,7 +48,7 @@ def publish(
         raise UserError("nothing to publish: no cells found; run the matrix first, or name the --store it was run with")
     check_folder(out)
     cells = sorted(cells, key=lambda cell: cell.key)
-    frame = cells_frame(cells, {cell.key for cell in repeated})
+    frame = cells_frame(cells, repeated)
     tables = tables_of(frame)
     board = tables.board
     texts = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,23 +14,30 @@ from leaderboard.columns import AND
 OTHER_COSTS = "other costs in another store"
 """Flag of a cell that two stores hold with the same accuracy and different costs."""
 
+OTHER_ACCURACY = "other accuracy in another store"
+"""Flag of a cell that two stores hold with different accuracies."""
+
 
 @dataclass(frozen=True)
 class Stored:
-    """Cells ordered by key, and the cells behind them: the same result measured again, at other costs."""
+    """Cells ordered by key, and the cells behind them: the same cell of another store, with another result."""
 
     cells: list[CellResult]
     repeated: list[CellResult]
 
 
-def read_stores(stores: Iterable[Path]) -> Stored:
+def read_stores(stores: Iterable[Path], first_wins: bool = False) -> Stored:
     """All cells of these stores; a finished one before a failed one, then the first store's.
+
+    Args:
+        stores: folders that `bench run --store` made.
+        first_wins: whether the first store's accuracy counts where two stores disagree, instead of none.
 
     Raises:
         UserError: if one is no store, a cell cannot be read, or two stores give the same cell different accuracies.
     """
     chosen: dict[str, tuple[Path, CellResult]] = {}
-    repeated = []
+    repeated, disagreeing = [], []
     for store in stores:
         folder = store / "cells"
         if not folder.is_dir():
@@ -39,34 +46,66 @@ def read_stores(stores: Iterable[Path]) -> Stored:
             cell = read_cell(path)
             other_path, other = chosen.setdefault(cell.key, (path, cell))
             if cell.status == other.status == "done":
-                _check_equal(other_path, other, path, cell)
-                if cell.costs != other.costs:
+                if cell.clean_test_accuracy != other.clean_test_accuracy:
+                    disagreeing.append((other_path, other, path, cell))
+                if (cell.clean_test_accuracy, cell.costs) != (other.clean_test_accuracy, other.costs):
                     repeated.append(cell)
             elif cell.status == "done":
                 chosen[cell.key] = (path, cell)
+    if disagreeing and not first_wins:
+        raise UserError(_described_disagreements(disagreeing))
     return Stored([chosen[key][1] for key in sorted(chosen)], sorted(repeated, key=lambda cell: cell.key))
 
 
-def described_repeats(stored: Stored) -> str:
-    """One sentence for who merges: how many cells have other costs elsewhere, with an example; "" if none has."""
-    if not stored.repeated:
-        return ""
-    again = stored.repeated[0]
-    shown = next(cell for cell in stored.cells if cell.key == again.key)
-    charged = [[cost for stage, cost in cell.costs.items() if stage != "poison"] for cell in (shown, again)]
-    seconds = [formats.seconds(sum(cost.wall_seconds for cost in costs)) for costs in charged]
-    devices = [AND.join(sorted({cost.device for cost in costs})) for costs in charged]
-    count = len({cell.key for cell in stored.repeated})
+def repeat_flags(cells: Iterable[CellResult], repeated: Sequence[CellResult]) -> dict[str, str]:
+    """Flag by key of the cells that another store holds with another result."""
+    shown = {cell.key: cell.clean_test_accuracy for cell in cells}
+    flags: dict[str, str] = {}
+    for again in repeated:
+        if again.clean_test_accuracy != shown[again.key]:
+            flags[again.key] = OTHER_ACCURACY
+        flags.setdefault(again.key, OTHER_COSTS)
+    return flags
+
+
+def described_repeats(stored: Stored) -> list[str]:
+    """For who merges: how many cells have another accuracy or other costs elsewhere, each with an example."""
+    flags = repeat_flags(stored.cells, stored.repeated)
+    by_key = {cell.key: cell for cell in stored.cells}
+    return [
+        _sentence(flag, [(by_key[again.key], again) for again in stored.repeated if flags[again.key] == flag], flags)
+        for flag in (OTHER_ACCURACY, OTHER_COSTS)
+        if flag in flags.values()
+    ]
+
+
+def _sentence(flag: str, pairs: Sequence[tuple[CellResult, CellResult]], flags: Mapping[str, str]) -> str:
+    count = list(flags.values()).count(flag)
+    result = "the same accuracy and other costs" if flag == OTHER_COSTS else "different accuracies"
+    shown, again = next(pair for pair in pairs if flag == OTHER_COSTS or _accuracy(pair[0]) != _accuracy(pair[1]))
+    texts = [_costs(cell) if flag == OTHER_COSTS else _accuracy(cell) for cell in (shown, again)]
     return (
-        f"{count} cell{'s are' if count > 1 else ' is'} in several stores with the same accuracy and other costs; the "
-        f"board takes those of the first --store. For example {again.defense.text} against {again.attack.text}, seed "
-        f"{again.seed}: {seconds[0]} on {devices[0]} is shown, {seconds[1]} on {devices[1]} is not"
+        f"{count} cell{'s are' if count > 1 else ' is'} in several stores with {result}; the board takes those of the "
+        f"first --store. For example {again.defense.text} against {again.attack.text}, seed {again.seed}: {texts[0]} is "
+        f"shown, {texts[1]} is not"
     )
 
 
-def _check_equal(one_path: Path, one: CellResult, other_path: Path, other: CellResult) -> None:
-    if one.clean_test_accuracy != other.clean_test_accuracy:
-        raise UserError(
-            f"{one_path} and {other_path} are the same cell, but their accuracies differ "
-            f"({one.clean_test_accuracy} and {other.clean_test_accuracy}); publish only one of the stores"
-        )
+def _costs(cell: CellResult) -> str:
+    charged = [cost for stage, cost in cell.costs.items() if stage != "poison"]
+    seconds = formats.seconds(sum(cost.wall_seconds for cost in charged))
+    return f"{seconds} on {AND.join(sorted({cost.device for cost in charged}))}"
+
+
+def _accuracy(cell: CellResult) -> str:
+    return f"{cell.clean_test_accuracy}"
+
+
+def _described_disagreements(found: Sequence[tuple[Path, CellResult, Path, CellResult]]) -> str:
+    one_path, one, other_path, other = found[0]
+    more = f"; {len(found)} cells disagree in all" if len(found) > 1 else ""
+    return (
+        f"{one_path} and {other_path} are the same cell, but their accuracies differ ({_accuracy(one)} and "
+        f"{_accuracy(other)}){more}. Machines round differently: --first-wins takes the first --store's and flags these "
+        "cells; or publish only one of the stores"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,28 +25,32 @@ from leaderboard.columns import (
 from leaderboard.families import best_per_attack, family_row
 from leaderboard.ranking import accuracy_ranks, cost_ranks
 from leaderboard.statistics import half_width_95, mean
-from leaderboard.stores import OTHER_COSTS
+from leaderboard.stores import repeat_flags
 
 _DOUBT = {"not exclusive", "exclusivity unknown", "several devices"}
 _MEANS = ("cost_seconds", "cost_multiple", "cost_energy_joules", "purify_seconds", "extra_train_seconds")
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
 
 
-def cells_frame(cells: Iterable[CellResult], repeated: Collection[str] = ()) -> pd.DataFrame:
+def cells_frame(cells: Iterable[CellResult], repeated: Sequence[CellResult] = ()) -> pd.DataFrame:
     """One row a cell, whatever its status; columns as in `CELL_COLUMNS`, then scores and provenance.
 
     Args:
         cells: at most one a key.
-        repeated: keys of cells that another store holds at other costs; they are flagged.
+        repeated: cells that another store holds with another result: the first is flagged, and the undefended
+            trainings among them are what a cost measured on their device is compared with.
 
     Raises:
         UserError: if two finished cells stand for the same coordinates.
     """
-    rows = [cell_row(cell, [OTHER_COSTS] if cell.key in repeated else []) for cell in cells]
+    cells = list(cells)
+    flags = repeat_flags(cells, repeated)
+    rows = [cell_row(cell, [flags[cell.key]] if cell.key in flags else []) for cell in cells]
     found = {name for row in rows for name in row} - set(CELL_COLUMNS)
     scores = {name: Column("float64", "a score of the harness") for name in sorted(found) if name.startswith("score_")}
     provenance = {name: Column("string", "provenance") for name in sorted(found - set(scores))}
-    frame = with_baselines(typed(rows, CELL_COLUMNS | scores | provenance))
+    elsewhere = typed((cell_row(cell) for cell in repeated), CELL_COLUMNS)
+    frame = with_baselines(typed(rows, CELL_COLUMNS | scores | provenance), elsewhere)
     return frame.sort_values([*COORDINATES, "key"], ignore_index=True)[[*CELL_COLUMNS, *scores, *provenance]]
 
 

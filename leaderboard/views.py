@@ -135,7 +135,7 @@ def _group(
         has_published=any(cell.published for row in heat for cell in row.cells),
         comparison=comparison,
         figures=figures(board),
-        undrawn=list(board.loc[undrawn, "defense_selection"]),
+        undrawn=[formats.isolated(name) for name in board.loc[undrawn, "defense_selection"]],
     )
 
 
@@ -144,7 +144,7 @@ def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
     budgets = cells.loc[cells["attack"] != "none"].groupby("attack_selection")["budget"].first()
     facts = [
         ("images", f"{first['train_images']:,} train, {first['test_images']:,} test"),
-        ("attacks", ", ".join(f"{name} ({text})" if text else str(name) for name, text in budgets.fillna("").items())),
+        ("attacks", ", ".join(f"{formats.isolated(name)} ({text})" if text else formats.isolated(name) for name, text in budgets.fillna("").items())),
         ("seeds", ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))),
         ("device", AND.join(sorted(cells["device"].dropna().unique())) or formats.DASH),
         ("data digest", str(first["dataset_digest"])[:16]),
@@ -165,11 +165,12 @@ def _problems(cells: pd.DataFrame) -> list[dict[str, str]]:
 def _absent(cells: pd.DataFrame) -> list[str]:
     """Cells of the full matrix for which there is no result at all, counted by defense and group."""
     lines = []
-    for (name, *_, preset, victim), group in cells.groupby(["dataset_selection", *GROUP[2:]], sort=True):
+    for place, group in cells.groupby(["dataset_selection", *GROUP[2:]], sort=True):
+        name, _, preset, victim = map(formats.isolated, place)
         expected = group["attack_selection"].nunique() * group["seed"].nunique()
         counts = group.groupby("defense_selection", sort=True).size()
         where = f"{victim}, {name}" + (f", {preset}" if preset else "")
         lines += [
-            f"{defense} on {where}: {expected - n} of {expected}" for defense, n in counts.items() if n < expected
+            f"{formats.isolated(defense)} on {where}: {expected - n} of {expected}" for defense, n in counts.items() if n < expected
         ]
     return lines

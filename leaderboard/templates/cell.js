@@ -17,6 +17,7 @@ function el(tag, attributes, ...children) {
   return element;
 }
 
+const isolated = (text) => el("bdi", {}, text); // its direction of writing ends with it
 const missing = (value) => value === null || value === undefined;
 const percent = (value) => (missing(value) ? DASH : (100 * value).toFixed(1));
 const number = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : words(value));
@@ -62,12 +63,14 @@ function headline(cell) {
     ["recovery", missing(derived.recovery) ? DASH : derived.recovery.toFixed(2), "0 undefended, 1 clean"],
     ["cost", seconds(derived.cost_seconds), missing(derived.cost_multiple) ? "" : `${Number(derived.cost_multiple.toPrecision(4))}× an undefended training`],
   ];
+  const disagreeing = cell.elsewhere.map((other) => other.clean_test_accuracy).filter((accuracy) => accuracy !== cell.clean_test_accuracy);
   const others = seeds.map(([seed, key]) => el("a", { href: `#${encodeURIComponent(key)}`, "aria-current": key === cell.key ? "true" : null }, String(seed)));
   return [
-    el("p", { class: "where" }, `${cell.dataset.spec}${cell.preset ? ` · preset ${cell.preset}` : ""} · victim ${cell.victim.text} · seed ${cell.seed}`),
-    el("h1", {}, `${cell.defense.text} against ${cell.attack.text}`),
+    el("p", { class: "where" }, isolated(cell.dataset.spec), cell.preset ? [" · preset ", isolated(cell.preset)] : [], " · victim ", isolated(cell.victim.text), ` · seed ${cell.seed}`),
+    el("h1", {}, isolated(cell.defense.text), " against ", isolated(cell.attack.text)),
     cell.status === "done" ? null : el("p", {}, el("span", { class: "chip bad" }, cell.status)),
     el("dl", { class: "answers" }, tiles.map(([name, value, note]) => el("div", {}, el("dt", {}, name), el("dd", {}, value), el("dd", { class: "note" }, note)))),
+    disagreeing.length ? el("p", {}, el("span", { class: "chip warn" }, "stores disagree"), ` Another store has ${disagreeing.map(percent).join(", ")} % for this cell; it is not counted.`) : null,
     others.length > 1 ? el("p", { class: "files" }, "Seeds: ", others.flatMap((other) => [other, " "])) : null,
   ];
 }
@@ -116,7 +119,7 @@ function costs(cell) {
     [stage, whole, seconds(cost.wall_seconds), bytes(cost.peak_gpu_bytes), bytes(cost.peak_host_bytes), missing(cost.energy_joules) ? DASH : `${number(cost.energy_joules)} J`, cost.device, { true: "yes", false: "no" }[cost.exclusive] ?? "unknown", cost.created],
     ...Object.entries(cost.phases).map(([phase, value]) => ["", phase, seconds(value), "", "", "", "", "", ""]),
   ]);
-  const rows = [...rowsOf(cell.costs, "whole stage"), ...cell.other_costs.flatMap((measured) => rowsOf(measured, "in another store, not used"))];
+  const rows = [...rowsOf(cell.costs, "whole stage"), ...cell.elsewhere.flatMap((other) => rowsOf(other.costs, "in another store, not used"))];
   const derived = [["purification", "purify_seconds"], ["extra training", "extra_train_seconds"], ["view of the test images", "view_seconds"], ["cost: what the defender pays", "cost_seconds"]];
   return card("Costs by stage and phase",
     grid("Costs", ["stage", "phase", "seconds", "peak GPU", "peak host", "energy", "device", "exclusive", "measured"], rows),

@@ -191,6 +191,7 @@ def test_a_number_leads_to_its_cell_and_images(page: "Page") -> None:
         sync_api.expect(page.locator("main")).to_contain_text(text)
     sheet = page.get_by_role("img", name="Contact sheet of 12")
     sheet.scroll_into_view_if_needed()
+    sync_api.expect(sheet).to_be_visible()
     page.wait_for_function("[...document.images].every((image) => image.naturalWidth === 12 * 32)")
     assert page.locator(".sheet .tile").count() == 5 * 12
     sync_api.expect(page.locator("#curve .scatterlayer .trace")).to_have_count(2)
@@ -274,6 +275,36 @@ def test_hostile_names_are_harmless(open_page: OpenPage, make_cell: MakeCell, tm
         assert page.evaluate("document.documentElement.scrollWidth") == 390
     for opened in page.context.pages:
         assert opened.locator("main img[src=x], main script:not([type])").count() == 0
+
+
+LEFT_EDGES = """(element, word) => {
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const start = walker.currentNode.data.indexOf(word);
+        if (start < 0) continue;
+        return [start, start + word.length - 1].map((at) => {
+            const range = document.createRange();
+            range.setStart(walker.currentNode, at);
+            range.setEnd(walker.currentNode, at + 1);
+            return range.getBoundingClientRect().left;
+        });
+    }
+}"""
+
+
+def test_a_name_from_right_to_left_turns_no_sentence_around(
+    open_page: OpenPage, make_cell: MakeCell, tmp_path: Path
+) -> None:
+    name = HOSTILE[3]
+    cells = [make_cell(a, d, v, purify=v) for a in ("none", name) for d, v in (("none", 0.1), (name, 0.8), ("dvae", 0.9))]
+    folder = publish(cells, tmp_path / "site")["index.html"].parent.as_uri()
+    for address, place, word in (
+        (f"cell.html#{cells[-2].key}", "h1", "against"),
+        ("index.html", ".answer", "80.0"),
+        ("index.html", "section.group .facts", "l2:1"),
+    ):
+        left, right = open_page(f"{folder}/{address}").locator(place).first.evaluate(LEFT_EDGES, word)
+        assert left < right, f"{word} in {place}"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -86,11 +86,13 @@ def test_a_damaged_manifest_is_named(make_cell: MakeCell, tmp_path: Path) -> Non
         records([make_cell()], [tmp_path])
 
 
-def test_costs_in_another_store_stand_beside(make_cell: MakeCell) -> None:
-    cell, again = make_cell("lsp", "dvae"), make_cell("lsp", "dvae", purify=99, device="Other")
-    frame = cells_frame([cell], {cell.key})
-    assert frame["flags"].tolist() == ["other costs in another store"]
+def test_results_in_another_store_stand_beside(make_cell: MakeCell) -> None:
+    cell, again = make_cell("lsp", "dvae"), make_cell("lsp", "dvae", 0.75, purify=99, device="Other")
+    frame = cells_frame([cell], [again])
+    assert frame["flags"].tolist() == ["other accuracy in another store"]
     (content,) = cell_files([cell], frame, Sheets(), [], [again]).values()
     (record,) = json.loads(content.decode()[len("addCells(") : -3]).values()
     assert record["costs"]["purify"]["wall_seconds"] == 10
-    assert [costs["purify"]["wall_seconds"] for costs in record["other_costs"]] == [99]
+    (other,) = record["elsewhere"]
+    assert other["clean_test_accuracy"] == 0.75
+    assert other["costs"]["purify"]["wall_seconds"] == 99

@@ -28,9 +28,9 @@ def write_store(root: Path, cells: list[CellResult]) -> Path:
     return root
 
 
-def publish(out: Path, *stores: Path) -> Result:
+def publish(out: Path, *stores: Path, more: tuple[str, ...] = ()) -> Result:
     options = [word for store in stores for word in ("--store", str(store))]
-    return CliRunner().invoke(cli, ["publish", *options, "--out", str(out)])
+    return CliRunner().invoke(cli, ["publish", *options, "--out", str(out), *more])
 
 
 def error_of(out: Path, *stores: Path) -> str:
@@ -95,6 +95,28 @@ def test_stores_that_disagree_are_refused(make_cell: MakeCell, tmp_path: Path) -
     one = write_store(tmp_path / "one", [make_cell(accuracy=0.5)])
     two = write_store(tmp_path / "two", [make_cell(accuracy=0.6)])
     assert "accuracies differ (0.5 and 0.6)" in error_of(tmp_path / "site", one, two)
+    result = publish(tmp_path / "site", one, two, more=("--first-wins",))
+    assert result.exit_code == 0
+    assert "0.5 is shown, 0.6 is not" in result.stderr
+    (row,) = json.loads((tmp_path / "site" / "leaderboard.json").read_text())["rows"]
+    assert row["accuracy[lsp]"] == 0.5
+    assert row["flags"] == "other accuracy in another store"
+
+
+def test_a_store_with_only_failures_is_published_as_such(make_cell: MakeCell, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", [make_cell(a, status="failed") for a in ("none", "lsp")])
+    result = publish(tmp_path / "site", store)
+    assert result.exit_code == 0
+    assert "no defense has all its cells yet" in (tmp_path / "site" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("out", ["/proc/site", "file/site"])
+def test_a_folder_that_cannot_be_written_is_named(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    assert f"cannot publish to {out}" in error_of(Path(out), write_store(tmp_path / "store", [make_cell()]))
 
 
 def test_one_seed_is_never_counted_twice(make_cell: MakeCell, tmp_path: Path) -> None:

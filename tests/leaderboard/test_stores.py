@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.results import CellResult
-from leaderboard.stores import described_repeats, read_stores
+from leaderboard.stores import OTHER_ACCURACY, OTHER_COSTS, described_repeats, read_stores, repeat_flags
 
 MakeCell = Callable[..., CellResult]
 
@@ -25,7 +25,7 @@ def test_a_copy_of_a_store_changes_nothing(make_cell: MakeCell, tmp_path: Path) 
     stored = read_stores([store(tmp_path / "a", make_cell()), store(tmp_path / "b", make_cell())])
     assert stored.cells == [make_cell()]
     assert stored.repeated == []
-    assert described_repeats(stored) == ""
+    assert described_repeats(stored) == []
 
 
 def test_other_costs_of_the_same_cell_are_kept_and_told(make_cell: MakeCell, tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_other_costs_of_the_same_cell_are_kept_and_told(make_cell: MakeCell, tmp
     stored = read_stores(paths)
     assert {cell.key: cell for cell in stored.cells}[key] == slow
     assert stored.repeated == [fast]
-    text = described_repeats(stored)
+    (text,) = described_repeats(stored)
     assert "1 cell is in several stores with the same accuracy and other costs" in text
     assert "dvae against lsp, seed 0: 3.33 min on A is shown, 110 s on B is not" in text
     assert read_stores(paths[::-1]).repeated == [slow]
@@ -52,5 +52,26 @@ def test_a_finished_cell_goes_before_a_failed_one(make_cell: MakeCell, tmp_path:
 
 def test_another_accuracy_is_refused(make_cell: MakeCell, tmp_path: Path) -> None:
     paths = [store(tmp_path / "a", make_cell(accuracy=0.5)), store(tmp_path / "b", make_cell(accuracy=0.6))]
-    with pytest.raises(UserError, match=r"accuracies differ \(0.5 and 0.6\)"):
+    with pytest.raises(UserError, match=r"accuracies differ \(0.5 and 0.6\)\. Machines .*--first-wins"):
         read_stores(paths)
+
+
+def test_all_disagreements_are_counted(make_cell: MakeCell, tmp_path: Path) -> None:
+    paths = [store(tmp_path / name, *(make_cell(accuracy=a, seed=s) for s in (0, 1))) for name, a in (("a", 0.5), ("b", 0.6))]
+    with pytest.raises(UserError, match="2 cells disagree in all"):
+        read_stores(paths)
+
+
+def test_the_first_store_wins_if_asked(make_cell: MakeCell, tmp_path: Path) -> None:
+    one, other = make_cell(accuracy=0.5), make_cell(accuracy=0.6)
+    costly = [make_cell("ops", train=seconds) for seconds in (90, 80)]
+    paths = [store(tmp_path / "a", one, costly[0]), store(tmp_path / "b", other, costly[1])]
+    stored = read_stores(paths, first_wins=True)
+    assert stored.cells == [one, costly[0]]
+    assert stored.repeated == [other, costly[1]]
+    assert repeat_flags(stored.cells, stored.repeated) == {one.key: OTHER_ACCURACY, costly[0].key: OTHER_COSTS}
+    accuracies, costs = described_repeats(stored)
+    assert "1 cell is in several stores with different accuracies" in accuracies
+    assert "0.5 is shown, 0.6 is not" in accuracies
+    assert "1 cell is in several stores with the same accuracy and other costs" in costs
+    assert read_stores(paths[::-1], first_wins=True).cells == [other, costly[1]]

@@ -179,6 +179,16 @@ class TestBoard:
         assert board["cost_rank"].isna().all()
         assert board["flags"].str.contains("several devices").all()
 
+    def test_a_cost_is_compared_with_the_undefended_training_of_its_own_device(self, make_cell: MakeCell) -> None:
+        differently = {"trains_differently": True}
+        cells = [make_cell(train=100), make_cell("lsp", "at", train=50, purify=0, extra=differently, device="Fast GPU")]
+        (alone,) = cells_frame(cells).query("defense == 'at'").to_dict("records")
+        assert pd.isna(alone["cost_seconds"]), "nothing to compare with: unknown"
+        elsewhere = [make_cell(train=20, device="Fast GPU"), make_cell(train=1, device="Third GPU")]
+        (merged,) = cells_frame(cells, elsewhere).query("defense == 'at'").to_dict("records")
+        assert (merged["cost_seconds"], merged["cost_multiple"]) == (30, 2.5)
+        assert merged["undefended_accuracy"] == 0.5, "of the cell that is shown"
+
     def test_data_of_another_digest_is_another_group(self, matrix: list[CellResult]) -> None:
         changed = [replace(c, key=f"{c.key}-b", dataset=c.dataset | {"digest": "other"}) for c in matrix]
         board = leaderboard_frame(cells_frame([*matrix, *changed]))
