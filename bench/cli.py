@@ -247,7 +247,9 @@ def new(kind: str, name: str, out: Path) -> None:
 @cli.command()
 @click.option("--store", "stores", type=_FOLDER, multiple=True, default=(Path("results"),), show_default=True)
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the site.")
-@click.option("--first-wins", is_flag=True, help="Where stores disagree on an accuracy, take the first store's and flag it.")
+@click.option(
+    "--first-wins", is_flag=True, help="Where stores disagree on an accuracy, take the first store's and flag it."
+)
 def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
     """Write a site from all stored cells: pages that open offline, and the tables as CSV, JSON, Markdown and LaTeX."""
     from leaderboard.folder import check_folder

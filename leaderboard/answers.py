@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 
 from leaderboard import formats
+from leaderboard.statistics import binomial_half_width_95
 
 _NBSP = "\N{NO-BREAK SPACE}"
+_SHOWN = 2
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,18 @@ class Answer:
     note: str
 
 
-def answers(board: pd.DataFrame) -> list[Answer]:
-    """What the rows of one group say; an incomplete matrix says so."""
+def answers(board: pd.DataFrame, test_images: int) -> list[Answer]:
+    """What the rows of one group say; an incomplete matrix says so.
+
+    Args:
+        board: the rows of the group.
+        test_images: on which every accuracy was measured.
+    """
     ranked = board[board["rank"].notna()]
     if ranked.empty:
         return [Answer("Best defense", formats.DASH, "no defense has all its cells yet"), _undefended(board)]
     best = ranked[ranked["rank"] == 1]
-    first = best.iloc[0]
-    return [_best(best), _price(first, ranked), _certainty(first, ranked, best), _undefended(board)]
+    return [_best(best), _price(best, ranked), _certainty(best, ranked, test_images), _undefended(board)]
 
 
 def _best(best: pd.DataFrame) -> Answer:
@@ -37,45 +43,55 @@ def _best(best: pd.DataFrame) -> Answer:
     worst = f"worst {formats.percent(first['worst_accuracy'])}{_NBSP}% ({formats.isolated(first['worst_attack'])})"
     if len(best) == 1:
         return Answer("Best defense", first["defense_selection"], f"{value}, {worst}")
-    others = _names(best["defense_selection"].iloc[1:])
-    return Answer("Best defenses, tied", first["defense_selection"], f"{value}, {worst}; tied with {others}")
+    names = ", ".join(map(formats.isolated, best["defense_selection"].iloc[:_SHOWN]))
+    more = f" and {len(best) - _SHOWN} more" if len(best) > _SHOWN else ""
+    return Answer("Best defenses, tied", names + more, f"{value}, {worst}")
 
 
-def _price(first: pd.Series[Any], ranked: pd.DataFrame) -> Answer:
-    if formats.is_missing(first["cost_seconds"]):
+def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
+    """Costs in the order of the names in the first answer."""
+    shown = best.iloc[:_SHOWN]
+    if shown["cost_seconds"].isna().all():
         return Answer("What it costs", formats.DASH, "not measured")
-    multiple = formats.multiple(first["cost_multiple"])
-    note = f"{multiple} an undefended training" if multiple != formats.DASH else "no undefended training beside it"
-    if formats.is_missing(first["cost_rank"]):
-        note += f"; not ranked: {_doubt(first)}"
-    elif first["cost_rank"] == 1:
-        note += "; the cheapest"
+    multiples = [formats.multiple(value) for value in shown["cost_multiple"].dropna()]
+    note = f"{' and '.join(multiples)} an undefended training" if multiples else "no undefended training beside it"
+    unranked, cheapest = best[best["cost_rank"].isna()], best["cost_rank"].min()
+    if not unranked.empty:
+        whose = f"{formats.isolated(unranked.iloc[0]['defense_selection'])} " if len(best) > 1 else ""
+        note += f"; {whose}not ranked: {_doubt(unranked.iloc[0])}"
+    elif cheapest == 1:
+        note += "; the cheapest" if len(best) == 1 else "; one is the cheapest of all"
     else:
-        cheaper = ranked[ranked["cost_rank"] < first["cost_rank"]]
-        other = cheaper.iloc[0]  # by falling mean: the next corner of the Pareto front
+        other = ranked[ranked["cost_rank"] < cheapest].iloc[0]  # by falling mean: the next corner of the Pareto front
         cost, mean = formats.seconds(other["cost_seconds"]), formats.percent(other["mean_accuracy"])
-        note += f"; the best of the cheaper ones: {formats.isolated(other['defense_selection'])}, {mean}{_NBSP}% for {cost}"
-    return Answer("What it costs", formats.seconds(first["cost_seconds"]), note)
+        name = formats.isolated(other["defense_selection"])
+        note += f"; the best of the cheaper ones: {name}, {mean}{_NBSP}% for {cost}"
+    return Answer("What it costs", ", ".join(map(formats.seconds, shown["cost_seconds"])), note)
 
 
-def _doubt(first: pd.Series[Any]) -> str:
-    """Why the cost of the best defense has no rank."""
-    if "several devices" in first["flags"]:
-        return f"measured on {first['device']}, others elsewhere"
-    return next((flag for flag in ("not exclusive", "exclusivity unknown") if flag in first["flags"]), "see the flags")
+def _doubt(row: pd.Series[Any]) -> str:
+    """Why a cost has no rank."""
+    if "several devices" in row["flags"]:
+        return f"measured on {row['device']}, others elsewhere"
+    return next((flag for flag in ("not exclusive", "exclusivity unknown") if flag in row["flags"]), "see the flags")
 
 
-def _certainty(first: pd.Series[Any], ranked: pd.DataFrame, best: pd.DataFrame) -> Answer:
-    others = ranked.drop(best.index)
-    lead = "" if others.empty else f"{_lead(first, others.iloc[0])} ahead of {formats.isolated(others.iloc[0]['defense_selection'])}"
+def _certainty(best: pd.DataFrame, ranked: pd.DataFrame, test_images: int) -> Answer:
+    first, others = best.iloc[0], ranked.drop(best.index)
+    lead = ""
     if len(best) > 1:
         lead = "the lead is within the interval"
-    seeds = f"{first['seeds']} seed{'s' if first['seeds'] != 1 else ''}, n = {first['n']} cells"
+    elif not others.empty:
+        lead = f"{_lead(first, others.iloc[0])} ahead of {formats.isolated(others.iloc[0]['defense_selection'])}"
     if formats.is_missing(first["half_width_95"]):
-        single = f"{seeds}: single runs"
-        return Answer("How sure", "no interval", f"{single}, {lead}" if lead and len(best) == 1 else single)
+        alone = formats.percent(binomial_half_width_95(first["mean_accuracy"], test_images))
+        lead = f"{lead}; " if lead and len(best) == 1 else ""
+        images = f"{test_images:,} test images, which alone leave ±{_NBSP}{alone} points in each"
+        return Answer("How sure", "one seed, no interval", f"{lead}n = {first['n']} cells of {images}")
     text = f"± {formats.percent(first['half_width_95'])} points"
-    return Answer("How sure", text, f"95 %, {seeds}" + (f"; {lead}" if lead else ""))
+    return Answer(
+        "How sure", text, f"95 %, {first['seeds']} seeds, n = {first['n']} cells" + (f"; {lead}" if lead else "")
+    )
 
 
 def _lead(first: pd.Series[Any], second: pd.Series[Any]) -> str:
@@ -91,8 +107,3 @@ def _undefended(board: pd.DataFrame) -> Answer:
     return Answer(
         "Without defense", f"{formats.percent(row['mean_accuracy'])} %", f"trained on clean data: {clean}{_NBSP}%"
     )
-
-
-def _names(names: pd.Series[Any]) -> str:
-    shown = ", ".join(map(formats.isolated, names[:3]))
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

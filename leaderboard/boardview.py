@@ -15,7 +15,8 @@ Metric = tuple[str, str, Any, str]
 """Column of the leaderboard, heading, how it is written, what it means."""
 
 METRICS: list[Metric] = [
-    ("mean_accuracy", "mean %", formats.percent, "clean test accuracy, mean over attacks; ± 95 % interval over seeds"),
+    ("mean_accuracy", "mean %", formats.percent, "clean test accuracy, mean over attacks"),
+    ("half_width_95", "± 95 %", formats.percent, "of the mean, in points: half the 95 % interval over seeds"),
     ("cost_seconds", "cost", formats.seconds, "purification + extra training + view of the test images"),
     ("cost_multiple", "× training", formats.multiple, "total in undefended trainings; 1.000× costs nothing extra"),
     ("worst_accuracy", "worst %", formats.percent, "the attack against which it does worst"),
@@ -106,13 +107,11 @@ def _cell(row: pd.Series[Any], name: str, text: Any, board: pd.DataFrame) -> Cel
     value = row[name]
     if formats.is_missing(value):
         return Cell(formats.DASH, "")
-    notes = {"mean_accuracy": f"± {formats.percent(row['half_width_95'])}", "worst_accuracy": row["worst_attack"]}
+    notes = {"worst_accuracy": row["worst_attack"]}
     if "several devices" in row["flags"]:
         notes["cost_seconds"] = row["device"]
-    without_interval = name == "mean_accuracy" and formats.is_missing(row["half_width_95"])
-    note = "" if without_interval else notes.get(name, "")
     bar = text(value) if name == "mean_accuracy" else ""
-    return Cell(text(value), str(value), is_best(row, name, text, board), note, bar=bar)
+    return Cell(text(value), str(value), is_best(row, name, text, board), notes.get(name, ""), bar=bar)
 
 
 def _attack_cell(attack: int, entry: Entry | None) -> Cell:

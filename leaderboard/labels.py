@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_CHARACTER, _LINE, _GAP, _STROKE = 0.017, 0.05, 0.025, 0.003
+_CHARACTER, _LINE, _GAP, _STROKE = 0.015, 0.055, 0.025, 0.003
+_MARKER = (0.016, 0.024)
+_MARKER_WEIGHT = 4  # a marker under a label is lost; a line shows on both sides of it
 _ANCHORS = {
     "top center": (-0.5, 1.0),
     "bottom center": (-0.5, -1.0),
@@ -29,8 +31,9 @@ def label_positions(
         texts: one label a point; its width is estimated from its length.
         segments: horizontal and vertical lines of the plot, by their ends.
     """
+    wide, tall = _MARKER
     taken = [_around(start, end) for start, end in segments]
-    taken += [(x - _GAP / 2, y - _GAP / 2, x + _GAP / 2, y + _GAP / 2) for x, y in points]
+    taken += [(x - wide, y - tall, x + wide, y + tall) for x, y in points for _ in range(_MARKER_WEIGHT)]
     chosen = []
     for (x, y), text in zip(points, texts, strict=True):
         boxes = {name: _box(x, y, len(text) * _CHARACTER, anchor) for name, anchor in _ANCHORS.items()}

@@ -183,7 +183,8 @@ def _hover(row: pd.Series[Any]) -> str:
     interval = "" if formats.is_missing(row["half_width_95"]) else f" ± {formats.percent(row['half_width_95'])}"
     memory = row["peak_host_bytes"] if formats.is_missing(row["peak_gpu_bytes"]) else row["peak_gpu_bytes"]
     return (
-        f"<b>{escape(formats.isolated(row['defense_selection']))}</b><br>{formats.percent(row['mean_accuracy'])}{interval} % mean, "
+        f"<b>{escape(formats.isolated(row['defense_selection']))}</b><br>"
+        f"{formats.percent(row['mean_accuracy'])}{interval} % mean, "
         f"{formats.percent(row['worst_accuracy'])} % worst ({escape(formats.isolated(row['worst_attack']))})<br>"
         f"{formats.seconds(row['cost_seconds'])}, {formats.multiple(row['cost_multiple'])} an undefended training<br>"
         f"{formats.joules(row['cost_energy_joules'])}, {formats.gibibytes(memory)} peak"

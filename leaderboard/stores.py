@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,24 +71,23 @@ def repeat_flags(cells: Iterable[CellResult], repeated: Sequence[CellResult]) ->
 def described_repeats(stored: Stored) -> list[str]:
     """For who merges: how many cells have another accuracy or other costs elsewhere, each with an example."""
     flags = repeat_flags(stored.cells, stored.repeated)
-    by_key = {cell.key: cell for cell in stored.cells}
-    return [
-        _sentence(flag, [(by_key[again.key], again) for again in stored.repeated if flags[again.key] == flag], flags)
-        for flag in (OTHER_ACCURACY, OTHER_COSTS)
-        if flag in flags.values()
-    ]
-
-
-def _sentence(flag: str, pairs: Sequence[tuple[CellResult, CellResult]], flags: Mapping[str, str]) -> str:
-    count = list(flags.values()).count(flag)
-    result = "the same accuracy and other costs" if flag == OTHER_COSTS else "different accuracies"
-    shown, again = next(pair for pair in pairs if flag == OTHER_COSTS or _accuracy(pair[0]) != _accuracy(pair[1]))
-    texts = [_costs(cell) if flag == OTHER_COSTS else _accuracy(cell) for cell in (shown, again)]
-    return (
-        f"{count} cell{'s are' if count > 1 else ' is'} in several stores with {result}; the board takes those of the "
-        f"first --store. For example {again.defense.text} against {again.attack.text}, seed {again.seed}: {texts[0]} is "
-        f"shown, {texts[1]} is not"
-    )
+    shown = {cell.key: cell for cell in stored.cells}
+    sentences = []
+    for flag, result, text in (
+        (OTHER_ACCURACY, "different accuracies", _accuracy),
+        (OTHER_COSTS, "the same accuracy and other costs", _costs),
+    ):
+        pairs = [(shown[again.key], again) for again in stored.repeated if flags[again.key] == flag]
+        if not pairs:
+            continue
+        one, other = max(pairs, key=lambda pair: text(pair[0]) != text(pair[1]))
+        count = len({cell.key for cell, _ in pairs})
+        sentences.append(
+            f"{count} cell{'s are' if count > 1 else ' is'} in several stores with {result}; the board takes those of "
+            f"the first --store. For example {one.defense.text} against {one.attack.text}, seed {one.seed}: "
+            f"{text(one)} is shown, {text(other)} is not"
+        )
+    return sentences
 
 
 def _costs(cell: CellResult) -> str:
@@ -106,6 +105,6 @@ def _described_disagreements(found: Sequence[tuple[Path, CellResult, Path, CellR
     more = f"; {len(found)} cells disagree in all" if len(found) > 1 else ""
     return (
         f"{one_path} and {other_path} are the same cell, but their accuracies differ ({_accuracy(one)} and "
-        f"{_accuracy(other)}){more}. Machines round differently: --first-wins takes the first --store's and flags these "
-        "cells; or publish only one of the stores"
+        f"{_accuracy(other)}){more}. Machines round differently: --first-wins takes the first --store's and flags "
+        "these cells; or publish only one of the stores"
     )

@@ -52,6 +52,7 @@ class Group:
     has_published: bool
     comparison: ComparisonView
     figures: dict[str, dict[str, Any]]
+    has_intervals: bool
     undrawn: list[str]
 
 
@@ -116,7 +117,7 @@ def _group(
     labels: dict[tuple[str, str], str],
     numbers: dict[str, int],
 ) -> Group:
-    first = board.iloc[0]
+    first, first_cell = board.iloc[0], cells.iloc[0]
     present = [name for name in numbers if any(name in row and row[name].accuracy is not None for row in matrix)]
     undrawn = (board["defense"] != "none") & board["mean_accuracy"].notna() & board["cost_multiple"].isna()
     heat = [
@@ -129,12 +130,13 @@ def _group(
         preset=first["preset"],
         victim=first["victim_selection"],
         facts=_facts(cells),
-        answers=answers(board),
+        answers=answers(board, int(first_cell["test_images"])),
         attacks=[numbers[name] for name in present],
         heat=heat,
         has_published=any(cell.published for row in heat for cell in row.cells),
         comparison=comparison,
         figures=figures(board),
+        has_intervals=bool(board["half_width_95"].notna().any()),
         undrawn=[formats.isolated(name) for name in board.loc[undrawn, "defense_selection"]],
     )
 
@@ -144,7 +146,13 @@ def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
     budgets = cells.loc[cells["attack"] != "none"].groupby("attack_selection")["budget"].first()
     facts = [
         ("images", f"{first['train_images']:,} train, {first['test_images']:,} test"),
-        ("attacks", ", ".join(f"{formats.isolated(name)} ({text})" if text else formats.isolated(name) for name, text in budgets.fillna("").items())),
+        (
+            "attacks",
+            ", ".join(
+                f"{formats.isolated(name)} ({text})" if text else formats.isolated(name)
+                for name, text in budgets.fillna("").items()
+            ),
+        ),
         ("seeds", ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))),
         ("device", AND.join(sorted(cells["device"].dropna().unique())) or formats.DASH),
         ("data digest", str(first["dataset_digest"])[:16]),
@@ -171,6 +179,8 @@ def _absent(cells: pd.DataFrame) -> list[str]:
         counts = group.groupby("defense_selection", sort=True).size()
         where = f"{victim}, {name}" + (f", {preset}" if preset else "")
         lines += [
-            f"{formats.isolated(defense)} on {where}: {expected - n} of {expected}" for defense, n in counts.items() if n < expected
+            f"{formats.isolated(defense)} on {where}: {expected - n} of {expected}"
+            for defense, n in counts.items()
+            if n < expected
         ]
     return lines

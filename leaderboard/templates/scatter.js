@@ -24,7 +24,7 @@ function styled(trace, chosen) {
       size: marked.map((mark) => (mark ? 17 : 10)),
       line: { color: marked.map((mark) => (mark ? css("--text") : color)), width: 2 },
     },
-    error_y: trace.error_y && { ...trace.error_y, color, thickness: 1.5, width: 4 },
+    error_y: trace.error_y && { ...trace.error_y, visible: trace.error_y.array.some((width) => width !== null), color, thickness: 1.5, width: 4 },
     textfont: { color: css("--text"), size: narrow() ? 10 : 12 },
     cliponaxis: false,
   };

@@ -57,7 +57,9 @@ def test_another_accuracy_is_refused(make_cell: MakeCell, tmp_path: Path) -> Non
 
 
 def test_all_disagreements_are_counted(make_cell: MakeCell, tmp_path: Path) -> None:
-    paths = [store(tmp_path / name, *(make_cell(accuracy=a, seed=s) for s in (0, 1))) for name, a in (("a", 0.5), ("b", 0.6))]
+    paths = [
+        store(tmp_path / name, *(make_cell(accuracy=a, seed=s) for s in (0, 1))) for name, a in (("a", 0.5), ("b", 0.6))
+    ]
     with pytest.raises(UserError, match="2 cells disagree in all"):
         read_stores(paths)
 

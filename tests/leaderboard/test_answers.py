@@ -1,0 +1,55 @@
+"""The first five seconds: what the tiles above the board say."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from bench.results import CellResult
+from leaderboard.answers import Answer, answers
+from leaderboard.table import cells_frame, leaderboard_frame
+
+MakeCell = Callable[..., CellResult]
+
+
+def said(cells: list[CellResult]) -> dict[str, Answer]:
+    board: pd.DataFrame = leaderboard_frame(cells_frame(cells))
+    return {answer.question: answer for answer in answers(board, 10_000)}
+
+
+def test_the_best_its_price_and_the_interval(matrix: list[CellResult]) -> None:
+    found = said(matrix)
+    assert found["Best defense"].text == "dvae"
+    assert found["What it costs"].text == "6.67 min"
+    assert "5.00× an undefended training; the best of the cheaper ones: iss-jpeg" in found["What it costs"].note
+    assert found["How sure"].text == "± 2.5 points"
+    assert found["How sure"].note == "95 %, 3 seeds, n = 6 cells; 8.0 points ahead of iss-jpeg"
+    assert found["Without defense"].text == "25.0 %"
+
+
+def test_one_seed_says_what_the_test_images_alone_leave_open(matrix: list[CellResult]) -> None:
+    sure = said([cell for cell in matrix if cell.seed == 1])["How sure"]
+    assert sure.text == "one seed, no interval"
+    # 1.96 * sqrt(0.9 * 0.1 / 10,000) = 0.00588
+    assert sure.note.replace("\xa0", " ") == (
+        "8.0 points ahead of iss-jpeg; n = 2 cells of 10,000 test images, which alone leave ± 0.6 points in each"
+    )
+
+
+def test_ties_are_named_with_their_costs(make_cell: MakeCell) -> None:
+    costs = {"a": 30.0, "b": 2.0, "c": 1.0}
+    accuracies = {"a": 0.9, "b": 0.9, "c": 0.5, "none": 0.1}
+    cells = [make_cell(t, d, v, purify=costs.get(d, 0)) for d, v in accuracies.items() for t in ("none", "lsp")]
+    found = said(cells)
+    assert found["Best defenses, tied"].text == "a, b"
+    assert found["What it costs"].text == "30 s, 2 s"
+    assert found["What it costs"].note == (
+        "1.30× and 1.020× an undefended training; the best of the cheaper ones: c, 50.0\xa0% for 1 s"
+    )
+    found = said([*cells, *(make_cell(t, "d", 0.9, exclusive=False) for t in ("none", "lsp"))])
+    assert found["Best defenses, tied"].text == "a, b and 1 more"
+    assert found["What it costs"].note.endswith("; d not ranked: not exclusive")
+
+
+def test_the_cost_of_one_of_several_devices_says_so(make_cell: MakeCell) -> None:
+    cells = [make_cell("lsp", "a", 0.9), make_cell("lsp", "b", 0.8, device="Other GPU")]
+    assert said(cells)["What it costs"].note.endswith("not ranked: measured on Test GPU, others elsewhere")
