@@ -280,6 +280,7 @@ def _methods() -> list[Method]:
             family=entry.family,
             uses=entry.uses,
             description=entry.cls.__doc__ or "",
+            inherited=tuple(base.__doc__ or "" for base in entry.cls.__mro__[1:-1]),
             parameters={
                 parameter: "required" if default is MISSING else str(plain(default))
                 for parameter, default in entry.parameters.items()

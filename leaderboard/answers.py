@@ -38,14 +38,16 @@ def answers(board: pd.DataFrame, test_images: int) -> list[Answer]:
 
 
 def _best(best: pd.DataFrame) -> Answer:
-    first = best.iloc[0]
-    value = f"{formats.percent(first['mean_accuracy'])}{_NBSP}% mean accuracy"
-    worst = f"worst {formats.percent(first['worst_accuracy'])}{_NBSP}% ({formats.isolated(first['worst_attack'])})"
-    if len(best) == 1:
-        return Answer("Best defense", first["defense_selection"], f"{value}, {worst}")
-    names = ", ".join(map(formats.isolated, best["defense_selection"].iloc[:_SHOWN]))
+    shown = best.iloc[:_SHOWN]
+    means = " and ".join(dict.fromkeys(f"{formats.percent(value)}{_NBSP}%" for value in shown["mean_accuracy"]))
+    worst = " and ".join(
+        f"{formats.percent(value)}{_NBSP}% ({formats.isolated(attack)})"
+        for value, attack in zip(shown["worst_accuracy"], shown["worst_attack"], strict=True)
+    )
+    names = ", ".join(map(formats.isolated, shown["defense_selection"]))
     more = f" and {len(best) - _SHOWN} more" if len(best) > _SHOWN else ""
-    return Answer("Best defenses, tied", names + more, f"{value}, {worst}")
+    question = "Best defense" if len(best) == 1 else "Best defenses, tied"
+    return Answer(question, names + more, f"{means} mean accuracy, worst {worst}")
 
 
 def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
@@ -66,7 +68,8 @@ def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
         cost, mean = formats.seconds(other["cost_seconds"]), formats.percent(other["mean_accuracy"])
         name = formats.isolated(other["defense_selection"])
         note += f"; the best of the cheaper ones: {name}, {mean}{_NBSP}% for {cost}"
-    return Answer("What it costs", ", ".join(map(formats.seconds, shown["cost_seconds"])), note)
+    costs = [formats.seconds(value).replace(" ", _NBSP) for value in shown["cost_seconds"]]
+    return Answer("What it costs", ", ".join(costs), note)
 
 
 def _doubt(row: pd.Series[Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_CHARACTER, _LINE, _GAP, _STROKE = 0.015, 0.055, 0.025, 0.003
+_CHARACTER, _LINE, _STROKE = 0.015, 0.055, 0.003
+_GAP = (0.018, 0.028)
 _MARKER = (0.016, 0.024)
 _MARKER_WEIGHT = 4  # a marker under a label is lost; a line shows on both sides of it
 _ANCHORS = {
@@ -46,8 +47,9 @@ def label_positions(
 def _box(x: float, y: float, width: float, anchor: tuple[float, float]) -> Box:
     """Where a label of this width lies; left, bottom, right, top."""
     side, height = anchor
-    left = x + side * width + (_GAP if side == 0 else -_GAP if side == -1 else 0)
-    bottom = y - _LINE / 2 + height * (_LINE / 2 + _GAP)
+    aside, above = _GAP
+    left = x + side * width + (aside if side == 0 else -aside if side == -1 else 0)
+    bottom = y - _LINE / 2 + height * (_LINE / 2 + above)
     return left, bottom, left + width, bottom + _LINE
 
 

@@ -19,7 +19,7 @@ _FACTS = ["dataset", "train_images", "attack", "budget", "victim"]
 class Entry:
     """One defense against one attack: mean over seeds and its 95 % half-width, None where a seed is missing.
 
-    `keys` are the finished cells by seed.
+    `keys` are the finished cells by seed; those of the chosen member in a family's best per attack.
     """
 
     attack: str
@@ -66,10 +66,20 @@ def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]
             mean, half = _number(row[accuracy]), _number(row[width]) if width else None
             here = (*group, row["defense_selection"], attack)
             published = _published(row, fact, attack, (mean, half), recipes.get(here, (None, None)))
-            cells = keys.get(here, {})
+            cells = keys.get((*group, _measured_as(row, accuracy, board), attack), {})
             of_row[attack] = Entry(attack, mean, half, cells, published)
         found.append(of_row)
     return found
+
+
+def _measured_as(row: Mapping[Any, Any], accuracy: str, board: pd.DataFrame) -> str:
+    """The defense whose cells are behind an accuracy: of a family's best per attack, the member that has it."""
+    own = str(row["defense_selection"])
+    if "oracle" not in row["flags"]:
+        return own
+    alike = (board[[*GROUP, "family"]] == [row[name] for name in (*GROUP, "family")]).all(axis=1)
+    members = board.loc[alike & (board["defense_selection"] != own) & (board[accuracy] == row[accuracy])]
+    return str(min(members["defense_selection"], default=own))
 
 
 def _published(

@@ -27,6 +27,7 @@ class Method:
         family: or "".
         uses: knowledge beyond the poisoned set.
         description: its docstring, or "".
+        inherited: docstrings of the classes it builds on, nearest first: they say what inherited parameters mean.
         parameters: with their defaults as text; "required" where there is none.
     """
 
@@ -36,6 +37,7 @@ class Method:
     family: str = ""
     uses: tuple[str, ...] = ()
     description: str = ""
+    inherited: tuple[str, ...] = ()
     parameters: Mapping[str, str] | None = None
 
 
@@ -73,7 +75,11 @@ def _from_cells(kind: str, name: str, selections: Mapping[str, Component]) -> Me
 
 
 def _entry(method: Method, selections: Mapping[str, Component]) -> Entry:
-    paragraphs, meanings = _read_docstring(method.description)
+    paragraphs, own = _read_docstring(method.description)
+    meanings: dict[str, str] = {}
+    for text in reversed(method.inherited):
+        meanings |= _read_docstring(text)[1]
+    meanings |= own
     arxiv = re.search(r"arXiv:(\d{4}\.\d{4,5})", method.source)
     return Entry(
         method=method,

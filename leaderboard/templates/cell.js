@@ -40,6 +40,8 @@ function bytes(value) {
   return `${Number((value / divisor).toPrecision(3))} ${unit}`;
 }
 
+const multiple = (value) => `${value.toFixed(value < 1.1 ? 3 : value < 10 ? 2 : 1)}×`;
+
 const card = (title, ...children) => el("section", { class: "card" }, el("h2", {}, title), ...children);
 const facts = (pairs) =>
   el("dl", { class: "columns" }, pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
@@ -61,7 +63,7 @@ function headline(cell) {
     ["without defense", link(undefended, `${percent(derived.undefended_accuracy)} %`), "same attack, victim and seed"],
     ["clean baseline", link(clean, `${percent(derived.clean_baseline_accuracy)} %`), "same victim and seed, clean data"],
     ["recovery", missing(derived.recovery) ? DASH : derived.recovery.toFixed(2), "0 undefended, 1 clean"],
-    ["cost", seconds(derived.cost_seconds), missing(derived.cost_multiple) ? "" : `${Number(derived.cost_multiple.toPrecision(4))}× an undefended training`],
+    ["cost", seconds(derived.cost_seconds), missing(derived.cost_multiple) ? "" : `${multiple(derived.cost_multiple)} an undefended training`],
   ];
   const disagreeing = cell.elsewhere.map((other) => other.clean_test_accuracy).filter((accuracy) => accuracy !== cell.clean_test_accuracy);
   const others = seeds.map(([seed, key]) => el("a", { href: `#${encodeURIComponent(key)}`, "aria-current": key === cell.key ? "true" : null }, String(seed)));

@@ -19,13 +19,19 @@ DOCSTRING = """Compress every image once.
 
 def test_a_docstring_becomes_paragraphs_and_meanings(make_cell: MakeCell) -> None:
     parameters = {"quality": "10", "width": "8", "other": "required"}
-    method = Method("defense", "iss-jpeg", "arXiv:2301.13838", "iss", description=DOCSTRING, parameters=parameters)
+    base = "A base.\n\nAttributes:\n    other: from the base.\n    width: not this."
+    method = Method(
+        *("defense", "iss-jpeg", "arXiv:2301.13838", "iss"),
+        description=DOCSTRING,
+        inherited=(base,),
+        parameters=parameters,
+    )
     entry = dict(method_entries([method], []))["Defenses"][0]
     assert entry.paragraphs == ["Compress every image once.", "Costs accuracy on clean data."]
     assert entry.parameters == [
         ("quality", "10", "1 to 100; the paper uses 10."),
         ("width", "8", "of a block."),
-        ("other", "required", ""),
+        ("other", "required", "from the base."),
     ]
     assert entry.link == "https://arxiv.org/abs/2301.13838"
 

@@ -82,6 +82,23 @@ def test_best_of_a_column_is_marked_among_ranked_rows_only(matrix: list[CellResu
     assert best == ["90.0", "89.0", "93.0", "0.93", "200 ms", "1.002×", "93.0"]
 
 
+def test_an_oracle_leads_to_the_cells_it_was_chosen_from(matrix: list[CellResult]) -> None:
+    row = page_of(matrix).split('<tr class="oracle"')[1].split("</tr>")[0]
+    assert re.findall(r'href="cell.html#([^"]*)"', row) == [
+        "cifar10-paper-lsp-iss-gray-resnet18-0-done",
+        "cifar10-paper-ops-iss-jpeg-resnet18-0-done",
+    ]
+
+
+def test_code_in_descriptions_is_set_as_code(make_cell: MakeCell) -> None:
+    method = Method("attack", "lsp", description="Use `<b>` or one `.", parameters={"eps": ""})
+    balanced = replace(method, description="Use `<b>` here.")
+    assert "<p>Use `&lt;b&gt;` or one `.</p>" in pages_of([make_cell()], [method])["methods.html"].replace("\n", "")
+    assert "<p>Use <code>&lt;b&gt;</code> here.</p>" in pages_of([make_cell()], [balanced])["methods.html"].replace(
+        "\n", ""
+    )
+
+
 def test_costs_of_several_devices_stand_with_their_device_and_none_is_best(
     matrix: list[CellResult], make_cell: MakeCell
 ) -> None:
