@@ -19,7 +19,7 @@ from .ratio import Run
 
 _EPS, _STEP = 8 / 255, 0.8 / 255
 _STEPS = 20
-_PLAIN_BATCH = 128  # of the released code
+_PLAIN_BATCH = 128  # images at a time in the plain loops
 
 
 def bench_pgd_resnet18(run: Run) -> None:
