@@ -30,7 +30,9 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
         table.add_row(label, entry.source or "-", entry.summary, _parameters(entry), ", ".join(entry.uses) or "-")
     console.print(table)
     if kind == "attacks":
-        console.print("Several are chained with +, each crafted from the clean images: lsp:eps=1.0+ops:sparsity=2")
+        console.print(
+            "Chains, each part crafted from the clean images: em+ops (CIFAR-10-S), lsp:eps=1.0+ops:sparsity=2"
+        )
     if kind == "victims":
         console.print("Every timm model name is a victim too: resnet18, resnet50, densenet121, mobilenetv2_100, ...")
 

@@ -169,6 +169,8 @@ def resolve(
     for key, value in values.items():
         if key not in parameters:
             takes = f"it takes: {', '.join(parameters)}" if parameters else "it takes none"
+            if others := [other for other, its in registry.items() if key in its.parameters]:
+                takes += f"; {key!r} is a parameter of {', '.join(others)}"
             suggestion = str(unknown("parameter", key, parameters)).partition("; ")[2].partition(" Choices")[0]
             problems.append(f"{label} has no parameter {key!r}; {suggestion + '; ' if suggestion else ''}{takes}")
             continue

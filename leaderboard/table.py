@@ -146,8 +146,12 @@ def _flags(cells: pd.DataFrame, done: pd.DataFrame, missing: int) -> list[str]:
         "exclusivity unknown": exclusive.isna().any(),
         "several devices": len(_devices(done)) > 1,
     }
-    of_cells = {flag for text in done["flags"] for flag in text.split(", ") if flag}
-    return [*(flag for flag, raised in flags.items() if raised), *sorted(of_cells)]
+    of_cells: dict[str, dict[str, None]] = {}
+    for attack, text in zip(done["attack_selection"], done["flags"], strict=True):
+        for flag in filter(None, text.split(", ")):
+            of_cells.setdefault(flag, {})[attack] = None
+    named = [f"{flag}: {' and '.join(attacks)}" for flag, attacks in sorted(of_cells.items())]
+    return [*(flag for flag, raised in flags.items() if raised), *named]
 
 
 def _rank(rows: list[dict[str, Any]]) -> None:

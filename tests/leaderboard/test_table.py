@@ -170,7 +170,7 @@ class TestBoard:
         frame = cells_frame(cells)
         assert sorted(set(frame["flags"])) == sorted({"", flag})
         board = board_of(cells)
-        assert (board.loc["dvae", "flags"], board.loc["iss-jpeg", "flags"]) == (flag, "")
+        assert (board.loc["dvae", "flags"], board.loc["iss-jpeg", "flags"]) == (flag and f"{flag}: lsp", "")
         assert (board.loc["dvae", "rank"], board.loc["dvae", "cost_rank"]) == (1, 3), "a flag hides nothing"
 
     def test_costs_of_several_devices_are_not_ranked(self, matrix: list[CellResult], make_cell: MakeCell) -> None:
