@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import UserError
 
 SCHEMA_VERSION = 1
+_DATASET = ("spec", "name", "digest", "train_images", "test_images", "num_classes", "shape")
 
 SCORES = {
     "poison_psnr_db": "PSNR of the poisoned images against the same before, over all entries",
@@ -147,10 +151,10 @@ class CellResult:
     seed: int
     clean_test_accuracy: float | None = None
     test_images: int | None = None
-    curve: list[dict[str, float | None]] = field(default_factory=list)
+    curve: list[dict[str, int | float | None]] = field(default_factory=list)
     costs: dict[str, Cost] = field(default_factory=dict)
     view_seconds: float | None = None
-    scores: dict[str, float | None] = field(default_factory=dict)
+    scores: dict[str, int | float | None] = field(default_factory=dict)
     logs: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -188,7 +192,8 @@ def read_cell(path: Path) -> CellResult:
         UserError: if the file is damaged or of another schema version; it names the file and the remedy.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable cell ({error}); delete it and run the same command again") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
@@ -198,9 +203,15 @@ def read_cell(path: Path) -> CellResult:
             "use another --store or the release that wrote it"
         )
     try:
-        components = {kind: Component(**raw[kind]) for kind in ("attack", "defense", "victim")}
-        costs = {stage: Cost(**cost) for stage, cost in raw["costs"].items()}
-        return CellResult(**{**raw, **components, "costs": costs})
-    except (KeyError, TypeError, AttributeError) as error:
-        names = ", ".join(f.name for f in fields(CellResult))
-        raise UserError(f"{path}: not a cell ({error}); a cell has: {names}") from error
+        cell = _cell_type().validate_json(text, strict=True)
+    except ValidationError as error:
+        where, why = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
+        raise UserError(f"{path}: not a cell ({where}: {why}); delete it and run the same command again") from error
+    if missing := [name for name in _DATASET if name not in cell.dataset]:
+        raise UserError(f"{path}: not a cell (dataset lacks {', '.join(missing)}); delete it and run the command again")
+    return cell
+
+
+@functools.cache
+def _cell_type() -> TypeAdapter[CellResult]:
+    return TypeAdapter(CellResult)

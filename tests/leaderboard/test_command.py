@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -91,6 +92,23 @@ def test_unusable_cells_are_named(make_cell: MakeCell, tmp_path: Path, content: 
     assert "bad.json" in error
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clean_test_accuracy": "high"}, "not a cell (clean_test_accuracy"),
+        ({"attack": {"name": "lsp"}}, "not a cell (attack.text: Field required)"),
+        ({"dataset": {"name": "shapes"}}, "not a cell (dataset lacks spec, digest, train_images"),
+        ({"costs": {"train": None}}, "not a cell (costs.train"),
+    ],
+)
+def test_damaged_fields_are_named(make_cell: MakeCell, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    store = write_store(tmp_path / "store", [make_cell()])
+    (path,) = (store / "cells").glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert message in error_of(tmp_path / "site", store)
+    assert not (tmp_path / "site").exists()
+
+
 def test_stores_that_disagree_are_refused(make_cell: MakeCell, tmp_path: Path) -> None:
     one = write_store(tmp_path / "one", [make_cell(accuracy=0.5)])
     two = write_store(tmp_path / "two", [make_cell(accuracy=0.6)])
@@ -100,7 +118,7 @@ def test_stores_that_disagree_are_refused(make_cell: MakeCell, tmp_path: Path) -
     assert "0.5 is shown, 0.6 is not" in result.stderr
     (row,) = json.loads((tmp_path / "site" / "leaderboard.json").read_text())["rows"]
     assert row["accuracy[lsp]"] == 0.5
-    assert row["flags"] == "other accuracy in another store"
+    assert row["flags"] == "other accuracy in another store: lsp"
 
 
 def test_a_store_with_only_failures_is_published_as_such(make_cell: MakeCell, tmp_path: Path) -> None:
