@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_Loggable = float | int | str | bool | list[float]
 
 _OWN_TENSORS = ("images", "mask", "predictions", "sample_rows", "sample_clean", "sample_result")
 
@@ -190,6 +191,7 @@ class Context:
     kept: dict[str, Tensor] = field(default_factory=dict)
     _streams: dict[str, torch.Generator] = field(default_factory=dict)
     _states: dict[str, object] = field(default_factory=dict)
+    _later: list[Callable[[], dict[str, _Loggable]]] = field(default_factory=list)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A new CPU generator seeded for this purpose: two calls draw the same numbers.
@@ -217,12 +219,12 @@ class Context:
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """What the block logs, keeps, draws from streams or puts into states is forgotten after it."""
-        before = self.logs, self.kept, self._streams, self._states
-        self.logs, self.kept, self._streams, self._states = {}, {}, {}, {}
+        before = self.logs, self.kept, self._streams, self._states, self._later
+        self.logs, self.kept, self._streams, self._states, self._later = {}, {}, {}, {}, []
         try:
             yield
         finally:
-            self.logs, self.kept, self._streams, self._states = before
+            self.logs, self.kept, self._streams, self._states, self._later = before
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Times a named part of the stage (`fit`, `apply`, ...), waiting for the device at both ends."""
@@ -232,7 +234,7 @@ class Context:
         """Tells the person watching how far this stage is; free to call once an epoch or once a chunk."""
         self.on_progress(done, total, note)
 
-    def log(self, name: str, value: float | int | str | bool | list[float]) -> None:
+    def log(self, name: str, value: _Loggable) -> None:
         """Records a value of the method (a loss, a rate, a PSNR) in the artifact's manifest.
 
         Raises:
@@ -242,6 +244,17 @@ class Context:
             value = str(value)
         json.dumps(value, allow_nan=False)
         self.logs[name] = value
+
+    def log_later(self, values: Callable[[], dict[str, _Loggable]]) -> None:
+        """Records what `values` returns once the stage has computed: how a `batch_loss` reports tensors unread."""
+        self._later.append(values)
+
+    def recorded(self) -> dict[str, object]:
+        """Everything logged, `log_later` included: the harness asks when the stage has computed."""
+        while self._later:
+            for name, value in self._later.pop(0)().items():
+                self.log(name, value)
+        return self.logs
 
     def keep(self, name: str, tensor: Tensor) -> None:
         """Stores a tensor beside the result, for diagnosis.

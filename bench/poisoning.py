@@ -151,7 +151,7 @@ def _context_of(name: str, ctx: Context) -> Context:
 
 def _pass_on(name: str, own: Context, ctx: Context) -> None:
     """Logs and kept tensors of a part, by its name; `converged` also for the whole chain: whether all parts did."""
-    for key, value in own.logs.items():
+    for key, value in own.recorded().items():
         ctx.logs[f"{name}.{key}"] = value
     for key, tensor in own.kept.items():
         ctx.kept[f"{name}.{key}"] = tensor

@@ -159,7 +159,7 @@ def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tu
         "curve": curve,
         "view_seconds": view_seconds,
         "recipe": {name: plain(value) for name, value in asdict(recipe).items()},
-        "logs": ctx.logs,
+        "logs": ctx.recorded(),
     }
     return _manifest(job, meter, payload), {"predictions": predictions.to(torch.int32)}
 
@@ -249,7 +249,7 @@ def _artifact(
     clean: ImageSet,
 ) -> tuple[Manifest, dict[str, Tensor]]:
     """Manifest and tensors of an image set; one that is its input again stores nothing of it but the samples."""
-    manifest = replace(_manifest(job, meter, {"scores": scores, "logs": ctx.logs}), alias_of=alias_of)
+    manifest = replace(_manifest(job, meter, {"scores": scores, "logs": ctx.recorded()}), alias_of=alias_of)
     samples = sample_tensors(clean, replace(clean, images=result["images"]))
     return manifest, samples if alias_of else {**result, **ctx.kept, **samples}
 

@@ -129,7 +129,7 @@ class FastAdversarialTraining:
         eps: L-inf radius on the [0, 1] scale; 0 is plain training.
         step_size: of the one step; None is 1.25 * eps, as in the paper.
         epochs: of the victim's training, with a one-cycle learning rate; None keeps the victim's number and schedule.
-        check_every: batches between checks, each of which costs about three batches and waits for the device.
+        check_every: batches between checks, each of which costs about three batches.
     """
 
     eps: float = 8 / 255
@@ -159,7 +159,7 @@ class FastAdversarialTraining:
             watch.batches += 1
             if watch.batches % self.check_every == 0:
                 stronger = self._stronger(model, images_01, labels, ctx.stream("check-start"))
-                watch.add(*accuracies(model, (hostile, stronger), labels), ctx)
+                watch.add(accuracies(model, (hostile, stronger), labels))
         return _cross_entropy(model, hostile, labels)
 
     def attack(self, model: nn.Module, images_01: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:

@@ -27,13 +27,11 @@ def overfits(single: float, several: float) -> bool:
     return single - several > _WIDE_GAP and several < single / 2
 
 
-def accuracies(model: nn.Module, attacked: tuple[Tensor, ...], labels: Tensor) -> list[float]:
-    """Share classified right in each of several versions of a batch; waits for the device, once."""
+def accuracies(model: nn.Module, attacked: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+    """Share classified right in each of several versions of a batch, float64, on the device."""
     # Frozen, so that autocast does not keep the weights it casts here, without gradient, for the loss that follows.
     with frozen(model), torch.no_grad(), autocast(labels.device):
-        shares = [(model(images).argmax(dim=1) == labels).double().mean() for images in attacked]
-    found: list[float] = torch.stack(shares).tolist()
-    return found
+        return torch.stack([(model(images).argmax(dim=1) == labels).double().mean() for images in attacked])
 
 
 @dataclass
@@ -43,30 +41,36 @@ class Watch:
     Attributes:
         batches: seen.
         checked: number of the batch, from 1, at every check.
-        single: accuracy under one step at these checks.
-        several: accuracy under several steps.
+        found: float64 (2,) at every check, on the device: accuracy under one step and under several.
     """
 
     batches: int = 0
     checked: list[float] = field(default_factory=list)
-    single: list[float] = field(default_factory=list)
-    several: list[float] = field(default_factory=list)
+    found: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def begin(cls, ctx: Context) -> Watch:
-        """Says in the manifest that nothing is known yet: a training of fewer batches is never checked."""
-        ctx.log("catastrophic_overfitting", "not checked")
-        return cls()
+        """One that reports when the training is over."""
+        watch = cls()
+        ctx.log_later(watch.report)
+        return watch
 
-    def add(self, single: float, several: float, ctx: Context) -> None:
-        """Records a check, and the whole series in the manifest."""
+    def add(self, found: Tensor) -> None:
+        """Records a check without reading it."""
         self.checked.append(float(self.batches))
-        self.single.append(single)
-        self.several.append(several)
-        pairs = zip(self.checked, self.single, self.several, strict=True)
+        self.found.append(found)
+
+    def report(self) -> dict[str, str | bool | list[float]]:
+        """The whole series; a training of fewer batches than lie between checks was `not checked`."""
+        if not self.found:
+            return {"catastrophic_overfitting": "not checked"}
+        single, several = torch.stack(self.found, dim=1).tolist()
+        pairs = zip(self.checked, single, several, strict=True)
         where = [batch for batch, one, more in pairs if overfits(one, more)]
-        ctx.log("catastrophic_overfitting", bool(where))
-        ctx.log("catastrophic_overfitting_batches", where)
-        ctx.log("checked_batches", self.checked)
-        ctx.log("single_step_accuracy", self.single)
-        ctx.log("several_step_accuracy", self.several)
+        return {
+            "catastrophic_overfitting": bool(where),
+            "catastrophic_overfitting_batches": where,
+            "checked_batches": self.checked,
+            "single_step_accuracy": single,
+            "several_step_accuracy": several,
+        }

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import data
@@ -62,6 +63,24 @@ class _NoReading(TorchDispatchMode):
         masked = any(index is not None and index.dtype == torch.bool for index in indices)
         reads = masked or name in ("_local_scalar_dense", "nonzero", "masked_select")
         assert not reads, f"{name} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+    def __enter__(self):
+        self._methods = _NoCopying()
+        self._methods.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self._methods.__exit__(*error)
+
+
+class _NoCopying(TorchFunctionMode):
+    """Fails where a whole tensor is copied to the host."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", "")
+        assert name not in ("tolist", "cpu", "numpy"), f"{name} waits for the device"
         return func(*args, **(kwargs or {}))
 
 

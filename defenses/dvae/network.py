@@ -9,7 +9,8 @@ Deviations from the released code:
   only logs are left out. Neither gets a gradient, so results are equal in distribution, though not bit for bit.
 - mu and logvar come from one convolution of twice the width: the same numbers, one kernel instead of two.
 
-Convolutions may run in bfloat16 under autocast; moments, sampling and the decoders' last layer are always float32.
+Convolutions may run in bfloat16 under autocast, that of the moments too; everything computed from the moments (rate,
+sampling) and the decoders' last layer are always float32.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def test_every_batch_draws_a_new_start_and_a_seed_repeats_them(model, batch, mak
         assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("defense", [AdversarialTraining(steps=2), FastAdversarialTraining()])
+@pytest.mark.parametrize("defense", [AdversarialTraining(steps=2), FastAdversarialTraining(check_every=1)])
 def test_a_batch_never_waits_for_the_device(model, batch, make_context, no_reading, defense):
     ctx = make_context()
     with no_reading():
@@ -285,7 +285,7 @@ class TestOverfitting:
         images, labels = torch.full((20, 3, 8, 8), 0.5), torch.zeros(20, dtype=torch.int64)
         ctx = make_context()
         self.run(Hiding(), images, labels, ctx, FastAdversarialTraining(check_every=3), 7)
-        assert ctx.logs["catastrophic_overfitting"] is True
+        assert ctx.recorded()["catastrophic_overfitting"] is True
         assert ctx.logs["catastrophic_overfitting_batches"] == [3, 6]
         assert ctx.logs["checked_batches"] == [3, 6]
         assert min(ctx.logs["single_step_accuracy"]) > 0.9
@@ -294,7 +294,7 @@ class TestOverfitting:
     def test_is_silent_for_an_ordinary_network(self, model, batch, make_context):
         ctx = make_context()
         self.run(model, *batch, ctx, FastAdversarialTraining(check_every=2), 4)
-        assert ctx.logs["catastrophic_overfitting"] is False
+        assert ctx.recorded()["catastrophic_overfitting"] is False
         assert ctx.logs["catastrophic_overfitting_batches"] == []
         assert len(ctx.logs["single_step_accuracy"]) == len(ctx.logs["several_step_accuracy"]) == 2
 
@@ -309,7 +309,7 @@ class TestOverfitting:
     def test_says_that_it_was_not_checked(self, model, batch, make_context):
         ctx = make_context()
         self.run(model, *batch, ctx, FastAdversarialTraining(check_every=5), 4)
-        assert ctx.logs == {"catastrophic_overfitting": "not checked"}
+        assert ctx.recorded() == {"catastrophic_overfitting": "not checked"}
 
 
 def test_a_cell_is_trained_by_the_changed_recipe_and_says_so(tmp_path):
