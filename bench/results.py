@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from bench.errors import UserError
 
 SCHEMA_VERSION = 1
-_DATASET = ("spec", "name", "digest", "train_images", "test_images", "num_classes", "shape")
+_DATASET = {
+    **dict.fromkeys(("spec", "name", "digest"), str),
+    **dict.fromkeys(("train_images", "test_images", "num_classes"), int),
+    "shape": list,
+}
 
 SCORES = {
     "poison_psnr_db": "PSNR of the poisoned images against the same before, over all entries",
@@ -193,7 +198,7 @@ def read_cell(path: Path) -> CellResult:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        raw = json.loads(text)
+        raw = json.loads(text, parse_constant=_no_constant)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable cell ({error}); delete it and run the same command again") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
@@ -207,9 +212,32 @@ def read_cell(path: Path) -> CellResult:
     except ValidationError as error:
         where, why = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
         raise UserError(f"{path}: not a cell ({where}: {why}); delete it and run the same command again") from error
-    if missing := [name for name in _DATASET if name not in cell.dataset]:
-        raise UserError(f"{path}: not a cell (dataset lacks {', '.join(missing)}); delete it and run the command again")
+    if problem := _problem(cell):
+        raise UserError(f"{path}: not a cell ({problem}); delete it and run the same command again")
     return cell
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number")
+
+
+def _problem(cell: CellResult) -> str:
+    """What no run writes, in words, or ""."""
+    accuracy, done = cell.clean_test_accuracy, cell.status == "done"
+    missing = [name for name, kind in _DATASET.items() if not isinstance(cell.dataset.get(name), kind)]
+    keys = [cell.key, *cell.artifacts.values()]
+    seconds = [s for cost in cell.costs.values() for s in (cost.wall_seconds, *cost.phases.values())]
+    problems = {
+        f"status {cell.status!r}; choices: done, failed, skipped": cell.status not in ("done", "failed", "skipped"),
+        f"clean_test_accuracy {accuracy} of a cell that is {cell.status}; done ones have 0..1": done
+        != (accuracy is not None and 0 <= accuracy <= 1),
+        "test_images missing": done and not cell.test_images,
+        f"dataset lacks {', '.join(missing)}": bool(missing),
+        f"a cost of {min(seconds, default=0)} s": min(seconds, default=0) < 0,
+        "a key that is no file name": any(not re.fullmatch(r"[\w-][\w.-]*", key) for key in keys),
+        "a point of the curve has no epoch": any(point.get("epoch") is None for point in cell.curve),
+    }
+    return next((problem for problem, found in problems.items() if found), "")
 
 
 @functools.cache

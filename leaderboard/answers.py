@@ -83,7 +83,7 @@ def _certainty(best: pd.DataFrame, ranked: pd.DataFrame, test_images: int) -> An
     first, others = best.iloc[0], ranked.drop(best.index)
     lead = ""
     if len(best) > 1:
-        lead = "the lead is within the interval"
+        lead = "the difference is within the interval"
     elif not others.empty:
         lead = f"{_lead(first, others.iloc[0])} ahead of {formats.isolated(others.iloc[0]['defense_selection'])}"
     if formats.is_missing(first["half_width_95"]):
@@ -91,7 +91,7 @@ def _certainty(best: pd.DataFrame, ranked: pd.DataFrame, test_images: int) -> An
         lead = f"{lead}; " if lead and len(best) == 1 else ""
         images = f"{test_images:,} test images, which alone leave ±{_NBSP}{alone} points in each"
         return Answer("How sure", "one seed, no interval", f"{lead}n = {first['n']} cells of {images}")
-    text = f"± {formats.percent(first['half_width_95'])} points"
+    text = f"± {formats.percent(best['half_width_95'].max())} points"
     return Answer(
         "How sure", text, f"95 %, {first['seeds']} seeds, n = {first['n']} cells" + (f"; {lead}" if lead else "")
     )

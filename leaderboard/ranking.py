@@ -10,12 +10,12 @@ Result = tuple[float, float | None]
 def accuracy_ranks(means: Sequence[float], half_widths: Sequence[float | None]) -> list[int]:
     """Competition ranks (1, 1, 3, ...), highest mean first.
 
-    Two neighbors share a rank if they print alike (0.1 points), or if their difference is below the larger of their
-    95 % half-widths. Sharing passes on: of three neighbors that are pairwise close, all have the first one's rank.
+    A result shares the rank of the first one of a place if the two print alike (0.1 points), or if their difference is
+    below the larger of their 95 % half-widths. Sharing does not pass on: what is close to the second alone comes next.
 
     Args:
         means: fractions.
-        half_widths: fractions; None where one seed gives no interval.
+        half_widths: fractions; None where nothing is known.
     """
 
     results = list(zip(means, half_widths, strict=True))
@@ -40,7 +40,9 @@ def cost_ranks(costs: Sequence[float]) -> list[int]:
 def _competition(values: Sequence[float], tied: Callable[[int, int], bool]) -> list[int]:
     order = sorted(range(len(values)), key=lambda index: values[index])
     ranks = [0] * len(values)
+    first = 0
     for place, index in enumerate(order):
-        previous = order[place - 1]
-        ranks[index] = ranks[previous] if place and tied(previous, index) else place + 1
+        if not tied(order[first], index):
+            first = place
+        ranks[index] = first + 1
     return ranks

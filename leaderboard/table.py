@@ -24,7 +24,7 @@ from leaderboard.columns import (
 )
 from leaderboard.families import best_per_attack, family_row
 from leaderboard.ranking import accuracy_ranks, cost_ranks
-from leaderboard.statistics import half_width_95, mean
+from leaderboard.statistics import binomial_half_width_95, half_width_95, mean
 from leaderboard.stores import repeat_flags
 
 _DOUBT = {"not exclusive", "exclusivity unknown", "several devices"}
@@ -92,7 +92,11 @@ def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str, Any]:
-    """The row of one defense, not yet ranked; `flags` is a list."""
+    """The row of one defense, not yet ranked; `flags` is a list.
+
+    `tie_width`, no column of the board, is what ranks must differ by: the interval over seeds, or for one seed the
+    least doubt, which a test set of this size leaves.
+    """
     done = cells[cells["status"] == "done"]
     table = done.pivot(index="seed", columns="attack_selection", values="clean_test_accuracy")
     table = table.reindex(index=seeds, columns=attacks)
@@ -107,15 +111,17 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     row |= {"clean_accuracy": by_attack.get("none"), "device": AND.join(_devices(done))}
     row |= {accuracy_column(attack): by_attack[attack] for attack in poisons}
     row |= {half_width_column(attack): half_width_95(table[attack]) for attack in poisons}
-    row["flags"] = _flags(cells, done, missing)
+    row["flags"] = _flags(cells, done, poisoned, missing)
     if missing or not poisons:
         return row
     per_seed = [mean(values) for _, values in table[poisons].iterrows()]
+    width, least = half_width_95(per_seed), binomial_half_width_95(mean(per_seed) or 0.0, done["test_images"].min())
     worst = min(poisons, key=lambda attack: by_attack[attack] or 0.0)
     return row | {
         "mean_accuracy": mean(per_seed),
         "recovery": _recovery(poisoned),
-        "half_width_95": half_width_95(per_seed),
+        "half_width_95": width,
+        "tie_width": least if width is None else width,
         "worst_accuracy": by_attack[worst],
         "worst_attack": worst,
         **{name: mean(poisoned[name]) for name in _MEANS},
@@ -136,8 +142,8 @@ def _devices(cells: pd.DataFrame) -> list[str]:
     return sorted({device for text in cells["device"].dropna() for device in text.split(AND)})
 
 
-def _flags(cells: pd.DataFrame, done: pd.DataFrame, missing: int) -> list[str]:
-    exclusive = done["exclusive"]
+def _flags(cells: pd.DataFrame, done: pd.DataFrame, poisoned: pd.DataFrame, missing: int) -> list[str]:
+    exclusive = poisoned["exclusive"]  # the cells whose costs are shown
     flags = {
         "missing": missing > 0,
         "failed": (cells["status"] == "failed").any(),
@@ -160,7 +166,7 @@ def _rank(rows: list[dict[str, Any]]) -> None:
         for row in rows:
             row["flags"] = [*row["flags"], *({"several devices"} - set(row["flags"]))]
     ranked = [row for row in rows if row["defense"] != "none" and row["mean_accuracy"] is not None]
-    ranks = accuracy_ranks([row["mean_accuracy"] for row in ranked], [row["half_width_95"] for row in ranked])
+    ranks = accuracy_ranks([row["mean_accuracy"] for row in ranked], [row["tie_width"] for row in ranked])
     for row, rank in zip(ranked, ranks, strict=True):
         row["rank"] = rank
 

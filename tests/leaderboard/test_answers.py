@@ -35,6 +35,14 @@ def test_one_seed_says_what_the_test_images_alone_leave_open(matrix: list[CellRe
     )
 
 
+def test_a_tie_is_as_sure_as_its_less_sure_part(make_cell: MakeCell) -> None:
+    spread = {"a": (0.90, 0.91), "b": (0.88, 0.92)}
+    cells = [make_cell("lsp", d, v, seed=s) for d, values in spread.items() for s, v in enumerate(values)]
+    found = said([*cells, *(make_cell("lsp", "none", 0.1, seed=s) for s in (0, 1))])
+    assert found["Best defenses, tied"].text == "a, b"
+    assert found["How sure"].text == "± 25.4 points", "12.7 * 0.0283 / sqrt(2)"
+
+
 def test_ties_are_named_with_their_costs(make_cell: MakeCell) -> None:
     costs = {"a": 30.0, "b": 2.0, "c": 1.0}
     accuracies = {"a": 0.9, "b": 0.9, "c": 0.5, "none": 0.1}

@@ -99,6 +99,16 @@ def test_unusable_cells_are_named(make_cell: MakeCell, tmp_path: Path, content: 
         ({"attack": {"name": "lsp"}}, "not a cell (attack.text: Field required)"),
         ({"dataset": {"name": "shapes"}}, "not a cell (dataset lacks spec, digest, train_images"),
         ({"costs": {"train": None}}, "not a cell (costs.train"),
+        (
+            {"clean_test_accuracy": 7.0},
+            "not a cell (clean_test_accuracy 7.0 of a cell that is done; done ones",
+        ),
+        ({"clean_test_accuracy": None}, "not a cell (clean_test_accuracy None of a cell that is done"),
+        ({"clean_test_accuracy": float("nan")}, "not a readable cell (NaN is not a number)"),
+        ({"status": "weird"}, "not a cell (status 'weird'; choices: done, failed, skipped)"),
+        ({"key": "../../evil"}, "not a cell (a key that is no file name)"),
+        ({"artifacts": {"poison": "../etc"}}, "not a cell (a key that is no file name)"),
+        ({"curve": [{}]}, "not a cell (a point of the curve has no epoch)"),
     ],
 )
 def test_damaged_fields_are_named(make_cell: MakeCell, tmp_path: Path, change: dict[str, Any], message: str) -> None:

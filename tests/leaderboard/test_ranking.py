@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from leaderboard.ranking import accuracy_ranks, cost_ranks
 
 
-def test_one_seed_ties_only_what_prints_alike() -> None:
+def test_without_an_interval_only_what_prints_alike_ties() -> None:
     assert accuracy_ranks([0.8511, 0.9012, 0.8514, 0.7], [None] * 4) == [2, 1, 2, 4]
 
 
@@ -13,8 +13,8 @@ def test_neighbors_within_the_larger_interval_share_a_rank() -> None:
     assert accuracy_ranks([0.90, 0.88, 0.80], [0.001, 0.01, 0.001]) == [1, 2, 3]
 
 
-def test_sharing_passes_from_neighbor_to_neighbor() -> None:
-    assert accuracy_ranks([0.90, 0.89, 0.88], [0.015] * 3) == [1, 1, 1]
+def test_what_is_close_to_the_second_alone_comes_next() -> None:
+    assert accuracy_ranks([0.90, 0.89, 0.88, 0.87], [0.015] * 4) == [1, 1, 3, 3]
 
 
 def test_costs_share_a_rank_at_two_significant_digits() -> None:

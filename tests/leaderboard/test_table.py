@@ -173,6 +173,18 @@ class TestBoard:
         assert (board.loc["dvae", "flags"], board.loc["iss-jpeg", "flags"]) == (flag and f"{flag}: lsp", "")
         assert (board.loc["dvae", "rank"], board.loc["dvae", "cost_rank"]) == (1, 3), "a flag hides nothing"
 
+    def test_the_clean_cell_costs_nothing_that_is_shown(self, matrix: list[CellResult], make_cell: MakeCell) -> None:
+        for defense, accuracy in (("dvae", 0.93), ("none", 0.95)):
+            doubtful = make_cell("none", defense, accuracy, seed=1, exclusive=False)
+            board = board_of([doubtful, *without(matrix, "none", defense, 1)])
+            assert set(board["flags"]) <= {"", "oracle"}
+            assert board.loc["dvae", "cost_rank"] == 3
+
+    def test_one_seed_ranks_no_finer_than_its_test_images_allow(self, make_cell: MakeCell) -> None:
+        for gap, place in ((0.003, 1), (0.03, 2)):
+            cells = [make_cell("lsp", d, a) for d, a in (("a", 0.9), ("b", 0.9 - gap), ("none", 0.1))]
+            assert list(board_of(cells).loc[["a", "b"], "rank"]) == [1, place], "n = 10,000 leave 0.6 points"
+
     def test_costs_of_several_devices_are_not_ranked(self, matrix: list[CellResult], make_cell: MakeCell) -> None:
         other = make_cell("lsp", "dvae", 0.91, seed=1, device="Other GPU")
         board = board_of([other, *without(matrix, "lsp", "dvae", 1)])
