@@ -99,8 +99,10 @@ class _GpuBoard:
     def open(cls, device: torch.device) -> _GpuBoard | None:
         if device.type != "cuda":
             return None
-        import pynvml
-
+        try:
+            import pynvml
+        except ImportError:  # energy and exclusive use stay unknown
+            return None
         try:
             pynvml.nvmlInit()
             uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
