@@ -57,8 +57,6 @@ def test_costs_are_recorded_and_the_attack_is_not_charged(bench, tmp_path):
     assert cell["costs"]["purify"]["phases"]["apply"] > 0
     assert cell["costs"]["train"]["phases"]["train"] > 0
     assert cell["costs"]["poison"]["peak_host_bytes"] > 2**20
-    undefended = frame[(frame.attack == "lsp") & (frame.defense == "none")].iloc[0]
-    assert undefended.purify_seconds < 0.05
     assert len(cell["curve"]) == 2
     assert cell["curve"][-1]["clean_test_accuracy"] == cell["clean_test_accuracy"]
 
