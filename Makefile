@@ -20,9 +20,11 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/pytest tests/benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-quiet $(BENCH)
 
-# One GPU, no network: `make gpu GPU="--data npz:cifar10.npz --minutes 4"`; the same command goes on.
-gpu: $(VENV)/.installed
-	$(BIN)/python -m gpu $(GPU)
+# One GPU, no network: `make gpu GPU="--data npz:cifar10.npz --minutes 4"`; the same command goes on. $(PYTHON) itself if
+# nothing is missing in it (wheels can be carried: README), else the environment.
+gpu:
+	@if $(PYTHON) -m gpu.needs; then $(PYTHON) -m gpu $(GPU); \
+	else $(MAKE) --no-print-directory $(VENV)/.installed && $(BIN)/python -m gpu $(GPU); fi
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

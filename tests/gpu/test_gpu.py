@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import UserError
 from gpu import cells, rates, report
-from gpu.__main__ import main
+from gpu.command import main
 from gpu.scale import FULL, TOY
 from gpu.targets import targets
 

@@ -1,0 +1,146 @@
+"""Measures one GPU without network, slice by slice, into one JSON file and one table.
+
+\b
+python -m gpu --list                            what there is
+python -m gpu --data npz:cifar10.npz            every slice that the file lacks
+python -m gpu --slice rates/at --slice 'fast/*' these, also if the file has them
+python -m gpu --minutes 4                       begins no slice after four minutes
+python -m gpu --engine compile --store DIR      accuracies with compiled training
+python -m gpu --toy                             toy sizes on the CPU: does it work?
+python -m gpu --render                          tables into docs/measurements.md
+
+The same command goes on where it stopped: the file keeps slices, the store trainings.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from bench.errors import UserError
+
+
+@click.command("python -m gpu", help=__doc__)
+@click.option("--list", "only_list", is_flag=True, help="Print the slices and leave.")
+@click.option("--slice", "patterns", multiple=True, help="Name or glob; several times.")
+@click.option("--toy", is_flag=True, help="Toy sizes.")
+@click.option("--minutes", type=float, default=float("inf"), help="Begin no slice after this time.")
+@click.option("--data", help="Data set of the accuracies: npz:PATH, folder:PATH, cifar10 (default), ...")
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), show_default=True)
+@click.option("--store", type=click.Path(path_type=Path), help="Default: results/gpu, with --toy results/gpu-toy.")
+@click.option("--out", type=click.Path(path_type=Path), help="Default: docs/gpu.json, with --toy in the store.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
+@click.option("--engine", type=click.Choice(["eager", "compile"]), default="eager", help="Of the accuracies.")
+@click.option("--render", "only_render", is_flag=True, help="Write the tables into docs/measurements.md and leave.")
+def main(
+    only_list: bool,
+    patterns: tuple[str, ...],
+    toy: bool,
+    minutes: float,
+    data: str | None,
+    data_root: Path,
+    store: Path | None,
+    out: Path | None,
+    device: str,
+    engine: Literal["eager", "compile"],
+    only_render: bool,
+) -> None:
+    from bench.engine import Engine
+    from gpu import cells, rates, report
+    from gpu.scale import FULL, TOY
+
+    scale = TOY if toy else FULL
+    store = store or Path("results/gpu-toy" if toy else "results/gpu")
+    named = out is not None or toy
+    out = out or (store / "gpu.json" if toy else Path("docs/gpu.json"))
+    names = [*rates.SLICES, *cells.names(scale)]
+    if only_list:
+        click.echo("\n".join(names))
+        return
+    if only_render:
+        if named and not out.exists():
+            raise UserError(f"--out {out}: no such file; measure first, or name the file that was written")
+        report.write_section(Path("docs/measurements.md"), report.read(out))
+        return
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise UserError(f"no slice matches {pattern!r}; `python -m gpu --list` names them")
+    chosen = _device(device, toy)
+    how = Engine(engine)
+    how.check(chosen)
+    place = cells.Place(data or scale.data, data_root, store, chosen, how)
+
+    start = time.monotonic()
+    known = {name for name, entry in report.read(out).items() if "error" not in entry}
+    wanted = [n for n in names if any(fnmatch(n, p) for p in patterns) or (not patterns and n not in known)]
+    for number, name in enumerate(wanted):
+        if time.monotonic() - start > 60 * minutes:
+            click.echo(f"{len(wanted) - number} slices left; the same command goes on")
+            break
+        entry = _measure(name, scale, place)
+        report.merge(out, name, entry)
+        click.echo(f"{name}: {entry.get('error', 'done')}, {entry['seconds']:.1f} s")
+    slices = report.read(out)
+    click.echo(f"\n{report.render(slices)}\n{out}")
+    sys.exit(any("error" in entry for entry in slices.values()))
+
+
+def _device(text: str, toy: bool) -> str:
+    from bench.runner import choose_device
+
+    chosen = choose_device("cpu" if toy and text == "auto" else text)
+    if text == "auto" and chosen == "cpu" and not toy:
+        raise UserError("no CUDA device here; --toy runs everything at toy size, --device cpu in full (days)")
+    return chosen
+
+
+def _measure(name: str, scale: Any, place: Any) -> dict[str, Any]:
+    """One slice with where and when; its failure is a record, and the others go on."""
+    from datetime import UTC, datetime
+
+    import torch
+
+    from bench.stages import environment
+    from gpu import cells, rates
+
+    entry: dict[str, Any] = {
+        "scale": scale.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": environment(place.device, place.engine),
+    }
+    start = time.monotonic()
+    try:
+        if name in rates.SLICES:
+            entry["rate"] = rates.SLICES[name](scale, torch.device(place.device))
+        else:
+            entry["cells"] = cells.run_slice(name, scale, place)
+            failed = [cell["error"] for cell in entry["cells"] if cell["status"] != "done"]
+            if failed:
+                entry["error"] = f"{failed[0]['kind']} in {failed[0]['stage']}: {failed[0]['message']}"
+    except UserError:
+        raise
+    except Exception as error:  # out of memory, no compiler: the other slices still say something
+        traceback.print_exc()
+        entry["error"] = f"{type(error).__name__}: {error}"
+    return {**entry, "seconds": round(time.monotonic() - start, 3)}
+
+
+def run() -> None:
+    """The command with its errors as lines: what the user can fix ends with 2, Ctrl-C with 130."""
+    try:
+        main(standalone_mode=False)
+    except UserError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nstopped; finished slices are in the file: the same command goes on", err=True)
+        sys.exit(130)
