@@ -6,11 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench import data
 from bench.config import Matrix, Settings, make_matrix
+from bench.cost import device_name
 from bench.engine import Engine
+from bench.errors import UserError
 from bench.executors.inline import Inline
-from bench.plan import make_plan
+from bench.plan import Plan, make_plan
 from bench.results import CellResult
 from bench.runner import Silent, run_plan
 from bench.store import Store
@@ -30,16 +34,22 @@ class Place:
     engine: Engine
 
 
-def names(scale: Scale) -> list[str]:
-    """`<preset>/<attack>/<defense>`, the clean set first."""
-    return [f"{p}/{attack}/{defense}" for p in scale.presets for attack in scale.attacks for defense in DEFENSES]
+def names(scale: Scale, seeds: int = 1) -> list[str]:
+    """`<preset>/<attack>/<defense>/<seed>`, the clean set first; all of a seed before the next."""
+    return [
+        f"{preset}/{attack}/{defense}/{seed}"
+        for seed in range(seeds)
+        for preset in scale.presets
+        for attack in scale.attacks
+        for defense in DEFENSES
+    ]
 
 
 def matrix_of(name: str, scale: Scale, dataset: str) -> Matrix:
     """The cells of a slice alone, without the baselines a matrix adds."""
-    preset, attack, defense = name.split("/")
+    preset, attack, defense, seed = name.split("/")
     parameters: Any = scale.parameters
-    matrix = make_matrix([Settings(preset, dataset, attack, defense, scale.victim, 1, parameters)])
+    matrix = make_matrix([Settings(preset, dataset, attack, defense, scale.victim, [int(seed)], parameters)])
     return replace(
         matrix,
         attacks=tuple(chosen for chosen in matrix.attacks if chosen.name == attack),
@@ -48,14 +58,29 @@ def matrix_of(name: str, scale: Scale, dataset: str) -> Matrix:
 
 
 def run_slice(name: str, scale: Scale, place: Place) -> list[dict[str, Any]]:
-    """Runs the cells of a slice; what the store has is not computed again."""
+    """Runs the cells of a slice; what the store has is not computed again.
+
+    Raises:
+        UserError: if the store has them from another device or engine: their costs are not this one's.
+    """
     matrix = matrix_of(name, scale, place.data)
     store = Store(place.store)
     with store.in_use():
         splits = data.load(matrix.dataset, place.data_root)
         plan = make_plan(matrix, splits, store, place.data_root, place.device, engine=place.engine)
+        _check_origin(plan, store, device_name(torch.device(place.device), place.engine))
         outcome = run_plan(plan, store, Inline(), Silent(), command=f"python -m gpu --slice {name}")
     return [_record(cell) for cell in outcome.cells]
+
+
+def _check_origin(plan: Plan, store: Store, here: str) -> None:
+    for key, job in plan.jobs.items():
+        there = store.manifest(job.stage, key).cost.device if plan.states[key] == "valid" else here
+        if there != here:
+            raise UserError(
+                f"store {store.root} has the stage {job.stage} of this slice from {there!r}, and this run is on "
+                f"{here!r}: its costs would be those of the other; give another folder with --store"
+            )
 
 
 def _record(cell: CellResult) -> dict[str, Any]:

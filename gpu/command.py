@@ -3,6 +3,7 @@
 \b
 python -m gpu --list                            what there is
 python -m gpu --data npz:cifar10.npz            every slice that the file lacks
+python -m gpu --seeds 3                         what `fast` needs to be accepted
 python -m gpu --slice rates/at --slice 'fast/*' these, also if the file has them
 python -m gpu --minutes 4                       begins no slice after four minutes
 python -m gpu --engine compile --store DIR      accuracies with compiled training
@@ -19,11 +20,15 @@ import time
 import traceback
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from gpu.cells import Place
+    from gpu.scale import Scale
 
 
 @click.command("python -m gpu", help=__doc__)
@@ -31,6 +36,7 @@ from bench.errors import UserError
 @click.option("--slice", "patterns", multiple=True, help="Name or glob; several times.")
 @click.option("--toy", is_flag=True, help="Toy sizes.")
 @click.option("--minutes", type=float, default=float("inf"), help="Begin no slice after this time.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="A slice each: 0, 1, ...")
 @click.option("--data", help="Data set of the accuracies: npz:PATH, folder:PATH, cifar10 (default), ...")
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), show_default=True)
 @click.option("--store", type=click.Path(path_type=Path), help="Default: results/gpu, with --toy results/gpu-toy.")
@@ -43,6 +49,7 @@ def main(
     patterns: tuple[str, ...],
     toy: bool,
     minutes: float,
+    seeds: int,
     data: str | None,
     data_root: Path,
     store: Path | None,
@@ -59,7 +66,7 @@ def main(
     store = store or Path("results/gpu-toy" if toy else "results/gpu")
     named = out is not None or toy
     out = out or (store / "gpu.json" if toy else Path("docs/gpu.json"))
-    names = [*rates.SLICES, *cells.names(scale)]
+    names = [*rates.SLICES, *cells.names(scale, seeds)]
     if only_list:
         click.echo("\n".join(names))
         return
@@ -77,7 +84,10 @@ def main(
     place = cells.Place(data or scale.data, data_root, store, chosen, how)
 
     start = time.monotonic()
-    known = {name for name, entry in report.read(out).items() if "error" not in entry}
+    slices = report.read(out)
+    known = {
+        name for name, entry in slices.items() if "error" not in entry and entry["asked"] == _asked(name, scale, place)
+    }
     wanted = [n for n in names if any(fnmatch(n, p) for p in patterns) or (not patterns and n not in known)]
     for number, name in enumerate(wanted):
         if time.monotonic() - start > 60 * minutes:
@@ -100,7 +110,18 @@ def _device(text: str, toy: bool) -> str:
     return chosen
 
 
-def _measure(name: str, scale: Any, place: Any) -> dict[str, Any]:
+def _asked(name: str, scale: Scale, place: Place) -> dict[str, str]:
+    """What a slice's result depends on, besides its name: it is known only if this is the same."""
+    import torch
+
+    from bench.cost import device_name
+    from gpu import rates
+
+    asked = {"scale": scale.name, "device": device_name(torch.device(place.device))}
+    return asked if name in rates.SLICES else {**asked, "data": place.data, "engine": place.engine.mode}
+
+
+def _measure(name: str, scale: Scale, place: Place) -> dict[str, Any]:
     """One slice with where and when; its failure is a record, and the others go on."""
     from datetime import UTC, datetime
 
@@ -110,7 +131,7 @@ def _measure(name: str, scale: Any, place: Any) -> dict[str, Any]:
     from gpu import cells, rates
 
     entry: dict[str, Any] = {
-        "scale": scale.name,
+        "asked": _asked(name, scale, place),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": environment(place.device, place.engine),
     }

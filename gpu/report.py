@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+from bench import presets
 from bench.errors import UserError
 from bench.results import write_json
-from gpu import cells
+from gpu import acceptance, cells
 from gpu.scale import FULL, TOY
-from gpu.targets import Slices, targets
+from gpu.targets import CARD, Slices, devices, targets
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BEGIN, END = "<!-- from docs/gpu.json by `python -m gpu --render` -->", "<!-- end -->"
 LIMIT = 540  # seconds of a slice
 
@@ -28,6 +30,7 @@ _WHAT = {
     "rates/at-compiled": "the same, compiled",
     "rates/pgd": "PGD, one gradient each",
 }
+_DIFFERENCES = {"clean_test_accuracy": "{:+.2%}", "residual_poison_ratio": "{:+.3f}", "purified_psnr_db": "{:+.2f}"}
 
 
 def read(path: Path) -> Slices:
@@ -39,9 +42,11 @@ def read(path: Path) -> Slices:
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it, or restore it") from error
     if raw.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {raw.get('schema_version')}, expected {SCHEMA_VERSION}")
+        found = raw.get("schema_version")
+        raise UserError(f"{path}: schema version {found}, expected {SCHEMA_VERSION}; give another --out, or delete it")
     slices: Slices = raw["slices"]
-    order = [*_WHAT, *cells.names(FULL), *cells.names(TOY)]
+    seeds = 1 + max((int(name.split("/")[3]) for name in slices if name not in _WHAT), default=0)
+    order = [*_WHAT, *cells.names(FULL, seeds), *cells.names(TOY, seeds)]
     return {name: slices[name] for name in order if name in slices}
 
 
@@ -58,6 +63,7 @@ def render(slices: Slices) -> str:
         parts.append(_rates(rates))
     for preset in dict.fromkeys(name.split("/")[0] for name, entry in slices.items() if "cells" in entry):
         parts.append(_accuracies(preset, slices))
+    parts.append(_acceptance(slices))
     slow = [f"`{name}`" for name, entry in slices.items() if entry["seconds"] > LIMIT]
     failed = [f"`{name}` ({entry['error']})" for name, entry in slices.items() if "error" in entry]
     parts += [f"Longer than nine minutes: {', '.join(slow)}."] if slow else []
@@ -83,17 +89,23 @@ def _machines(slices: Slices) -> str:
         f"{device}; torch {torch}{f', CUDA {cuda}' if cuda else ''}, Python {python}"
         for device, torch, cuda, python in found
     ]
-    sizes = {entry["scale"] for entry in slices.values()}
+    sizes = {entry["asked"]["scale"] for entry in slices.values()}
     toy = " Toy sizes: they show that the script works and nothing else." if "toy" in sizes else ""
-    return f"Machine: {'; and: '.join(lines)}. Random images for the rates; one seed for accuracies.{toy}"
+    return f"Machine: {'; and: '.join(lines)}. Random images for the rates.{toy}"
 
 
 def _targets(slices: Slices) -> str:
     rows = [
-        (t.what, f"{t.goal:g}", "-" if t.seconds is None else f"{t.seconds:.0f}", t.verdict, t.basis)
+        (
+            t.what,
+            f"{t.goal:g}",
+            "-" if t.seconds is None else f"{t.seconds:.0f}",
+            t.verdict,
+            f"{t.basis}{f' on {_all(t.devices)}' if t.devices else ''}",
+        )
         for t in targets(slices)
     ]
-    return _table(("50,000 images", "target, s", "s", "verdict", "basis"), rows)
+    return f"Targets for an {CARD}:\n\n" + _table(("50,000 images", "target, s", "s", "verdict", "basis"), rows)
 
 
 def _rates(rates: Slices) -> str:
@@ -101,7 +113,7 @@ def _rates(rates: Slices) -> str:
     for name, entry in rates.items():
         rate = entry.get("rate")
         if rate is None:
-            rows.append((_WHAT[name], "failed", "-", "-", "-"))
+            rows.append((_WHAT[name], "failed", "-", "-", "-", "-"))
             continue
         share, cost = rate.get("share_of_bf16_peak"), rate["cost"]
         joules = cost["energy_joules"]
@@ -112,34 +124,72 @@ def _rates(rates: Slices) -> str:
                 "-" if share is None else f"{100 * share:.1f} %",
                 f"{cost['phases']['warm']:.1f}" if "warm" in cost["phases"] else "-",
                 "-" if joules is None else f"{joules / cost['wall_seconds']:.0f}",
+                cost["device"],
             )
         )
-    return _table(("rate", "images/s", "share of bf16 peak", "compiling, s", "mean power, W"), rows)
+    return _table(("rate", "images/s", "share of bf16 peak", "compiling, s", "mean power, W", "on"), rows)
 
 
 def _accuracies(preset: str, slices: Slices) -> str:
-    done = [c for name, entry in slices.items() if name.startswith(f"{preset}/") for c in entry.get("cells", [])]
-    attacks = list(dict.fromkeys(cell["attack"].split(":")[0] for cell in done))
-    found = {(cell["defense"], cell["attack"].split(":")[0]): cell for cell in done}
+    every = [c for name, entry in slices.items() if name.startswith(f"{preset}/") for c in entry.get("cells", [])]
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell in every:
+        found.setdefault((cell["defense"], cell["attack"].split(":")[0]), []).append(cell)
+    attacks = list(dict.fromkeys(attack for _, attack in found))
     rows = []
-    for defense in dict.fromkeys(cell["defense"] for cell in done):
-        shown = [_accuracy(found.get((defense, attack))) for attack in attacks]
-        purify = [found[defense, a]["costs"]["purify"]["wall_seconds"] for a in attacks if _done(found, defense, a)]
-        rows.append((defense, *shown, f"{max(purify):.1f}" if purify else "-"))
-    counts = sorted({cell["test_images"] for cell in done if cell["test_images"]})
-    about = f"`{preset}`, {done[0]['victim']}, n = {' and '.join(f'{n:,}' for n in counts) or 0} test images a cell."
-    return f"{about} Clean test accuracy, %:\n\n" + _table(("defense", *attacks, "slowest purification, s"), rows)
+    for defense in dict.fromkeys(cell["defense"] for cell in every):
+        group = [found.get((defense, attack), []) for attack in attacks]
+        purify = [c["costs"]["purify"]["wall_seconds"] for some in group for c in some if "purify" in c["costs"]]
+        rows.append((defense, *map(_accuracy, group), f"{max(purify):.1f}" if purify else "-"))
+    counts = sorted({cell["test_images"] for cell in every if cell["test_images"]})
+    mark = " (unvalidated)" if preset in presets.unvalidated() else ""
+    seeds = ", ".join(str(seed) for seed in sorted({cell["seed"] for cell in every}))
+    images = " and ".join(f"{count:,}" for count in counts) or "0"
+    about = (
+        f"`{preset}`{mark}, {every[0]['victim']}, seeds {seeds}, n = {images} test images a cell, "
+        f"on {_all(devices(every)) or 'nothing'}. Clean test accuracy, %, mean over seeds (how many):"
+    )
+    return f"{about}\n\n" + _table(("defense", *attacks, "slowest purification, s"), rows)
 
 
-def _done(found: dict[tuple[str, str], dict[str, Any]], defense: str, attack: str) -> bool:
-    return (defense, attack) in found and "purify" in found[defense, attack]["costs"]
+def _accuracy(cells: list[dict[str, Any]]) -> str:
+    known = [cell["clean_test_accuracy"] for cell in cells if cell["clean_test_accuracy"] is not None]
+    if known:
+        return f"{100 * mean(known):.1f} ({len(known)})"
+    return "failed" if cells else "-"
 
 
-def _accuracy(cell: dict[str, Any] | None) -> str:
-    if cell is None:
-        return "-"
-    accuracy = cell["clean_test_accuracy"]
-    return "failed" if accuracy is None else f"{100 * accuracy:.1f}"
+def _acceptance(slices: Slices) -> str:
+    """`fast` against `paper`, a verdict a defense, and the figures behind it."""
+    found = acceptance.pairs(slices)
+    rows = []
+    for (defense, attack), pair in found.items():
+        shown = [_number(accuracy, "{:.1%}") for accuracy in pair.means("clean_test_accuracy")]
+        differences = [_number(pair.difference(name), text) for name, text in _DIFFERENCES.items()]
+        rows.append((defense, attack, *shown, *differences, pair.verdict))
+    named = {
+        "none": "victim, undefended",
+        "dvae": "dvae",
+        **{defense: defense for defense, _ in found if defense != "none"},
+    }
+    verdicts = "\n".join(f"- {name}: {acceptance.verdict(defense, found)}" for defense, name in named.items())
+    accuracy, ratio, psnr = acceptance.LIMITS.values()
+    about = (
+        f"`fast` against `paper`: accepted if, over {acceptance.SEEDS} seeds and for each of "
+        f"{', '.join(acceptance.ATTACKS)}, the means differ by at most {100 * accuracy:g} point of accuracy, {ratio:g} "
+        f"of residual poison ratio and {psnr:g} dB of PSNR. Both presets get the same poisons, crafted with the "
+        "settings of `fast`: what `fast` does to the attacks themselves is not validated by this, nor is `at`."
+    )
+    head = ("defense", "attack", "`paper`, %", "`fast`, %", "points", "residual poison ratio", "PSNR, dB", "limits")
+    return "\n\n".join([about, verdicts, *([_table(head, rows)] if rows else [])])
+
+
+def _number(value: float | None, text: str) -> str:
+    return "-" if value is None else text.format(value).rstrip("%")  # the unit is in the head
+
+
+def _all(names: Iterable[str]) -> str:
+    return "; and ".join(names)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from bench import presets
+from bench.cost import device_name
 from bench.errors import UserError
 from gpu import cells, rates, report
 from gpu.command import main
@@ -13,7 +16,8 @@ from gpu.targets import targets
 ROOT = Path(__file__).parents[2]
 NAMES = [*rates.SLICES, *cells.names(TOY)]
 ENVIRONMENT = {"device": "card", "torch": "2", "cuda": "13", "python": "3.12"}
-COST = {"phases": {"fit": 1.0}, "wall_seconds": 2.0, "energy_joules": 900.0}
+CARD = "NVIDIA H200"
+COST = {"phases": {"fit": 1.0}, "wall_seconds": 2.0, "energy_joules": 900.0, "device": CARD}
 
 
 def run(store, *options):
@@ -24,23 +28,26 @@ def run(store, *options):
 
 
 def entry(**content):
-    return {"scale": "full", "environment": ENVIRONMENT, "seconds": 1.0, **content}
+    return {"asked": {"scale": "full"}, "environment": ENVIRONMENT, "seconds": 1.0, **content}
 
 
 def rate(per_second):
     return entry(rate={"per_second": per_second, "cost": COST})
 
 
-def cell(attack="none", defense="none", train=50.0, purify=0.0, images=50_000, **changes):
+def cell(attack="none", defense="none", train=50.0, purify=0.0, images=50_000, device=CARD, **changes):
+    phases = {"warm": 1.0, "train": train - 1, "evaluate": 3.0}
     costs = {
-        "purify": {"wall_seconds": purify, "phases": {}},
-        "train": {"wall_seconds": train + 3, "phases": {"warm": 1.0, "train": train - 1, "evaluate": 3.0}},
+        "purify": {"wall_seconds": purify, "phases": {}, "device": device},
+        "train": {"wall_seconds": train + 3, "phases": phases, "device": device},
     }
     return {
         "status": "done",
+        "preset": "paper",
         "attack": attack,
         "defense": defense,
         "victim": "resnet18",
+        "seed": 0,
         "train_images": images,
         "test_images": 10_000,
         "clean_test_accuracy": 0.9412,
@@ -52,29 +59,67 @@ def cell(attack="none", defense="none", train=50.0, purify=0.0, images=50_000, *
 
 @pytest.mark.slow
 def test_toy_slices_run_and_repeat(tmp_path, capsys):
-    wanted = ["rates/training", "rates/dvae", "rates/at", "rates/pgd", "demo/none/none", "demo/lsp/iss"]
+    wanted = ["rates/training", "rates/dvae", "rates/at", "rates/pgd", "demo/none/none/0", "demo/lsp/iss/0"]
     assert run(tmp_path, *(word for name in wanted for word in ("--slice", name))) == 0
     slices = report.read(tmp_path / "gpu.json")
     assert set(slices) == set(wanted)
     assert all(slices[name]["rate"]["per_second"] > 0 for name in wanted[:4])
-    assert [c["defense"] for c in slices["demo/lsp/iss"]["cells"]] == ["iss-gray", "iss-jpeg", "iss-bdr"]
-    assert all(c["attack"] == "lsp" and c["status"] == "done" for c in slices["demo/lsp/iss"]["cells"])
+    assert [c["defense"] for c in slices["demo/lsp/iss/0"]["cells"]] == ["iss-gray", "iss-jpeg", "iss-bdr"]
+    assert all(c["attack"] == "lsp" and c["status"] == "done" for c in slices["demo/lsp/iss/0"]["cells"])
     assert "Toy sizes" in capsys.readouterr().out
-    assert run(tmp_path, "--slice", "demo/lsp/iss") == 0
-    assert report.read(tmp_path / "gpu.json")["demo/lsp/iss"]["cells"] == slices["demo/lsp/iss"]["cells"], "from store"
+    assert run(tmp_path, "--slice", "demo/lsp/iss/0") == 0
+    assert report.read(tmp_path / "gpu.json")["demo/lsp/iss/0"]["cells"] == slices["demo/lsp/iss/0"]["cells"], (
+        "from store"
+    )
 
 
-def test_a_run_without_names_does_what_the_file_lacks_and_failures_again(tmp_path, monkeypatch):
+ASKED = {"scale": "toy", "data": TOY.data, "engine": "eager", "device": device_name(torch.device("cpu"))}
+
+
+def test_a_run_without_names_does_what_the_file_lacks_and_what_was_asked_otherwise(tmp_path, monkeypatch):
+    """Failures, and slices of another scale, card, data set or engine; the engine of a rate is its own."""
+
     def measured(scale, device):
         return {"per_second": 7.0, "cost": COST}
 
+    def trained(name, scale, place):
+        return [cell(victim="again")]
+
     monkeypatch.setattr(rates, "SLICES", dict.fromkeys(rates.SLICES, measured))
+    monkeypatch.setattr(cells, "run_slice", trained)
+    of_a_rate = {name: ASKED[name] for name in ("scale", "device")}
     for name in NAMES:
-        fake = {**entry(cells=[cell()]), "error": "Broken"} if name == "rates/at" else rate(1.0)
-        report.merge(tmp_path / "gpu.json", name, fake)
+        content = {"cells": [cell()], "asked": ASKED} if name not in rates.SLICES else {**rate(1.0), "asked": of_a_rate}
+        report.merge(tmp_path / "gpu.json", name, entry(**content))
+    changes = {
+        "rates/at": {"error": "Broken"},
+        "rates/dvae": {"asked": {**of_a_rate, "device": "another"}},
+        "rates/pgd": {"asked": {**of_a_rate, "scale": "full"}},
+        "demo/lsp/iss/0": {"asked": {**ASKED, "data": "another"}},
+        "demo/em/iss/0": {"asked": {**ASKED, "engine": "compile"}},
+        "demo/ar/iss/0": {"asked": {**ASKED, "device": "another"}},
+    }
+    for name, change in changes.items():
+        report.merge(tmp_path / "gpu.json", name, {**report.read(tmp_path / "gpu.json")[name], **change})
     assert run(tmp_path) == 0
-    found = {name: entry["rate"]["per_second"] for name, entry in report.read(tmp_path / "gpu.json").items()}
-    assert found == {name: 7.0 if name == "rates/at" else 1.0 for name in NAMES}
+    found = report.read(tmp_path / "gpu.json")
+    again = {
+        n for n, e in found.items() if e.get("rate", {}).get("per_second") == 7.0 or "again" in str(e.get("cells"))
+    }
+    assert again == set(changes)
+    assert all(found[name]["asked"] == (of_a_rate if name in rates.SLICES else ASKED) for name in NAMES)
+
+
+def test_a_store_of_another_engine_is_refused_before_anything_runs(tmp_path):
+    slices = ("--slice", "demo/none/none/0")
+    assert run(tmp_path, *slices) == 0
+    before = (tmp_path / "gpu.json").read_text()
+    here = device_name(torch.device("cpu"))
+    with pytest.raises(UserError, match="--store") as refused:
+        main(["--toy", "--store", str(tmp_path), *slices, "--engine", "compile"], standalone_mode=False)
+    assert f"from {here!r}" in str(refused.value)
+    assert f"on '{here}, compiled'" in str(refused.value)
+    assert (tmp_path / "gpu.json").read_text() == before
 
 
 def test_a_failing_slice_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsys):
@@ -103,9 +148,9 @@ def test_targets_by_hand():
     slices = {
         "rates/training": rate(50_000.0),
         "rates/at": rate(10_000.0),
-        "paper/lsp/dvae": entry(cells=[cell("lsp", "dvae", purify=100.0)]),
-        "paper/ar/dvae": entry(cells=[cell("ar", "dvae", purify=200.0)]),
-        "fast/lsp/dvae": entry(cells=[cell("lsp", "dvae", purify=4.0, images=5_000)]),
+        "paper/lsp/dvae/0": entry(cells=[cell("lsp", "dvae", purify=100.0)]),
+        "paper/ar/dvae/0": entry(cells=[cell("ar", "dvae", purify=200.0)]),
+        "fast/lsp/dvae/0": entry(cells=[cell("lsp", "dvae", purify=4.0, images=5_000)]),
     }
     training, paper, fast, adversarial, table = targets(slices)
     assert (training.seconds, training.verdict) == (60.0, "met")
@@ -114,8 +159,34 @@ def test_targets_by_hand():
     assert (fast.seconds, fast.verdict, fast.basis) == (40.0, "met", "scaled from 5,000 images")
     assert (adversarial.seconds, adversarial.verdict) == (500.0, "met")
     assert (table.seconds, table.verdict) == (None, "not measured")
-    measured = targets({**slices, "paper/none/none": entry(cells=[cell()])})[0]
+    measured = targets({**slices, "paper/none/none/0": entry(cells=[cell()])})[0]
     assert (measured.seconds, measured.basis) == (50.0, "measured"), "compiling and training, without evaluation"
+
+
+def test_only_the_card_of_the_targets_is_judged():
+    """The same seconds elsewhere are shown, with the card."""
+    slices = {"rates/at": rate(1e6), "paper/none/none/0": entry(cells=[cell(device="NVIDIA L4, compiled")])}
+    found = targets(slices)
+    assert (found[0].seconds, found[0].verdict) == (50.0, "other card")
+    assert found[3].verdict == "met"
+    shown = report.render(slices)
+    assert "Targets for an H200:" in shown
+    assert "| other card | measured on NVIDIA L4, compiled |" in shown
+    assert "| whole table, `paper` (poisons crafted with `fast` settings), one seed | 3600 |" in shown
+
+
+def test_accuracies_say_mean_seeds_device_and_what_is_unvalidated(monkeypatch):
+    slices = {
+        f"fast/none/none/{seed}": entry(
+            cells=[cell(preset="fast", seed=seed, clean_test_accuracy=0.9 + 0.01 * seed, device="card, compiled")]
+        )
+        for seed in (0, 2)
+    }
+    shown = report.render(slices)
+    assert "| none | 91.0 (2) |" in shown
+    assert "`fast` (unvalidated), resnet18, seeds 0, 2, n = 10,000 test images a cell, on card, compiled." in shown
+    monkeypatch.setattr(presets, "unvalidated", frozenset)
+    assert "(unvalidated)" not in report.render(slices)
 
 
 def test_the_whole_table_counts_every_artifact_once():
@@ -126,7 +197,7 @@ def test_the_whole_table_counts_every_artifact_once():
 
 
 def test_toy_and_failed_slices_meet_no_target():
-    toy = {"rates/at": {**rate(1e9), "scale": "toy"}, "rates/training": {**rate(1e9), "error": "Broken"}}
+    toy = {"rates/at": {**rate(1e9), "asked": {"scale": "toy"}}, "rates/training": {**rate(1e9), "error": "Broken"}}
     assert {target.verdict for target in targets(toy)} == {"not measured"}
 
 
@@ -139,13 +210,13 @@ def test_the_page_is_what_the_file_says():
 def test_rendering_replaces_the_section_alone(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.write_section(page, {"rates/at": rate(1234.0), "paper/none/none": entry(cells=[cell()])})
+    report.write_section(page, {"rates/at": rate(1234.0), "paper/none/none/0": entry(cells=[cell()])})
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert "| adversarial training, ten steps | 1,234 | - | - | 450 |" in text
-    assert "| none | 94.1 | 0.0 |" in text
+    assert "| adversarial training, ten steps | 1,234 | - | - | 450 | NVIDIA H200 |" in text
+    assert "| none | 94.1 (1) | 0.0 |" in text
     page.write_text("no marks")
     with pytest.raises(UserError, match="marks"):
         report.write_section(page, {})
@@ -160,17 +231,17 @@ def test_operations_of_the_papers_network():
 @pytest.mark.parametrize("scale", [FULL, TOY], ids=lambda scale: scale.name)
 def test_a_slice_is_its_own_cells_and_nothing_else(scale):
     sizes = {"none": 1, "dvae": 1, "iss": 3}
-    for name in cells.names(scale):
-        preset, attack, defense = name.split("/")
+    for name in cells.names(scale, seeds=2):
+        preset, attack, defense, seed = name.split("/")
         matrix = cells.matrix_of(name, scale, scale.data)
         assert [chosen.name for chosen in matrix.attacks] == [attack]
         assert len(matrix.defenses) == sizes[defense]
-        assert (matrix.preset, matrix.seeds) == (preset, (0,))
+        assert (matrix.preset, matrix.seeds) == (preset, (int(seed),))
 
 
 def test_both_presets_are_judged_on_the_same_poisons():
     for attack in FULL.attacks:
-        texts = {cells.matrix_of(f"{p}/{attack}/none", FULL, "shapes").attacks[0].full_text for p in FULL.presets}
+        texts = {cells.matrix_of(f"{p}/{attack}/none/0", FULL, "shapes").attacks[0].full_text for p in FULL.presets}
         assert len(texts) == 1
 
 

@@ -51,7 +51,7 @@ def test_make_takes_the_python_that_lacks_nothing():
 
 def test_help_keeps_a_line_an_example():
     lines = [line.strip() for line in CliRunner().invoke(main, ["--help"]).output.splitlines()]
-    assert sum(line.startswith("python -m gpu --") for line in lines) == 7
+    assert sum(line.startswith("python -m gpu --") for line in lines) == 8
 
 
 def test_rendering_a_file_that_is_missing_names_it(tmp_path):
