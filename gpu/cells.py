@@ -90,6 +90,7 @@ def _record(cell: CellResult) -> dict[str, Any]:
         "status": cell.status,
         "error": cell.error and {name: cell.error[name] for name in ("stage", "kind", "message")},
         "preset": cell.preset,
+        "dataset": cell.dataset["spec"],
         "attack": cell.attack.text,
         "defense": cell.defense.name,
         "victim": cell.victim.text,

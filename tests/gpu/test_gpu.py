@@ -44,6 +44,7 @@ def cell(attack="none", defense="none", train=50.0, purify=0.0, images=50_000, d
     return {
         "status": "done",
         "preset": "paper",
+        "dataset": "cifar10",
         "attack": attack,
         "defense": defense,
         "victim": "resnet18",
@@ -184,7 +185,10 @@ def test_accuracies_say_mean_seeds_device_and_what_is_unvalidated(monkeypatch):
     }
     shown = report.render(slices)
     assert "| none | 91.0 (2) |" in shown
-    assert "`fast` (unvalidated), resnet18, seeds 0, 2, n = 10,000 test images a cell, on card, compiled." in shown
+    assert (
+        "`fast` (unvalidated), cifar10, resnet18, seeds 0, 2, n = 10,000 test images a cell, on card, compiled."
+        in shown
+    )
     monkeypatch.setattr(presets, "unvalidated", frozenset)
     assert "(unvalidated)" not in report.render(slices)
 
