@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboard import formats
+from leaderboard.columns import accuracy_column
 from leaderboard.groups import is_best, place
 from leaderboard.matrix import Entry
 
@@ -98,7 +99,7 @@ def board_row(
         flags=flags,
         cells=[
             *(_cell(row, name, text, board) for name, _, text, _ in shown),
-            *(_attack_cell(n, matrix.get(name)) for name, n in numbers.items() if n),
+            *(_attack_cell(row, name, n, board, matrix.get(name)) for name, n in numbers.items() if n),
         ],
     )
 
@@ -114,9 +115,10 @@ def _cell(row: pd.Series[Any], name: str, text: Any, board: pd.DataFrame) -> Cel
     return Cell(text(value), str(value), is_best(row, name, text, board), notes.get(name, ""), bar=bar)
 
 
-def _attack_cell(attack: int, entry: Entry | None) -> Cell:
+def _attack_cell(row: pd.Series[Any], name: str, attack: int, board: pd.DataFrame, entry: Entry | None) -> Cell:
     if entry is None or entry.accuracy is None:
         return Cell(formats.DASH, "", attack=attack)
+    best = is_best(row, accuracy_column(name), formats.percent, board)
     note = "" if entry.half_width_95 is None else f"± {formats.percent(entry.half_width_95)}"
     link = entry.keys[min(entry.keys)] if entry.keys else ""
-    return Cell(formats.percent(entry.accuracy), str(entry.accuracy), note=note, attack=attack, link=link)
+    return Cell(formats.percent(entry.accuracy), str(entry.accuracy), best, note, attack=attack, link=link)

@@ -11,7 +11,7 @@ from leaderboard import formats
 from leaderboard.columns import GROUP
 
 _COSTS = ("cost_seconds", "cost_multiple")
-_HIGHEST_IS_BEST = ("worst_accuracy", "clean_accuracy", "recovery")
+_HIGHEST_IS_BEST = ("worst_accuracy", "clean_accuracy", "recovery", "accuracy[")  # and accuracy[<attack>]
 
 
 def groups(board: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
@@ -41,5 +41,5 @@ def is_best(row: pd.Series[Any], name: str, text: Callable[[Any], str], rows: pd
     if name in ("mean_accuracy", "cost_seconds"):
         return bool(row[rank] == 1)
     ranked = rows.loc[rows[rank].notna(), name]
-    target = ranked.max() if name in _HIGHEST_IS_BEST else ranked.min() if name in _COSTS else None
+    target = ranked.max() if name.startswith(_HIGHEST_IS_BEST) else ranked.min() if name in _COSTS else None
     return not formats.is_missing(target) and text(row[name]) == text(target)

@@ -52,7 +52,7 @@ def _wide_if_piped(console: Console) -> Iterator[None]:
 def _legend(group: pd.DataFrame) -> str:
     seeds = int(group["seeds"].iloc[0])
     sure = "one seed, so no intervals" if seeds == 1 else f"± is the 95 % interval over {seeds} seeds"
-    return f"accuracies in %; * best of a column; recovery 0: undefended, 1: clean; {sure}"
+    return f"accuracies in %; * best ranked row of its column; recovery 0: undefended, 1: clean; {sure}"
 
 
 _COLUMNS = [
@@ -97,7 +97,7 @@ def _by_attack(group: pd.DataFrame, width: int) -> Iterator[Table]:
         fitting: list[str] = []
         free = width - names - 4
         for attack in attacks:
-            free -= max(len(attack), 5) + 2
+            free -= max(len(attack), 6) + 2
             if free < 0 and fitting:
                 break
             fitting.append(attack)
@@ -106,7 +106,7 @@ def _by_attack(group: pd.DataFrame, width: int) -> Iterator[Table]:
         for attack in fitting:
             table.add_column(Text(attack), justify="right", overflow="fold")
         for _, row in group.iterrows():
-            values = [formats.percent(row[attacks[attack]]) for attack in fitting]
+            values = [_value(row, attacks[attack], formats.percent, group) for attack in fitting]
             table.add_row(Text(row["defense_selection"]), *values, style=_style(row))
         yield table
         attacks = {attack: column for attack, column in attacks.items() if attack not in fitting}

@@ -80,6 +80,8 @@ def test_a_superseded_failure_is_not_listed(matrix: list[CellResult], make_cell:
 def test_best_of_a_column_is_marked_among_ranked_rows_only(matrix: list[CellResult]) -> None:
     best = re.findall(r'<td class="number best"[^>]*>([^<]*)', page_of(matrix))
     assert best == ["90.0", "89.0", "93.0", "0.93", "200 ms", "1.002×", "93.0"]
+    attacks = re.findall(r'<td class="number best at [^>]*><a[^>]*>([^<]*)', page_of(matrix))
+    assert attacks == ["91.0", "89.0"]
 
 
 def test_an_oracle_leads_to_the_cells_it_was_chosen_from(matrix: list[CellResult]) -> None:

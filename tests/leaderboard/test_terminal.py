@@ -25,6 +25,7 @@ def test_every_number_is_shown_whole_at_common_widths(matrix: list[CellResult], 
     assert "…" not in text
     (row,) = [line.split() for line in text.splitlines() if line.startswith("1 ")]
     assert row == ["1", "dvae", "*90.0", "2.5", "*89.0", "*93.0", "*0.93", "6.67", "min", "5.00×", "6"]
+    assert [line.split()[1:] for line in text.splitlines() if line.startswith("dvae")] == [["*91.0", "*89.0"]]
 
 
 def test_many_attacks_are_split_over_tables(make_cell: MakeCell) -> None:
