@@ -15,6 +15,7 @@ from leaderboard import formats
 from leaderboard.labels import label_positions
 
 _MOST_LABELS = 14
+_LABEL_WIDTH = 30
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class Point:
     half_width: float | None
     oracle: bool
     hover: str
+
+    @property
+    def label(self) -> str:
+        """The name, cut where it would cover its neighbors; the hover has it whole."""
+        return self.name if len(self.name) <= _LABEL_WIDTH else f"{self.name[: _LABEL_WIDTH - 1]}…"
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
     corners = {y for _, y in front}
     named = [point for point in points if len(points) <= _MOST_LABELS or point.accuracy in corners]
     places = [relative(axis.power(point), point.accuracy) for point in named]
-    positions = label_positions(places, [point.name for point in named], segments)
+    positions = label_positions(places, [point.label for point in named], segments)
     label = {point.row: position for point, position in zip(named, positions, strict=True)}
     markers = [
         _markers("defense", "single", [point for point in points if not point.oracle], label, axis),
@@ -217,7 +223,7 @@ def _markers(name: str, role: str, points: list[Point], label: dict[int, str], a
         "name": name,
         "meta": role,
         "mode": "markers+text",
-        "text": [escape(point.name) if point.row in label else "" for point in points],
+        "text": [escape(point.label) if point.row in label else "" for point in points],
         "textposition": [label.get(point.row, "top center") for point in points],
         "hovertext": [point.hover for point in points],
         "customdata": [point.row for point in points],

@@ -57,6 +57,12 @@ def test_costs_of_several_devices_have_no_front(matrix: list[CellResult], make_c
     assert "Pareto front" not in traces([*matrix, *extra])
 
 
+def test_a_long_name_is_cut_beside_its_point_and_whole_in_the_hover(make_cell: MakeCell) -> None:
+    points = traces([make_cell(a, d) for a in ("none", "lsp") for d in ("none", "x" * 300)])["defense"]
+    assert points["text"] == ["x" * 29 + "…"]
+    assert "x" * 300 in points["hovertext"][0]
+
+
 def test_nothing_to_draw_is_no_figure(make_cell: MakeCell) -> None:
     assert figure(leaderboard_frame(cells_frame([make_cell()]))) is None
 
