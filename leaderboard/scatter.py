@@ -106,9 +106,17 @@ class Axis:
 
 
 def figures(group: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """A figure for each cost axis on which something can be drawn, by the axis' name."""
-    drawn = {axis.name: figure(group, axis) for axis in AXES}
-    return {name: value for name, value in drawn.items() if value is not None}
+    """A figure for each cost axis on which something can be drawn, by the axis' name.
+
+    An axis on which several defenses all print alike is left out: a front on it would follow noise. One axis stays.
+    """
+    drawn = {axis: value for axis in AXES if (value := figure(group, axis)) is not None}
+    telling = [axis for axis in drawn if not _all_alike([axis.text(point.cost) for point in _points(group, axis)])]
+    return {axis.name: drawn[axis] for axis in telling or list(drawn)[:1]}
+
+
+def _all_alike(texts: list[str]) -> bool:
+    return len(texts) > 1 and len(set(texts)) == 1
 
 
 def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | None:

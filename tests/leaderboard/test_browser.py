@@ -153,7 +153,7 @@ def test_the_scatter_has_front_bars_and_switchable_axis(page: "Page") -> None:
     sync_api.expect(plot.locator(".scatterlayer .points path.point")).to_have_count(4)
     sync_api.expect(plot.locator(".errorbar")).to_have_count(4)
     sync_api.expect(plot.locator(".legendtext", has_text="Pareto front")).to_be_visible()
-    for label, title in (("seconds", "wall time"), ("memory", "peak memory"), ("trainings", "undefended trainings")):
+    for label, title in (("seconds", "wall time"), ("joules", "energy"), ("trainings", "undefended trainings")):
         page.locator(".axis").first.get_by_text(label).click()
         sync_api.expect(plot.locator(".xtitle")).to_contain_text(title)
         assert state(page) == {"axis": label}

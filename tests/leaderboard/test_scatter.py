@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.results import CellResult
 from leaderboard.labels import label_positions
-from leaderboard.scatter import AXES, figure, figures, pareto_front
+from leaderboard.scatter import figure, figures, pareto_front
 from leaderboard.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
@@ -18,6 +19,10 @@ def traces(cells: list[CellResult]) -> dict[str, dict[str, Any]]:
     drawn = figure(leaderboard_frame(cells_frame(cells)))
     assert drawn is not None
     return {trace["name"]: trace for trace in drawn["data"]}
+
+
+def replace_peak(cell: CellResult, peak: int) -> CellResult:
+    return replace(cell, costs={stage: replace(cost, peak_gpu_bytes=peak) for stage, cost in cell.costs.items()})
 
 
 @given(POINTS)
@@ -73,13 +78,20 @@ def test_labels_avoid_each_other_and_the_border() -> None:
     assert sides[2].endswith("left")
 
 
-def test_every_measured_cost_is_an_axis(matrix: list[CellResult]) -> None:
+def test_every_cost_that_tells_defenses_apart_is_an_axis(matrix: list[CellResult]) -> None:
     drawn = figures(leaderboard_frame(cells_frame(matrix)))
-    assert list(drawn) == [axis.name for axis in AXES]
+    assert list(drawn) == ["trainings", "seconds", "joules"], "all peaks are 2 GiB"
     x = {name: next(t for t in value["data"] if t["name"] == "defense")["x"] for name, value in drawn.items()}
     assert x["seconds"] == pytest.approx([400, 4, 0.2])
     assert x["joules"] == pytest.approx([40_000, 400, 20])
-    assert x["memory"] == pytest.approx([2 * 2**30] * 3)
+    large = [replace_peak(cell, 4 * 2**30) if cell.defense.name == "dvae" else cell for cell in matrix]
+    memory = figures(leaderboard_frame(cells_frame(large)))["memory"]
+    assert next(t for t in memory["data"] if t["name"] == "defense")["x"] == pytest.approx([2**32, 2**31, 2**31])
+
+
+def test_one_axis_stays_where_all_cost_the_same(make_cell: MakeCell) -> None:
+    cells = [make_cell(a, d) for a in ("none", "lsp") for d in ("none", "one", "two")]
+    assert list(figures(leaderboard_frame(cells_frame(cells)))) == ["trainings"]
 
 
 def test_a_cost_nobody_measured_is_no_axis(make_cell: MakeCell) -> None:
