@@ -89,7 +89,7 @@ def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame
     facts = [
         ("data set", ", ".join(sorted(frame["dataset_selection"].unique()))),
         ("measured", formats.DASH if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"),
-        ("machine" if len(devices) < 2 else "machines", AND.join(sorted(devices)) or formats.DASH),
+        ("machine" if len(devices) < 2 else "machines", "; ".join(sorted(devices)) or formats.DASH),
         ("cells", f"{done:,} finished, {f'{missing:,} missing' if missing else 'none missing'}"),
         ("versions", ", ".join(versions)),
     ]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ from leaderboard.labels import label_positions
 
 _MOST_LABELS = 14
 _LABEL_WIDTH = 30
+_SYMBOLS = ("circle", "square", "triangle-up", "cross", "star", "hexagon")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Point:
         accuracy: mean over attacks, percent.
         half_width: percent, or None.
         oracle: chosen with test labels.
+        device: where the group was measured on several, otherwise "".
         hover: HTML, escaped.
     """
 
@@ -71,6 +73,7 @@ class Point:
     accuracy: float
     half_width: float | None
     oracle: bool
+    device: str
     hover: str
 
     @property
@@ -124,13 +127,13 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
 
     The x axis is logarithmic. A cost of zero or less has no place there and stands in a lane of its own on the left.
     Undefended and clean training are drawn as horizontal lines. Bars are 95 % intervals over seeds. The Pareto front
-    runs through single defenses only, and is left out where costs come from several devices.
+    runs through single defenses only, and is left out where costs come from several devices: each has its symbol then.
     """
     points = _points(group, cost)
     if not points:
         return None
     axis, (bottom, top) = _axis(points), _accuracy_range(group, points)
-    front = [] if group["flags"].str.contains("several devices").any() else _front(points, axis)
+    front = [] if on_several_devices(group) else _front(points, axis)
     lines = [
         _line("clean baseline", "reference", "dot", _level(group, "clean_accuracy", axis)),
         _line("undefended", "reference", "dash", _level(group, "mean_accuracy", axis)),
@@ -147,10 +150,13 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
     places = [relative(axis.power(point), point.accuracy) for point in named]
     positions = label_positions(places, [point.label for point in named], segments)
     label = {point.row: position for point, position in zip(named, positions, strict=True)}
-    markers = [
-        _markers("defense", "single", [point for point in points if not point.oracle], label, axis),
-        _markers("oracle: best per attack", "oracle", [point for point in points if point.oracle], label, axis),
-    ]
+    singles = [point for point in points if not point.oracle]
+    markers = []
+    for device, symbol in zip(sorted({point.device for point in singles}), cycle(_SYMBOLS), strict=False):
+        measured = [point for point in singles if point.device == device]
+        markers.append(_markers(device or "defense", "single", measured, label, axis, symbol))
+    oracles = [point for point in points if point.oracle]
+    markers.append(_markers("oracle: best per attack", "oracle", oracles, label, axis, "diamond-open"))
     return {
         "data": [trace for trace in [*lines, *markers] if trace["x"]],
         "layout": {
@@ -158,6 +164,11 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
             "yaxis": {"title": {"text": "mean accuracy (%)"}, "range": [bottom, top]},
         },
     }
+
+
+def on_several_devices(group: pd.DataFrame) -> bool:
+    """Whether the costs of this group are those of several devices, so that they cannot be compared."""
+    return bool(group["flags"].str.contains("several devices").any())
 
 
 def pareto_front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -187,6 +198,7 @@ def _points(group: pd.DataFrame, cost: CostAxis) -> list[Point]:
             accuracy=round(100 * row["mean_accuracy"], 3),
             half_width=None if formats.is_missing(row["half_width_95"]) else round(100 * row["half_width_95"], 3),
             oracle="oracle" in row["flags"],
+            device=row["device"] if on_several_devices(group) else "",
             hover=_hover(row),
         )
         for index, row in rows.iterrows()
@@ -226,9 +238,11 @@ def _accuracy_range(group: pd.DataFrame, points: list[Point]) -> tuple[float, fl
     return round(max(min(values) - air, -2.0), 3), round(min(max(values) + air, 104.0), 3)
 
 
-def _markers(name: str, role: str, points: list[Point], label: dict[int, str], axis: Axis) -> dict[str, Any]:
+def _markers(
+    name: str, role: str, points: list[Point], label: dict[int, str], axis: Axis, symbol: str
+) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": escape(name),
         "meta": role,
         "mode": "markers+text",
         "text": [escape(point.label) if point.row in label else "" for point in points],
@@ -237,8 +251,8 @@ def _markers(name: str, role: str, points: list[Point], label: dict[int, str], a
         "customdata": [point.row for point in points],
         "error_y": {"type": "data", "array": [point.half_width for point in points]},
         "hoverinfo": "text",
-        "showlegend": role == "oracle",
-        "marker": {"symbol": "diamond-open" if role == "oracle" else "circle"},
+        "showlegend": name != "defense",
+        "marker": {"symbol": symbol},
     } | _xy([(10 ** axis.power(point), point.accuracy) for point in points])
 
 

@@ -11,12 +11,12 @@ import pandas as pd
 from leaderboard import formats
 from leaderboard.answers import Answer, answers
 from leaderboard.boardview import METRICS, BoardRow, board_row
-from leaderboard.columns import AND, GROUP, accuracy_columns
+from leaderboard.columns import GROUP, accuracy_columns
 from leaderboard.comparison import PLACE, comparison_frame
 from leaderboard.comparisonview import ComparisonView, comparison_view
 from leaderboard.heatview import HeatRow, heat_cell
 from leaderboard.matrix import Entry, entries
-from leaderboard.scatter import figures
+from leaderboard.scatter import figures, on_several_devices
 from leaderboard.table import current_cells, leaderboard_frame
 
 
@@ -53,6 +53,7 @@ class Group:
     comparison: ComparisonView
     figures: dict[str, dict[str, Any]]
     has_intervals: bool
+    several_devices: bool
     undrawn: list[str]
 
 
@@ -137,6 +138,7 @@ def _group(
         comparison=comparison,
         figures=figures(board),
         has_intervals=bool(board["half_width_95"].notna().any()),
+        several_devices=on_several_devices(board),
         undrawn=[formats.isolated(name) for name in board.loc[undrawn, "defense_selection"]],
     )
 
@@ -154,7 +156,7 @@ def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
             ),
         ),
         ("seeds", ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))),
-        ("device", AND.join(sorted(cells["device"].dropna().unique())) or formats.DASH),
+        ("device", "; ".join(sorted(cells["device"].dropna().unique())) or formats.DASH),
         ("data digest", str(first["dataset_digest"])[:16]),
     ]
     return [(name, value) for name, value in facts if value]

@@ -150,5 +150,5 @@ def test_dates_and_machines_are_those_of_the_results(make_cell: MakeCell) -> Non
     cells = [make_cell(seed=0), make_cell(seed=1, created="2026-03-04T00:00:00+00:00", device="Other GPU")]
     page = page_of(cells)
     assert "<dd>2026-01-02 to 2026-03-04</dd>" in page
-    assert "<dt>machines</dt><dd>Other GPU + Test GPU</dd>" in page
+    assert "<dt>machines</dt><dd>Other GPU; Test GPU</dd>" in page
     assert "<dt>cells</dt><dd>2 finished, none missing</dd>" in page

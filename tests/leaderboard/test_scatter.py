@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.results import CellResult
 from leaderboard.labels import label_positions
-from leaderboard.scatter import figure, figures, pareto_front
+from leaderboard.scatter import AXES, figure, figures, pareto_front
 from leaderboard.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
@@ -57,9 +57,22 @@ def test_a_cost_of_zero_stands_left_of_all_others(make_cell: MakeCell) -> None:
     assert 0 < x["free"] < x["paid"] == pytest.approx(0.01)
 
 
-def test_costs_of_several_devices_have_no_front(matrix: list[CellResult], make_cell: MakeCell) -> None:
-    extra = [make_cell(a, "other", seed=s, device="Other GPU") for a in ("none", "lsp", "ops") for s in range(3)]
-    assert "Pareto front" not in traces([*matrix, *extra])
+def test_costs_of_several_devices_have_a_symbol_each_and_no_front(
+    matrix: list[CellResult], make_cell: MakeCell
+) -> None:
+    device = "<b>, 2 threads"
+    extra = [make_cell(a, "other", seed=s, device=device) for a in ("none", "lsp", "ops") for s in range(3)]
+    drawn = figure(leaderboard_frame(cells_frame([*matrix, *extra])), AXES[1])
+    assert drawn is not None
+    found = {trace["name"]: trace for trace in drawn["data"]}
+    assert "Pareto front" not in found
+    single = {name: trace for name, trace in found.items() if trace["meta"] == "single"}
+    assert {name: trace["text"] for name, trace in single.items()} == {
+        "Test GPU": ["dvae", "iss-jpeg", "iss-gray"],
+        "&lt;b&gt;, 2 threads": ["other"],
+    }
+    assert len({trace["marker"]["symbol"] for trace in single.values()}) == 2
+    assert all(trace["showlegend"] for trace in single.values())
 
 
 def test_a_long_name_is_cut_beside_its_point_and_whole_in_the_hover(make_cell: MakeCell) -> None:
