@@ -13,8 +13,8 @@ from leaderboard.groups import groups
 from leaderboard.ranking import separable
 
 BOLD_RULE = (
-    "Bold, in the attack columns and Mean: the highest value among ranked rows, and every ranked value that cannot be told apart from it: "
-    "their difference is below the larger of the two 95 % half-widths, or they print alike. "
+    "Bold, in the attack columns and Mean: the highest value among ranked rows, and every ranked value that cannot be "
+    "told apart from it: their difference is below the larger of the two 95 % half-widths, or they print alike. "
     "Without an interval (one seed) only values that print alike share the bold."
 )
 
