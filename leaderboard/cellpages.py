@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench.results import CellResult
 from leaderboard import formats
 from leaderboard.cells import trained_epochs
 from leaderboard.columns import COORDINATES
+from leaderboard.commands import reproduce_command
 from leaderboard.published import Measured, comparisons
 from leaderboard.sheets import Sheets
 
@@ -66,20 +66,6 @@ def cell_files(
 def chunk_name(key: str) -> str:
     """The file of a key; `cell.js` reckons the same."""
     return key[:2] if re.fullmatch(r"[0-9a-f]{2}", key[:2]) else "other"
-
-
-def reproduce_command(cell: CellResult) -> str:
-    """A command that computes this cell (and the baselines that `bench run` adds to every matrix)."""
-    options = {
-        "preset": cell.preset,
-        "dataset": cell.dataset["spec"],
-        "attacks": cell.attack.text,
-        "defenses": cell.defense.text,
-        "victims": cell.victim.text,
-        "seeds": f"{cell.seed},",
-    }
-    words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
-    return shlex.join(["bench", "run", *words])
 
 
 def _record(cell: CellResult) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.errors import UserError
 from bench.results import CellResult
 from leaderboard.cellpages import cell_files
+from leaderboard.commands import without_paths
 from leaderboard.export import csv_text, json_text, markdown_text
 from leaderboard.folder import check_folder, write_folder
 from leaderboard.latex import latex_text
@@ -47,7 +48,7 @@ def publish(
     if not cells:
         raise UserError("nothing to publish: no cells found; run the matrix first, or name the --store it was run with")
     check_folder(out)
-    cells = sorted(cells, key=lambda cell: cell.key)
+    cells = sorted((without_paths(cell) for cell in cells), key=lambda cell: cell.key)
     frame = cells_frame(cells, repeated)
     tables = tables_of(frame)
     board = tables.board

@@ -170,7 +170,7 @@ function published(cell) {
 }
 
 function again(cell) {
-  return card("Computing it again", el("pre", { class: "command" }, cell.reproduce), el("p", { class: "caption" }, "Undefended and clean training are added by the harness. The numbers here were computed by:"), el("pre", {}, words(cell.provenance.command)));
+  return card("Computing it again", el("pre", { class: "command" }, cell.reproduce), el("p", { class: "caption" }, "Undefended and clean training are added by the harness. The numbers here were computed by (folders left out):"), el("pre", {}, words(cell.provenance.command)));
 }
 
 function provenance(cell) {

@@ -1,5 +1,4 @@
 import json
-import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.results import CellResult
-from leaderboard.cellpages import cell_files, reproduce_command
+from leaderboard.cellpages import cell_files
 from leaderboard.sheets import Sheets
 from leaderboard.table import cells_frame
 
@@ -50,14 +49,6 @@ def test_no_name_ends_the_script(make_cell: MakeCell) -> None:
     cells = [make_cell("</script><script>")]
     (content,) = cell_files(cells, cells_frame(cells), Sheets(), []).values()
     assert b"<" not in content
-
-
-def test_the_command_selects_this_cell(make_cell: MakeCell) -> None:
-    cell = make_cell("lsp", "dvae:kld=3", seed=4, victim="a b; rm -rf")
-    assert shlex.split(reproduce_command(cell)) == [
-        *("bench", "run", "--preset", "paper", "--dataset", "cifar10", "--attacks", "lsp"),
-        *("--defenses", "dvae:kld=3", "--victims", "a b; rm -rf", "--seeds", "4,"),
-    ]
 
 
 def test_curves_are_stored_by_column(make_cell: MakeCell) -> None:
