@@ -262,6 +262,8 @@ def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
         click.echo(text, err=True)
     for path in write_site(stored.cells, out, stores, _methods(), stored.repeated).values():
         click.echo(path)
+    if not any(cell.status == "done" for cell in stored.cells):
+        click.echo(f"0 of {len(stored.cells)} cells finished: {out / 'index.html'} lists why", err=True)
 
 
 def _methods() -> list[Method]:

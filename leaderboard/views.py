@@ -67,6 +67,16 @@ class Heading:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """An error (or why a cell was skipped) and the cells that it stopped, by column."""
+
+    status: str
+    stage: str
+    message: str
+    cells: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
 class Page:
     """The whole board: attacks by number, groups, headings, rows, and what is missing."""
 
@@ -74,7 +84,7 @@ class Page:
     groups: list[Group]
     headings: list[Heading]
     rows: list[BoardRow]
-    problems: list[dict[str, str]]
+    problems: list[Problem]
     absent: list[str]
 
 
@@ -162,13 +172,16 @@ def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _problems(cells: pd.DataFrame) -> list[dict[str, str]]:
-    """Failed and skipped cells with their message."""
-    columns = ["status", "attack_selection", "defense_selection", "victim_selection", "seed", "error_stage"]
-    bad = cells.loc[cells["status"] != "done", [*columns, "dataset_selection", "preset", "error_message", "key"]]
+def _problems(cells: pd.DataFrame) -> list[Problem]:
+    """Failed and skipped cells; those with the same message stand together."""
+    error, named = ["status", "error_stage", "error_message"], ["attack_selection", "defense_selection"]
+    bad = cells.loc[cells["status"] != "done", [*error, *named, "victim_selection", "seed", "key"]]
+    bad = bad.fillna({"error_stage": "", "error_message": ""})
     return [
-        {str(name): "" if formats.is_missing(value) else str(value) for name, value in row.items()}
-        for row in bad.to_dict("records")
+        Problem(
+            *map(str, why), [{str(name): str(value) for name, value in row.items()} for row in of.to_dict("records")]
+        )
+        for why, of in bad.groupby(error, sort=False)
     ]
 
 

@@ -135,6 +135,7 @@ def test_a_store_with_only_failures_is_published_as_such(make_cell: MakeCell, tm
     store = write_store(tmp_path / "store", [make_cell(a, status="failed") for a in ("none", "lsp")])
     result = publish(tmp_path / "site", store)
     assert result.exit_code == 0
+    assert "0 of 2 cells finished" in result.stderr
     assert "no defense has all its cells yet" in (tmp_path / "site" / "index.html").read_text()
 
 

@@ -73,6 +73,16 @@ def test_failed_and_absent_cells_are_listed(matrix: list[CellResult], make_cell:
     assert "2 missing" in page
 
 
+def test_cells_with_the_same_error_stand_together(make_cell: MakeCell) -> None:
+    failed = [make_cell(a, status="failed", seed=seed) for a in ("none", "lsp") for seed in range(5)]
+    other = make_cell("ops", status="failed")
+    error = {"stage": "train", "kind": "RuntimeError", "message": "no convergence"}
+    page = page_of([*failed, replace(other, error=error)])
+    assert page.count("out of memory") == page.count("no convergence") == 1
+    assert re.findall(r"<summary>(\d+ cells?)</summary>", page) == ["10 cells", "1 cell"]
+    assert len(re.findall(r'<li><a href="cell.html#', page)) == 11
+
+
 def test_a_superseded_failure_is_not_listed(matrix: list[CellResult], make_cell: MakeCell) -> None:
     assert "out of memory" not in page_of([*matrix, make_cell("lsp", "dvae", status="failed", seed=1)])
 
