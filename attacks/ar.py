@@ -34,8 +34,8 @@ _NORMALS_AT_ONCE = 16  # torch fills normals in blocks of 16: whole blocks make 
 class Ar(PartialPoison):
     """Sample-wise noise that follows one local linear recurrence for each class; needs only labels.
 
-    Costs seconds for 50,000 images. No fixed pattern: held-out linear separability is low. It has no effect
-    on small networks trained for a few epochs; for a quick check use `lsp` or `ops`.
+    Costs seconds for 50,000 images. No fixed pattern: held-out linear separability is low. Its
+    effect depends on how long the victim trains: small after a few epochs; for a quick check use `lsp` or `ops`.
 
     The default is for 32x32; the authors use eps=3 for 96x96. They call the L-inf variant suboptimal.
 
