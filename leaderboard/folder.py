@@ -32,7 +32,9 @@ def check_folder(out: Path) -> None:
     except FileNotFoundError:
         ours = _FIRST_RELEASE
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"cannot publish to {out}: {error}; choose another folder") from error
+        raise UserError(
+            f"cannot publish to {out}: {MANIFEST} there cannot be read ({error}); choose another folder"
+        ) from error
     if foreign := sorted(present - ours):
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise UserError(

@@ -41,7 +41,7 @@ def test_files_of_others_are_never_replaced(tmp_path: Path) -> None:
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path / "site", SITE)
     (tmp_path / "site" / MANIFEST).write_text("{")
-    with pytest.raises(UserError, match=r"cannot publish to .*site"):
+    with pytest.raises(UserError, match=r"cannot publish to .*site: site.json there cannot be read"):
         write_folder(tmp_path / "site", SITE)
 
 
