@@ -32,6 +32,9 @@ METRICS: list[Metric] = [
     ("n", "n", str, "finished cells behind the mean: attacks × seeds"),
 ]
 
+HIGH_FIRST = {"mean_accuracy", "worst_accuracy", "clean_accuracy", "recovery", "n"}
+"""Metrics that a first click sorts by falling value; the others are best where they are low."""
+
 
 @dataclass(frozen=True)
 class Cell:

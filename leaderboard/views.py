@@ -10,7 +10,7 @@ import pandas as pd
 
 from leaderboard import formats
 from leaderboard.answers import Answer, answers
-from leaderboard.boardview import METRICS, BoardRow, board_row
+from leaderboard.boardview import HIGH_FIRST, METRICS, BoardRow, board_row
 from leaderboard.columns import GROUP, accuracy_columns
 from leaderboard.comparison import PLACE, comparison_frame
 from leaderboard.comparisonview import ComparisonView, comparison_view
@@ -59,11 +59,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Heading:
-    """A column of the board; `attack` is the number of its attack, or None."""
+    """A column of the board; `attack` is the number of its attack, or None. `low_first`: best where it is low."""
 
     text: str
     meaning: str
     attack: int | None = None
+    low_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def page_view(tables: Tables) -> Page:
             board_row(int(str(index)), number, row, part, metrics, of_row, numbers)
             for (index, row), of_row in zip(part.iterrows(), own, strict=True)
         ]
-    headings = [Heading(heading, meaning) for _, heading, _, meaning in metrics]
+    headings = [Heading(heading, meaning, low_first=name not in HIGH_FIRST) for name, heading, _, meaning in metrics]
     headings += [Heading(name, f"accuracy in % against {name}", n) for name, n in numbers.items() if n]
     return Page(list(numbers), groups, headings, rows, _problems(current), _absent(current))
 

@@ -84,20 +84,29 @@ function fill() {
 function sortAsAddressed() {
   const [name, direction] = (Board.state.get("sort") ?? "").split("~");
   const head = [...table.tHead.rows[0].cells].find((cell) => cell.dataset.name === name);
-  if (!head || head.getAttribute("aria-sort") === direction) return;
-  head.firstElementChild.click();
-  if (direction === "ascending") head.firstElementChild.click();
+  if (!head) return unsort();
+  for (let clicks = 0; clicks < 2 && head.getAttribute("aria-sort") !== direction; clicks++) head.firstElementChild.click();
+}
+
+function unsort() {
+  const head = table.querySelector("th[aria-sort]");
+  if (!head) return;
+  head.removeAttribute("aria-sort");
+  table.tBodies[0].append(...rows().sort((a, b) => a.dataset.row - b.dataset.row));
 }
 
 form.addEventListener("input", (event) => Board.set(event.target.name, event.target.value));
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("reset", (event) => {
   event.preventDefault();
-  for (const name of [...COLUMNS, "attack", "q", "all"]) Board.state.delete(name);
+  for (const name of [...COLUMNS, "attack", "q", "all", "sort"]) Board.state.delete(name);
+  unsort();
   Board.set("row", "");
   fill();
 });
 table.addEventListener("click", (event) => {
+  const head = event.target.closest("th[data-low-first]:not([aria-sort])");
+  if (head) head.setAttribute("aria-sort", "descending"); // the sorter, which hears of the click later, turns it around
   const row = event.target.closest(".pick")?.closest("tr");
   if (row) Board.set("row", row.classList.contains("chosen") ? "" : rowName(row));
 });

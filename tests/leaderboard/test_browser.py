@@ -103,21 +103,36 @@ def test_the_board_is_sorted_by_a_click_and_the_address_says_so(page: "Page") ->
     page.locator("select[name=victim]").select_option("resnet18")
     assert defenses(page) == ["dvae", "iss-jpeg", "iss-gray", "iss (best per attack)", "none"]
     page.get_by_role("button", name="cost", exact=True).click()
-    sync_api.expect(page.locator(".board tr:visible .pick").nth(1)).to_contain_text("best per attack")
-    assert defenses(page) == ["dvae", "iss (best per attack)", "iss-jpeg", "iss-gray", "none"]
-    assert state(page) == {"victim": "resnet18", "sort": "cost~descending"}
+    sync_api.expect(page.locator(".board tr:visible .pick").first).to_have_text("none")
+    assert defenses(page) == ["none", "iss-gray", "iss-jpeg", "iss (best per attack)", "dvae"], "cheapest first"
+    assert state(page) == {"victim": "resnet18", "sort": "cost~ascending"}
+    page.get_by_role("button", name="worst %", exact=True).click()
+    sync_api.expect(page.locator(".board tr:visible .pick").first).to_have_text("dvae")
+    assert state(page) == {"victim": "resnet18", "sort": "worst %~descending"}
+
+
+def test_reset_takes_the_sorting_back(page: "Page") -> None:
+    before = defenses(page)
+    page.get_by_role("button", name="cost", exact=True).click()
+    sync_api.expect(page.locator(".board .pick").first).to_contain_text("none")
+    page.get_by_role("button", name="Reset").click()
+    sync_api.expect(page.locator("th[aria-sort]")).to_have_count(0)
+    assert defenses(page) == before
+    assert state(page) == {}
 
 
 def test_the_board_is_sorted_from_the_keyboard(page: "Page") -> None:
     page.get_by_role("button", name="cost", exact=True).focus()
     page.keyboard.press("Enter")
-    page.keyboard.press("Space")
     sync_api.expect(page.locator("th[aria-sort=ascending]")).to_have_text("cost")
     sync_api.expect(page.locator(".board .pick").first).to_contain_text("none")
+    page.keyboard.press("Space")
+    sync_api.expect(page.locator("th[aria-sort=descending]")).to_have_text("cost")
+    sync_api.expect(page.locator(".board .pick").first).to_contain_text("dvae")
 
 
 def test_rows_without_a_rank_sort_last(page: "Page") -> None:
-    for direction in ("descending", "ascending"):
+    for direction in ("ascending", "descending"):
         page.get_by_role("button", name="#").click()
         sync_api.expect(page.locator(f"th[aria-sort={direction}]")).to_have_count(1)
         page.wait_for_function("document.querySelector('.board tbody tr:last-child td').dataset.sort === ''")
