@@ -74,7 +74,9 @@ def test_toy_slices_run_and_repeat(tmp_path, capsys):
     )
 
 
-ASKED = {"scale": "toy", "data": TOY.data, "engine": "eager", "device": device_name(torch.device("cpu"))}
+def asked():
+    """Of a toy run here; the device's name has the number of threads, which other tests change."""
+    return {"scale": "toy", "data": TOY.data, "engine": "eager", "device": device_name(torch.device("cpu"))}
 
 
 def test_a_run_without_names_does_what_the_file_lacks_and_what_was_asked_otherwise(tmp_path, monkeypatch):
@@ -88,17 +90,19 @@ def test_a_run_without_names_does_what_the_file_lacks_and_what_was_asked_otherwi
 
     monkeypatch.setattr(rates, "SLICES", dict.fromkeys(rates.SLICES, measured))
     monkeypatch.setattr(cells, "run_slice", trained)
-    of_a_rate = {name: ASKED[name] for name in ("scale", "device")}
+    of_a_rate = {name: asked()[name] for name in ("scale", "device")}
     for name in NAMES:
-        content = {"cells": [cell()], "asked": ASKED} if name not in rates.SLICES else {**rate(1.0), "asked": of_a_rate}
+        content = (
+            {"cells": [cell()], "asked": asked()} if name not in rates.SLICES else {**rate(1.0), "asked": of_a_rate}
+        )
         report.merge(tmp_path / "gpu.json", name, entry(**content))
     changes = {
         "rates/at": {"error": "Broken"},
         "rates/dvae": {"asked": {**of_a_rate, "device": "another"}},
         "rates/pgd": {"asked": {**of_a_rate, "scale": "full"}},
-        "demo/lsp/iss/0": {"asked": {**ASKED, "data": "another"}},
-        "demo/em/iss/0": {"asked": {**ASKED, "engine": "compile"}},
-        "demo/ar/iss/0": {"asked": {**ASKED, "device": "another"}},
+        "demo/lsp/iss/0": {"asked": {**asked(), "data": "another"}},
+        "demo/em/iss/0": {"asked": {**asked(), "engine": "compile"}},
+        "demo/ar/iss/0": {"asked": {**asked(), "device": "another"}},
     }
     for name, change in changes.items():
         report.merge(tmp_path / "gpu.json", name, {**report.read(tmp_path / "gpu.json")[name], **change})
@@ -108,7 +112,7 @@ def test_a_run_without_names_does_what_the_file_lacks_and_what_was_asked_otherwi
         n for n, e in found.items() if e.get("rate", {}).get("per_second") == 7.0 or "again" in str(e.get("cells"))
     }
     assert again == set(changes)
-    assert all(found[name]["asked"] == (of_a_rate if name in rates.SLICES else ASKED) for name in NAMES)
+    assert all(found[name]["asked"] == (of_a_rate if name in rates.SLICES else asked()) for name in NAMES)
 
 
 def test_a_store_of_another_engine_is_refused_before_anything_runs(tmp_path):

@@ -46,7 +46,7 @@ def test_make_takes_the_python_that_lacks_nothing():
     command = ["make", "gpu", f"PYTHON={sys.executable}", "VENV=nowhere", "GPU=--list"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("rates/training\n")
+    assert "rates/training\n" in done.stdout
 
 
 def test_help_keeps_a_line_an_example():
