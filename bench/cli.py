@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from bench import __version__
+from bench.command import run_command
 from bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,19 +23,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 def main() -> None:
     """Entry point: a UserError is printed without a traceback (exit 2), Ctrl-C says how to go on (exit 130)."""
-    try:
-        sys.exit(cli(standalone_mode=False) or 0)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except UserError as error:
-        click.echo("\n".join(f"error: {line}" for line in str(error).splitlines()), err=True)
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("\nstopped; what was finished is in the store: run the same command again to continue", err=True)
-        sys.exit(130)
+    run_command(cli, "what was finished is in the store: run the same command again to continue")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

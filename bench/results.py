@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,11 @@ class CellResult:
     provenance: dict[str, Any] = field(default_factory=dict)
     error: dict[str, str] | None = None
     schema_version: int = SCHEMA_VERSION
+
+
+def training_seconds(phases: Mapping[str, float]) -> float:
+    """Of a finished `train` stage: training, and compiling its step (`warm`), which is part of what it costs."""
+    return phases.get("warm", 0.0) + phases["train"]
 
 
 def write_json(path: Path, value: Any) -> None:

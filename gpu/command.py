@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from bench.command import run_command
 from bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -154,14 +155,4 @@ def _measure(name: str, scale: Scale, place: Place) -> dict[str, Any]:
 
 def run() -> None:
     """The command with its errors as lines: what the user can fix ends with 2, Ctrl-C with 130."""
-    try:
-        main(standalone_mode=False)
-    except UserError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("\nstopped; finished slices are in the file: the same command goes on", err=True)
-        sys.exit(130)
+    run_command(main, "finished slices are in the file: the same command goes on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from bench.results import training_seconds
 from gpu.cells import names
 from gpu.scale import FULL
 
@@ -59,18 +60,12 @@ def devices(cells: list[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(cost["device"] for cell in cells for cost in cell["costs"].values()))
 
 
-def train_seconds(cell: dict[str, Any]) -> float:
-    """Compiling, if it was compiled, and training."""
-    phases = cell["costs"]["train"]["phases"]
-    return float(phases.get("warm", 0.0) + phases["train"])
-
-
 def _training(slices: Slices) -> Found:
     entry = slices.get("paper/none/none/0")
     if entry is None:
         return _estimate(slices, "rates/training", 60)
     (cell,) = entry["cells"]
-    return _scaled(train_seconds(cell), [cell])
+    return _scaled(training_seconds(cell["costs"]["train"]["phases"]), [cell])
 
 
 def _dvae(slices: Slices, preset: str) -> Found:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.results import CellResult, Cost
+from bench.results import CellResult, Cost, training_seconds
 from leaderboard.columns import AND
 
 
@@ -49,7 +49,7 @@ def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
         "purify_seconds": purify.wall_seconds if purify else None,
         "fit_seconds": purify.phases.get("fit") if purify else None,
         "apply_seconds": purify.phases.get("apply") if purify else None,
-        "train_seconds": _train_seconds(train),
+        "train_seconds": training_seconds(train.phases) if train and "train" in train.phases else None,
         "view_seconds": cell.view_seconds,
         "view_seconds_per_10k": per_10k,
         "peak_gpu_bytes": _largest([cost.peak_gpu_bytes for cost in charged]),
@@ -66,13 +66,6 @@ def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
         **{f"score_{name}": value for name, value in sorted(cell.scores.items())},
         **dict(sorted(_flat("provenance", cell.provenance).items())),
     }
-
-
-def _train_seconds(train: Cost | None) -> float | None:
-    """Compiling the training step (`warm`) is part of what training costs."""
-    if train is None or "train" not in train.phases:
-        return None
-    return train.phases.get("warm", 0.0) + train.phases["train"]
 
 
 def trained_epochs(cell: CellResult) -> int | None:

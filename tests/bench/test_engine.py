@@ -116,7 +116,7 @@ def test_only_training_calls_are_compiled_and_warming_is_a_phase(random_set, mak
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="install a C++ compiler, for example: apt install g++")
 def test_compiled_training_equals_eager_training_but_for_rounding(random_set, make_context):
     eager = train(random_set(20), make_context(3))[1]
     compiled = train(random_set(20), replace(make_context(3), engine=Engine("compile")))[1]

@@ -41,7 +41,7 @@ def test_nothing_is_missing_here():
     assert needs.missing() == []
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.skipif(shutil.which("make") is None, reason="install make, for example: apt install make")
 def test_make_takes_the_python_that_lacks_nothing():
     command = ["make", "gpu", f"PYTHON={sys.executable}", "VENV=nowhere", "GPU=--list"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

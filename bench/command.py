@@ -1,0 +1,32 @@
+"""How a command ends: what the user can mend is a line without traceback, and Ctrl-C says how to go on."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import click
+
+from bench.errors import UserError
+
+
+def run_command(command: click.Command, stopped: str) -> NoReturn:
+    """Runs a command line and ends the process: exit code 2 after an error of the user's, 130 after Ctrl-C.
+
+    Args:
+        command: the command.
+        stopped: what Ctrl-C leaves behind and how to go on.
+    """
+    try:
+        sys.exit(command(standalone_mode=False) or 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except UserError as error:
+        click.echo("\n".join(f"error: {line}" for line in str(error).splitlines()), err=True)
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"\nstopped; {stopped}", err=True)
+        sys.exit(130)
