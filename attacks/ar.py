@@ -20,7 +20,7 @@ from torch import Tensor
 
 from attacks.ar_process import autoregress, normals_needed
 from attacks.quantiser import perturb
-from attacks.tensor_files import SUFFIXES, digest_files, read_tensors
+from attacks.tensor_files import SUFFIXES, digest_files, read_tensors, stacked
 from bench.api import Budget, Context, ImageSet, PartialPoison
 from bench.errors import UserError
 from bench.registry import attacks
@@ -124,10 +124,7 @@ class Ar(PartialPoison):
 
 
 def _read_external(path: Path, num_classes: int) -> Tensor:
-    tensors = read_tensors(path)
-    if len(tensors) != 1:
-        raise UserError(f"ar: {path} holds {len(tensors)} tensors ({', '.join(tensors)}); save only the coefficients")
-    (found,) = tensors.values()
+    found = stacked(read_tensors(path), path)
     if found.ndim != 4 or found.shape[1:] != (3, 3, 3) or len(found) < num_classes:
         raise UserError(
             f"ar: {path} must hold at least ({num_classes}, 3, 3, 3) coefficients, got {tuple(found.shape)}"

@@ -192,19 +192,24 @@ def test_farthest_points_are_found_by_hand() -> None:
     assert (sorted(chosen.tolist()), smallest) == ([0, 1, 3], 5)
 
 
-@pytest.mark.parametrize("suffix", ["npy", "safetensors", "pt"])
-def test_external_coefficients_are_used(smooth_set, make_context, tmp_path, suffix: str) -> None:
+@pytest.mark.parametrize("form", ["npy", "safetensors", "pt", "list.pt", "dict.pt"])
+def test_external_coefficients_are_used(smooth_set, make_context, tmp_path, form: str) -> None:
     windows = Ar()._load(100)[50:54].contiguous()
-    path = tmp_path / f"own.{suffix}"
-    if suffix == "npy":
+    path = tmp_path / f"own.{form}"
+    if form == "npy":
         np.save(path, windows.numpy())
-    elif suffix == "pt":
+    elif form == "pt":
         torch.save(windows, path)
+    elif form == "list.pt":  # the form of the authors' params-classes-10-mr-10.pt
+        torch.save([window.float() for window in windows], path)
+    elif form == "dict.pt":
+        torch.save({number: windows[number] for number in (3, 1, 0, 2)}, path)
     else:
         save_file({"b": windows}, path)
     attack = Ar(coefficients=str(path))
     delta = _delta(attack, smooth_set(), make_context())
-    assert _residual(delta[::4], windows[0]).abs().max() < 1e-6
+    for label in range(4):
+        assert _residual(delta[label::4], windows[label]).abs().max() < 1e-6
     digest = attack.content_digest()
     path.write_bytes(path.read_bytes() + b" ")
     assert digest != attack.content_digest()
