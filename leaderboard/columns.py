@@ -80,7 +80,7 @@ CELL_COLUMNS = {
     "flags": Column(
         "string",
         "from the logs: attack not converged, catastrophic overfitting or not checked; in another store: other costs, "
-        "other accuracy",
+        "other accuracy; poison did not take",
     ),
     "error_stage": Column("string", "stage in which a failed cell failed"),
     "error_message": Column("string", "why it failed or was skipped"),

@@ -22,6 +22,7 @@ from leaderboard.columns import (
     half_width_column,
     typed,
 )
+from leaderboard.effect import with_effect_flags
 from leaderboard.families import best_per_attack, family_row
 from leaderboard.ranking import accuracy_ranks, cost_ranks
 from leaderboard.statistics import binomial_half_width_95, half_width_95, mean
@@ -51,6 +52,7 @@ def cells_frame(cells: Iterable[CellResult], repeated: Sequence[CellResult] = ()
     provenance = {name: Column("string", "provenance") for name in sorted(found - set(scores))}
     elsewhere = typed((cell_row(cell) for cell in repeated), CELL_COLUMNS)
     frame = with_baselines(typed(rows, CELL_COLUMNS | scores | provenance), elsewhere)
+    frame = with_effect_flags(frame, {cell.key: cell.dataset["num_classes"] for cell in cells})
     return frame.sort_values([*COORDINATES, "key"], ignore_index=True)[[*CELL_COLUMNS, *scores, *provenance]]
 
 
