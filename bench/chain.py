@@ -13,13 +13,15 @@ from typing import Any
 
 from bench.api import PartialPoison
 from bench.budget import BudgetSum
+from bench.grammar import separators
 
 _LINK = re.compile(r"\+(?!\d)(?=\s*[\w*?\[\]-]*\s*(?:[:+]|$))")
 
 
 def split(word: str) -> list[str]:
-    """The parts of a selection. A `+` that begins no attack's name is part of a value: `1e+2`, `a+b.npz`."""
-    return _LINK.split(word)
+    """The parts of a selection. A `+` that is quoted or begins no attack's name is part of a value: `1e+2`."""
+    links = [at for at in separators(word, "+") if _LINK.match(word, at)]
+    return [word[start:end] for start, end in zip([0, *(at + 1 for at in links)], [*links, len(word)], strict=True)]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A TOML file has the same words as the command line:
 
     preset = "fast"
     dataset = "cifar10"
-    attacks = ["lsp", "ar"]          # or a comma list, or "all"
+    attacks = ["lsp", "ar"]          # or a comma list, or "all"; or tables: { name = "from-file", path = "a,b.npz" }
     defenses = "dvae,iss"
     victims = "resnet18"
     seeds = 3                        # 0, 1, 2; or a list
@@ -15,16 +15,19 @@ A TOML file has the same words as the command line:
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from bench import presets
 from bench.errors import UserError, unknown
+from bench.grammar import from_table
 from bench.registry import attacks, datasets, defenses, load_plugin, victims
 from bench.spec import Defaults, Selected, select
 
+Table = Mapping[str, Any]  # a selection as `name` and parameters
 _KINDS = {"attacks": attacks, "defenses": defenses, "victims": victims}
 
 
@@ -34,19 +37,31 @@ class Settings:
 
     Attributes:
         preset: `demo`, `fast` or `paper`.
-        dataset: one selection.
-        attacks, defenses, victims: selections.
+        dataset: one selection, or a table of `name` and parameters, in which nothing has to be quoted.
+        attacks, defenses, victims: selections, or lists of selections and tables.
         seeds: a count, a comma list or a list of integers.
         parameters: kind -> component name or `*` -> parameters.
     """
 
     preset: str | None = None
-    dataset: str | None = None
-    attacks: str | list[str] | None = None
-    defenses: str | list[str] | None = None
-    victims: str | list[str] | None = None
+    dataset: str | Table | None = None
+    attacks: str | Sequence[str | Table] | None = None
+    defenses: str | Sequence[str | Table] | None = None
+    victims: str | Sequence[str | Table] | None = None
     seeds: int | str | list[int] | None = None
     parameters: Mapping[str, Defaults] | None = None
+
+    def texts(self, name: str) -> list[str] | None:
+        """The selections of `dataset`, `attacks`, `defenses` or `victims` as texts.
+
+        Raises:
+            UserError: for a table without a name.
+        """
+        value = getattr(self, name)
+        if value is None:
+            return None
+        items = [value] if isinstance(value, str | Mapping) else value
+        return [item if isinstance(item, str) else from_table(item) for item in items]
 
 
 @dataclass(frozen=True)
@@ -116,10 +131,12 @@ def _settings(raw: dict[str, Any], where: Path | str) -> Settings:
 
 
 def _type_problems(key: str, value: Any) -> list[str]:
-    if key in ("preset", "dataset") and not isinstance(value, str):
-        return [f"{key} must be a text, got {value!r}"]
-    if key in _KINDS and not (isinstance(value, str) or _list_of(value, str)):
-        return [f"{key} must be a text or a list of texts, got {value!r}"]
+    if key == "preset" and not isinstance(value, str):
+        return [f"preset must be a text, got {value!r}"]
+    if key == "dataset" and not isinstance(value, str | dict):
+        return [f"dataset must be a text or a table with a name, got {value!r}"]
+    if key in _KINDS and not (isinstance(value, str | dict) or _list_of(value, str | dict)):
+        return [f"{key} must be a text or a list of texts and tables, got {value!r}"]
     if key == "seeds" and (isinstance(value, bool) or not (isinstance(value, int | str) or _list_of(value, int))):
         return [f"seeds must be a count or a list of integers, got {value!r}"]
     if key == "parameters" and not isinstance(value, dict):
@@ -127,7 +144,7 @@ def _type_problems(key: str, value: Any) -> list[str]:
     return []
 
 
-def _list_of(value: Any, kind: type) -> bool:
+def _list_of(value: Any, kind: type | UnionType) -> bool:
     return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
 
 
@@ -148,14 +165,16 @@ def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = ()) -> Matri
     def last(name: str) -> Any:
         return next((value for layer in reversed(layers) if (value := getattr(layer, name)) is not None), None)
 
+    def last_texts(name: str) -> list[str]:
+        return next(texts for layer in reversed(layers) if (texts := layer.texts(name)) is not None)
+
     defaults, of_preset = _merge_parameters(layers), layers[0].parameters or {}
     problems: list[str] = []
     chosen: dict[str, tuple[Selected, ...]] = {}
     for kind, registry in _KINDS.items():
         try:
             _check_names(kind, defaults.get(kind, {}))
-            wanted = last(kind)
-            texts = [wanted] if isinstance(wanted, str) else wanted
+            texts = last_texts(kind)
             if kind != "victims":
                 texts = ["none", *texts]
             chosen[kind] = tuple(select(registry, texts, defaults.get(kind), of_preset.get(kind)))
@@ -163,7 +182,7 @@ def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = ()) -> Matri
             problems.append(str(error))
     dataset = ""
     try:
-        found = select(datasets, last("dataset"))
+        found = select(datasets, last_texts("dataset"))
         if len(found) != 1:
             raise UserError(f"one data set at a time, got {last('dataset')!r}")
         dataset = found[0].text

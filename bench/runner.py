@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench import data
-from bench.config import Settings, make_matrix
+from bench.config import Settings, Table, make_matrix
 from bench.engine import Engine
 from bench.errors import UserError
 from bench.executors import Executor, Watcher
@@ -197,11 +197,11 @@ def choose_device(text: str) -> str:
 
 
 def run_matrix(
-    attacks: str | list[str] | None = None,
-    defenses: str | list[str] | None = None,
-    victims: str | list[str] | None = None,
+    attacks: str | Sequence[str | Table] | None = None,
+    defenses: str | Sequence[str | Table] | None = None,
+    victims: str | Sequence[str | Table] | None = None,
     *,
-    dataset: str | None = None,
+    dataset: str | Table | None = None,
     preset: str | None = None,
     seeds: int | list[int] | None = None,
     parameters: dict[str, dict[str, dict[str, Any]]] | None = None,
@@ -217,8 +217,9 @@ def run_matrix(
     """Runs a matrix and returns its cells, the same as `bench run` with the same words.
 
     Args:
-        attacks, defenses, victims: selections, for example "lsp,ops:objective=paper" or ["dvae", "iss"].
-        dataset: one selection, for example "cifar10:train=2000".
+        attacks, defenses, victims: selections, for example "lsp,ops:objective=paper" or ["dvae", "iss"]; a list may
+            hold tables, in which no value has to be quoted: [{"name": "from-file", "path": "a,b.npz"}].
+        dataset: one selection, for example "cifar10:train=2000", or a table: {"name": "npz", "path": "a,b.npz"}.
         preset: `demo`, `fast` or `paper`; the other arguments win over it.
         seeds: a count or a list.
         parameters: kind -> component -> parameters, as in the TOML file.

@@ -3,7 +3,8 @@
 A selection is `name`, `name:parameter=value:...`, a glob, a family, `all`, or a comma list of these; the same words on
 the command line, in TOML, in Python and in the CSV. A segment without `=` is the value of the component's first
 positional parameter (`npz:PATH`). Numbers may be written as fractions (`eps=8/255`). Attacks are chained with `+`, each
-part with its own parameters: `em:eps=16/255+ops:sparsity=2`.
+part with its own parameters: `em:eps=16/255+ops:sparsity=2`. A value that contains a separator is quoted
+(`npz:"a,b.npz"`): see `bench.grammar`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.chain import Chain, split
 from bench.errors import UserError, unknown
+from bench.grammar import cut, existing_path, quote, unquote
 from bench.registry import Entry, Registry
 
 _FRACTION = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
@@ -96,20 +98,29 @@ def select(
     Raises:
         UserError: for unknown names or parameters, wrong types and values out of range: all problems at once.
     """
-    words = [w.strip() for text in ([texts] if isinstance(texts, str) else texts) for w in text.split(",")]
     problems: list[str] = []
     found: dict[str, Selected] = {}
-    for word in filter(None, words):
-        try:
-            for selected in _named(registry, word, defaults, preset):
-                found.setdefault(selected.text, selected)
-        except UserError as error:
-            problems.append(str(error))
+    for text in [texts] if isinstance(texts, str) else texts:
+        trouble: list[str] = []
+        for word in filter(None, (w.strip() for w in cut(text, ","))):
+            try:
+                for selected in _named(registry, word, defaults, preset):
+                    found.setdefault(selected.text, selected)
+            except UserError as error:
+                trouble.append(str(error))
+        if trouble and (quoted := existing_path(text, _with_paths(registry))):
+            trouble.append(f"if you meant the path, quote it: {quoted} (in a shell, with single quotes around it all)")
+        problems += trouble
     if problems:
         raise UserError("\n".join(problems))
     if not found:
         raise UserError(f"no {registry.kind} selected; name at least one, or `all`: `bench list {registry.kind}s`")
     return list(found.values())
+
+
+def _with_paths(registry: Registry[Any]) -> list[str]:
+    """The components whose first positional parameter is a path, as in `npz:PATH`."""
+    return [name for name, entry in registry.items() if entry.positional == "path"]
 
 
 def _named(registry: Registry[Any], word: str, defaults: Defaults | None, preset: Defaults | None) -> list[Selected]:
@@ -175,8 +186,6 @@ def resolve(
             problems.append(f"{label} has no parameter {key!r}; {suggestion + '; ' if suggestion else ''}{takes}")
             continue
         try:
-            if registry.chains and isinstance(value, str) and len(split(value)) > 1:
-                raise ValueError("a '+' before what could be a name begins the next part of a chain; rename the file")
             parsed[key] = parse_value(hints[key], value)
         except ValueError as error:
             problems.append(f"{label}: {key}={value!r}: {error}")
@@ -232,7 +241,7 @@ def _type_name(hint: Any) -> str:
 
 def _expand(registry: Registry[Any], word: str) -> list[tuple[str, dict[str, Any]]]:
     """The names one word of a selection stands for, with the parameters written behind it."""
-    name, *segments = word.split(":")
+    name, *segments = cut(word, ":")
     families = registry.families()
     if name == "all":
         names = [n for n in registry if n != "none" and not _needs_parameters(registry[n])]
@@ -252,15 +261,15 @@ def _expand(registry: Registry[Any], word: str) -> list[tuple[str, dict[str, Any
 def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequence[str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for segment in segments:
-        key, equals, value = segment.partition("=")
-        if not equals:
+        key, *values = cut(segment, "=", most=1)
+        if not values:
             first = registry.find(name)[0].positional
             if first is None or first in given:
                 raise UserError(f"{registry.kind} {word!r}: {segment!r} is not of the form parameter=value")
-            key, value = first, segment
+            key, values = first, [segment]
         if key in given:
             raise UserError(f"{registry.kind} {word!r} sets {key!r} twice")
-        given[key.strip()] = value.strip()
+        given[key.strip()] = unquote(values[0])
     return given
 
 
@@ -279,9 +288,7 @@ def written(value: Any) -> str:
 
 def _write(value: Any) -> str:
     text = written(value)
-    if any(c in text for c in ":,"):
-        raise UserError(f"parameter value {text!r} contains ':' or ','; rename the file or use a link")
-    return text
+    return text if isinstance(value, float | int) else quote(text)
 
 
 def plain(value: Any) -> Any:

@@ -117,10 +117,11 @@ class TestSelections:
         with pytest.raises(UserError, match=r"unknown defense 'jpeg\+iss-gray'"):
             select(defenses, "jpeg+iss-gray")
 
-    def test_a_value_that_would_be_cut_is_refused(self, tmp_path):
+    def test_a_path_from_a_table_is_not_cut(self, tmp_path):
         (tmp_path / "a+b").mkdir()
-        with pytest.raises(UserError, match="begins the next part of a chain"):
-            select(attacks, "from-file", {"from-file": {"path": str(tmp_path / "a+b")}})
+        (one,) = select(attacks, "from-file", {"from-file": {"path": str(tmp_path / "a+b")}})
+        assert one.component.path == str(tmp_path / "a+b")
+        assert select(attacks, one.full_text)[0].component.path == one.component.path
 
     def test_from_toml_with_parameters_for_a_part(self, tmp_path):
         path = tmp_path / "m.toml"

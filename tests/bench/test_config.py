@@ -42,6 +42,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(tmp_pa
         ("[parameters.defence]\na = 1", "unknown kind 'defence'; did you mean defenses"),
         ("[parameters.defenses]\njpeg = 3", "must be tables"),
         ("dataset = ['shapes']", "dataset must be a text"),
+        ("attacks = [['lsp']]", "attacks must be a text or a list of texts and tables"),
     ],
 )
 def test_bad_files_are_refused(tmp_path, text, message):
