@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.budget import Budget
+from bench.crops import check_crops
 from bench.engine import Engine
 from bench.partial import PartialPoison
 
@@ -69,11 +70,15 @@ class ImageSet:
         images: uint8 (N, C, H, W) on the CPU; may be a memory-mapped file larger than memory.
         labels: int64 (N,) in 0..K-1.
         info: name, number of classes and image shape.
+        aspect_ratios: float32 (N,), width by height of the original images, where whole images were squeezed into this
+            shape (random resized crops undo it); None if they have the shape they had. Carried by
+            `dataclasses.replace` and `take`.
     """
 
     images: Tensor
     labels: Tensor
     info: DataInfo
+    aspect_ratios: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -92,13 +97,21 @@ class ImageSet:
                 f"labels must lie in 0..{self.info.num_classes - 1}, "
                 f"found {int(self.labels.min())}..{int(self.labels.max())}"
             )
+        ratios = self.aspect_ratios
+        if ratios is not None and (ratios.dtype != torch.float32 or ratios.shape != self.labels.shape):
+            raise ValueError(
+                f"aspect_ratios must be float32 ({len(self.images)},), got {ratios.dtype} {tuple(ratios.shape)}"
+            )
+        if ratios is not None and not bool((ratios.isfinite() & (ratios > 0)).all()):
+            raise ValueError("aspect_ratios must be finite numbers > 0")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, rows: Tensor) -> ImageSet:
         """The images at these positions, in this order (a copy)."""
-        return replace(self, images=self.images[rows], labels=self.labels[rows])
+        ratios = None if self.aspect_ratios is None else self.aspect_ratios[rows.to(self.aspect_ratios.device)]
+        return replace(self, images=self.images[rows], labels=self.labels[rows], aspect_ratios=ratios)
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,8 @@ class Recipe:
         milestones: epochs at which `multistep` decays.
         warmup_epochs: linear ramp at the start of `cosine`.
         crop_padding: zero padding for a random crop of the original size, in pixels; 0 switches it off.
+        random_resized_crop: a random box of 8 to 100 % of the image, of ratio 3/4 to 4/3, resized to the image's size,
+            as torchvision's RandomResizedCrop; excludes crop_padding.
         flip: horizontal flip with probability 0.5.
         clip_grad_norm: global gradient-norm limit, or None.
         drop_last: leave out the incomplete last batch of an epoch.
@@ -134,6 +149,7 @@ class Recipe:
     milestones: tuple[int, ...] = ()
     warmup_epochs: float = 0.0
     crop_padding: int = 4
+    random_resized_crop: bool = False
     flip: bool = True
     clip_grad_norm: float | None = 5.0
     drop_last: bool = True
@@ -148,6 +164,7 @@ class Recipe:
                 "weight_decay and crop_padding must be >= 0 and warmup_epochs in 0..epochs, got "
                 f"{self.weight_decay}, {self.crop_padding} and {self.warmup_epochs}"
             )
+        check_crops(self.crop_padding, self.random_resized_crop)
 
 
 class _PhaseMeter(Protocol):

@@ -1,10 +1,10 @@
 """Source digest of a component: what its results depend on besides its parameters.
 
 Covers the file that defines it, every module it reaches by imports inside its own package or outside of installed
-packages (a helper beside a plug-in file), the modules of the core that compute numbers (`bench.training`, `bench.pgd`)
-where it imports them, and data files: `data/NAME*` beside a module `NAME.py`. The rest of the core is covered by the
-schema epoch, which is raised by hand when a change there changes results. Installed libraries are not covered; their
-versions are in the manifest.
+packages (a helper beside a plug-in file), the modules of the core that compute numbers (`bench.training`,
+`bench.crops`, `bench.pgd`) where it imports them, and data files: `data/NAME*` beside a module `NAME.py`. The rest of
+the core is covered by the schema epoch, which is raised by hand when a change there changes results. Installed
+libraries are not covered; their versions are in the manifest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_NUMBERS_OF_THE_CORE = ("bench.training", "bench.pgd")
+_NUMBERS_OF_THE_CORE = ("bench.training", "bench.crops", "bench.pgd")
 _CONTENTS: dict[Path, bytes] = {}  # as first read, which is what this process has imported
 
 

@@ -132,6 +132,7 @@ def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tu
             recipe.batch_size,
             ctx.generator("batch-order"),
             crop_padding=recipe.crop_padding,
+            random_resized_crop=recipe.random_resized_crop,
             flip=recipe.flip,
             drop_last=recipe.drop_last,
         )

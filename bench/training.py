@@ -1,8 +1,9 @@
 """The one training loop: victims, purifiers and surrogates all use it.
 
-The data set lives on the device as uint8; crop and flip are index arithmetic on whole batches; every random number of
-an epoch is drawn on the CPU at its start and moved once, so all devices see the same batches and no step waits for the
-host. A set too large for the device stays where it is (also memory-mapped) and is fed batch by batch.
+The data set lives on the device as uint8; crop and flip are index arithmetic on whole batches, a resized crop is two
+small matrix products. Every random number of an epoch is drawn on the CPU at its start and moved once, so all devices
+see the same batches and no step waits for the host. A set too large for the device stays where it is (also
+memory-mapped) and is fed batch by batch.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.api import Context, ImageSet, Recipe
+from bench.crops import check_crops, crop_and_resize, draw_boxes
 from bench.feed import feed
 
 M = TypeVar("M", bound=nn.Module)
@@ -110,9 +112,13 @@ class Batches:
         batch_size: images a batch.
         generator: CPU generator of order and augmentation.
         crop_padding: random shifts of up to this many pixels, zero padded; 0 for none.
+        random_resized_crop: a box of each image, drawn in its original geometry, resized to the image's size.
         flip: mirror each image with probability 0.5.
         shuffle: a new order every epoch.
         drop_last: leave out an incomplete last batch (kept if it is the only one).
+
+    Raises:
+        ValueError: for both kinds of crops at once.
     """
 
     def __init__(
@@ -123,10 +129,12 @@ class Batches:
         generator: torch.Generator,
         *,
         crop_padding: int = 0,
+        random_resized_crop: bool = False,
         flip: bool = False,
         shuffle: bool = True,
         drop_last: bool = False,
     ) -> None:
+        check_crops(crop_padding, random_resized_crop)
         self._device = device
         self._generator = generator
         self._crop_padding, self._flip, self._shuffle = crop_padding, flip, shuffle
@@ -136,6 +144,10 @@ class Batches:
         self._resident = _fits(train.images, device)
         self._images = train.images.to(device) if self._resident else train.images
         self._labels = train.labels.to(device)
+        self._aspect_ratios: Tensor | None = None  # of images to be cropped
+        if random_resized_crop:
+            ratios = torch.ones(len(train)) if train.aspect_ratios is None else train.aspect_ratios
+            self._aspect_ratios = ratios.cpu()
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -143,7 +155,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         where, *draws = self._draw_epoch()
-        order, dy, dx, flip = (draw.to(self._device) for draw in (where, *draws))
+        order, dy, dx, flip, boxes = (draw.to(self._device) for draw in (where, *draws))
         epoch, self._epoch = self._epoch, self._epoch + 1
         starts = range(0, self._used, self._batch_size)
         parts = [slice(start, min(start + self._batch_size, self._used)) for start in starts]
@@ -151,6 +163,10 @@ class Batches:
         for here in parts:
             rows = order[here]
             images = self._images[rows] if fed is None else next(fed)
+            if self._aspect_ratios is not None:
+                images_01 = crop_and_resize(to_float(images), boxes[here], flip[here])
+                yield Batch(images_01, self._labels[rows], rows, epoch)
+                continue
             if self._crop_padding:
                 images = shift_and_flip(images, dy[here], dx[here], flip[here])
             elif self._flip:
@@ -171,13 +187,15 @@ class Batches:
             for size in sorted(sizes)
         ]
 
-    def _draw_epoch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _draw_epoch(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         size, generator, pad = self._size, self._generator, self._crop_padding
         order = torch.randperm(size, generator=generator) if self._shuffle else torch.arange(size)
         dy = torch.randint(-pad, pad + 1, (size,), generator=generator)
         dx = torch.randint(-pad, pad + 1, (size,), generator=generator)
         flip = torch.rand(size, generator=generator) < (0.5 if self._flip else 0.0)
-        return order, dy, dx, flip
+        ratios = self._aspect_ratios
+        boxes = torch.empty(0, 4) if ratios is None else draw_boxes(ratios[order], generator)
+        return order, dy, dx, flip, boxes
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:
@@ -205,7 +223,7 @@ def fit(
 
     Args:
         model: on `ctx.device`; put into train mode at every epoch.
-        batches: their batch size, crop and flip are the ones that count, not the recipe's.
+        batches: their batch size, crops and flip are the ones that count, not the recipe's.
         loss: scalar of a batch; runs under `autocast`. What it keeps beyond a batch is in `ctx` (`state`, `stream`).
         recipe: optimizer, learning rate, schedule, epochs, gradient clipping.
         ctx: provides phases, progress and randomness.

@@ -129,7 +129,12 @@ def _train(
     recipe = replace(victim.recipe, batch_size=scale.batch_size, epochs=1, warmup_epochs=0.0)
 
     def batches(count: int, ctx: Context) -> Batches:
-        options = {"crop_padding": recipe.crop_padding, "flip": recipe.flip, "drop_last": True}
+        options = {
+            "crop_padding": recipe.crop_padding,
+            "random_resized_crop": recipe.random_resized_crop,
+            "flip": recipe.flip,
+            "drop_last": True,
+        }
         return Batches(random_set(count), device, scale.batch_size, ctx.generator("batch-order"), **options)
 
     with _context(device, engine) as ctx, ctx.meter:
