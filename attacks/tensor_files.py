@@ -5,9 +5,11 @@ import pickle
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy._core.multiarray import _reconstruct as reconstruct
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -16,33 +18,65 @@ from bench.errors import UserError
 
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 
+_PICKLES = {
+    ".npy": ("import numpy as np", "np.load({path!r}, allow_pickle=True).tolist()"),
+    ".npz": ("import numpy as np", "dict(np.load({path!r}, allow_pickle=True))"),
+    ".pt": ("import torch, numpy as np", "torch.load({path!r}, map_location='cpu', weights_only=False)"),
+    ".pth": ("import torch, numpy as np", "torch.load({path!r}, map_location='cpu', weights_only=False)"),
+}
+_PLAIN_PICKLE = ("import pickle, numpy as np", "pickle.load(open({path!r}, 'rb'))")
+
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The numeric tensors of a file by name; a file that holds one bare tensor calls it "".
 
     A list, a tuple and a dict with the keys 0, 1, ... (or 1, 2, ...) of equal-shaped tensors are one stacked tensor.
+
+    Raises:
+        UserError: as `read_named` does, and for tensors that do not stack.
+    """
+    found = read_named(path)
+    return {"": stacked(found, path)} if all(name.isdecimal() for name in found) else found
+
+
+def read_named(path: Path) -> dict[str, Tensor]:
+    """The numeric tensors of a file by name; a bare tensor is "", those of a list are "0", "1", ....
+
     `.npy` files are mapped, not read: they may be larger than memory.
 
     Args:
-        path: one of `SUFFIXES`. `.pt` and `.pth` are read with `weights_only=True`.
+        path: one of `SUFFIXES`. `.pt` and `.pth` are read with `weights_only=True`, in which NumPy's numeric arrays
+            are allowed besides tensors.
 
     Raises:
-        UserError: if the file is damaged, of another type, holds no tensor, tensors that do not stack, or would have
-            to be unpickled.
+        UserError: if the file is damaged, of another type, holds no tensor or would have to be unpickled.
     """
     try:
         found = _READERS[path.suffix.lower()](path)
     except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: holds Python objects besides tensors, which are never unpickled; "
-            f"load it where it was made and save one tensor: np.save({path.stem!r}, array)"
-        ) from error
+        raise UserError(conversion(path, "holds Python objects besides tensors")) from error
     except (OSError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "allow_pickle" in reason:
+            raise UserError(conversion(path, "holds Python objects besides numbers")) from error
         raise UserError(f"{path}: cannot be read as {path.suffix}: {reason}; export it again") from error
     if not found:
         raise UserError(f"{path}: holds no numeric array; save one with np.save or torch.save(tensor, path)")
-    return {"": stacked(found, path)} if all(name.isdecimal() for name in found) else found
+    return found
+
+
+def conversion(path: Path, reason: str) -> str:
+    """What is wrong with a pickle, and three lines of Python by which the user can convert it."""
+    imports, load = _PICKLES.get(path.suffix.lower(), _PLAIN_PICKLE)
+    array, archive = f"{path.stem}-converted.npy", f"{path.stem}-converted.npz"
+    return (
+        f"{path}: {reason} and is never unpickled, because that runs any program in it. If you trust its source, run "
+        f"these three lines of Python at your own risk; they write {array}, or {archive} of a dict:\n"
+        f"    {imports}\n"
+        f"    found = {load.format(path=str(path))}\n"
+        f"    np.savez({archive!r}, **{{str(k): found[k] for k in found}}) if isinstance(found, dict) "
+        f"else np.save({array!r}, np.stack(found))"
+    )
 
 
 def stacked(tensors: dict[str, Tensor], path: Path) -> Tensor:
@@ -76,12 +110,13 @@ def stacked(tensors: dict[str, Tensor], path: Path) -> Tensor:
     return torch.stack([tensors[name] for name in names])
 
 
-def digest_files(files: Iterable[Path]) -> str:
-    """sha256 over names and contents of files, sorted by name; hexadecimal."""
+def digest_files(files: Iterable[Path], root: Path | None = None) -> str:
+    """sha256 over names (relative to `root`, if given) and contents of files, sorted by name; hexadecimal."""
+    named = {file.relative_to(root).as_posix() if root else file.name: file for file in files}
     total = hashlib.sha256()
-    for file in sorted(files, key=lambda path: path.name):
+    for name, file in sorted(named.items()):
         with file.open("rb") as handle:
-            total.update(f"{file.name}\0".encode() + hashlib.file_digest(handle, "sha256").digest())
+            total.update(f"{name}\0".encode() + hashlib.file_digest(handle, "sha256").digest())
     return total.hexdigest()
 
 
@@ -100,11 +135,29 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _torch(path: Path) -> dict[str, Tensor]:
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals(_NUMPY):
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(loaded, list | tuple):
         loaded = dict(enumerate(loaded))
     named = loaded if isinstance(loaded, dict) else {"": loaded}
-    return {str(name): value.detach() for name, value in named.items() if isinstance(value, Tensor)}
+    arrays = {str(name): torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in named.items()}
+    return {name: value.detach() for name, value in arrays.items() if isinstance(value, Tensor)}
 
 
+def _numeric_dtype(code: str, align: bool = False, copy: bool = False) -> "np.dtype[Any]":
+    """The dtype of a pickled array, if it is a plain number."""
+    if code not in _NUMERIC:
+        raise pickle.UnpicklingError(f"dtype {code!r} is not numeric")
+    return np.dtype(code)
+
+
+_NUMERIC = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")
+# What a pickled numeric array names: its constructor under the old and the new name, its class, its dtype. The dtype's
+# own constructor would also make object arrays, so a guard stands in for it.
+_NUMPY: list[Any] = [
+    *((reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    np.ndarray,
+    (_numeric_dtype, "numpy.dtype"),
+    *(type(np.dtype(code)) for code in _NUMERIC),
+]
 _READERS = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".pt": _torch, ".pth": _torch}

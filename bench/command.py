@@ -25,8 +25,13 @@ def run_command(command: click.Command, stopped: str) -> NoReturn:
         error.show()
         sys.exit(2)
     except UserError as error:
-        click.echo("\n".join(f"error: {line}" for line in str(error).splitlines()), err=True)
+        click.echo("\n".join(map(_error_line, str(error).splitlines())), err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"\nstopped; {stopped}", err=True)
         sys.exit(130)
+
+
+def _error_line(line: str) -> str:
+    """A problem as it is shown; an indented line is code to be copied and stands at the margin."""
+    return line.strip() if line.startswith("    ") else f"error: {line}"

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from attacks.tensor_files import read_tensors, stacked
+from attacks.tensor_files import conversion, read_tensors, stacked
 from bench.errors import UserError
 
 PARTS = list(torch.arange(12 * 3 * 2, dtype=torch.float64).view(12, 3, 2))
@@ -80,3 +81,61 @@ def test_a_list_with_objects_is_never_unpickled(tmp_path) -> None:
 def test_types_mix() -> None:
     mixed: dict[str, Tensor] = {"a": PARTS[0], "b": PARTS[1].float()}
     assert stacked(mixed, Path("x.pt")).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.float32, np.float64, np.float16, np.int64])
+@pytest.mark.parametrize("container", [lambda a: a, list, lambda a: {"noise": a}], ids=["array", "list", "dict"])
+def test_numpy_arrays_saved_by_torch_are_read(tmp_path, container, dtype) -> None:
+    array = np.arange(24).reshape(4, 3, 2).astype(dtype)
+    found = read_tensors(_save(container(array), tmp_path))
+    assert next(iter(found.values())).numpy().dtype == dtype
+    assert np.array_equal(next(iter(found.values())).numpy(), array)
+
+
+class _Marker:
+    ran = False
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (setattr, (_Marker, "ran", True))
+
+
+def _structured() -> object:
+    return np.zeros(2, dtype=[("a", "O"), ("b", "f4")])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [np.array([_Marker(), None]), np.array([{}, []], dtype=object), _structured(), np.array(["a"]), np.array([1j])],
+    ids=["code", "objects", "structure", "text", "complex"],
+)
+def test_other_numpy_arrays_saved_by_torch_are_not_unpickled(tmp_path, content: object) -> None:
+    with pytest.raises(UserError, match="never unpickled"):
+        read_tensors(_save(content, tmp_path))
+    assert not _Marker.ran
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pt", ".npy"])
+@pytest.mark.parametrize(
+    ("content", "written", "expected"),
+    [
+        (np.arange(6, dtype=np.int8).reshape(3, 2), "-converted.npy", np.arange(6).reshape(3, 2)),
+        ([np.zeros(2), np.ones(2)], "-converted.npy", np.array([[0, 0], [1, 1]])),
+        ({1: np.ones(2), 0: np.zeros(2)}, "-converted.npz", np.array([[0, 0], [1, 1]])),
+    ],
+    ids=["array", "list", "dict"],
+)
+def test_the_three_lines_of_a_conversion_run(
+    tmp_path, monkeypatch, suffix: str, content, written: str, expected
+) -> None:
+    path = tmp_path / f"rem{suffix}"
+    if suffix == ".npy":
+        np.save(path, np.array(content, dtype=object) if isinstance(content, dict) else content, allow_pickle=True)
+    elif suffix == ".pt":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    monkeypatch.chdir(tmp_path)
+    _, *code = conversion(path, "is a pickle").splitlines()
+    assert len(code) == 3
+    exec("\n".join(line.strip() for line in code), {})
+    assert np.array_equal(read_tensors(tmp_path / f"rem{written}")[""].numpy(), expected)
