@@ -190,6 +190,9 @@ def plan(config: Path | None, **options: Any) -> None:
             estimate = "not yet timed here" if seconds is None else duration(seconds) if seconds else "-"
             table.add_row(stage, title(job, planned), state[planned.states[job.key]], estimate)
     console.print(table)
+    if matrix.from_dataset:
+        text = f"for this data set (preset {matrix.preset} or file): {', '.join(matrix.from_dataset)}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     waiting = sum(len(planned.pending(stage)) for stage in STAGES)
     console.print(
         f"{len(planned.cells)} cells ({len(matrix.attacks)} attacks x {len(matrix.defenses)} defenses x "

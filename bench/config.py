@@ -10,6 +10,8 @@ A TOML file has the same words as the command line:
     seeds = 3                        # 0, 1, 2; or a list
     [parameters.defenses]            # what every selection of that name starts from
     dvae = { epochs = 30 }
+    [datasets.cifar100.parameters.defenses]      # the same on one data set: see bench.tables
+    dvae = { epochs = 100 }
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from typing import Any
 from bench import presets
 from bench.errors import UserError, unknown
 from bench.grammar import from_table
-from bench.registry import attacks, datasets, defenses, load_plugin, victims
+from bench.registry import datasets, load_plugin
 from bench.spec import Defaults, Selected, select
+from bench.tables import KINDS, Tables, check_datasets, check_tables, shape_problems, told
 
 Table = Mapping[str, Any]  # a selection as `name` and parameters
-_KINDS = {"attacks": attacks, "defenses": defenses, "victims": victims}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Settings:
         attacks, defenses, victims: selections, or lists of selections and tables.
         seeds: a count, a comma list or a list of integers.
         parameters: kind -> component name or `*` -> parameters.
+        datasets: registered name -> `parameters` -> the same, for this data set alone.
     """
 
     preset: str | None = None
@@ -49,7 +52,16 @@ class Settings:
     defenses: str | Sequence[str | Table] | None = None
     victims: str | Sequence[str | Table] | None = None
     seeds: int | str | list[int] | None = None
-    parameters: Mapping[str, Defaults] | None = None
+    parameters: Tables | None = None
+    datasets: Mapping[str, Mapping[str, Tables]] | None = None
+
+    def layers(self, kind: str, dataset: str) -> list[Defaults]:
+        """Its parameter tables of a kind: those for all data sets, then those for this one."""
+        return [(self.parameters or {}).get(kind, {}), self.on(dataset).get(kind, {})]
+
+    def on(self, dataset: str) -> Tables:
+        """Its tables for one data set."""
+        return (self.datasets or {}).get(dataset, {}).get("parameters", {})
 
     def texts(self, name: str) -> list[str] | None:
         """The selections of `dataset`, `attacks`, `defenses` or `victims` as texts.
@@ -76,6 +88,7 @@ class Matrix:
         seeds: at least one.
         preset: its name.
         plugins: files that were imported.
+        from_dataset: what the tables of a preset or a file for this data set decided: `dvae epochs=100`.
     """
 
     dataset: str
@@ -85,6 +98,7 @@ class Matrix:
     seeds: tuple[int, ...]
     preset: str
     plugins: tuple[str, ...] = ()
+    from_dataset: tuple[str, ...] = ()
 
 
 def preset_settings(name: str) -> Settings:
@@ -94,7 +108,7 @@ def preset_settings(name: str) -> Settings:
     return _settings(raw, name)
 
 
-def demo_parameters() -> Mapping[str, Defaults]:
+def demo_parameters() -> Tables:
     """The parameter tables of the demo preset."""
     return preset_settings("demo").parameters or {}
 
@@ -118,13 +132,7 @@ def _settings(raw: dict[str, Any], where: Path | str) -> Settings:
     names = [field.name for field in fields(Settings)]
     problems = [str(unknown("key", key, names)) for key in raw if key not in names]
     problems += [p for key, value in raw.items() for p in _type_problems(key, value)]
-    parameters = raw.get("parameters", {})
-    if isinstance(parameters, dict):
-        for kind, table in parameters.items():
-            if kind not in _KINDS:
-                problems.append(f"parameters: {unknown('kind', kind, _KINDS)}")
-            elif not isinstance(table, dict) or not all(isinstance(v, dict) for v in table.values()):
-                problems.append(f"parameters.{kind} must be tables of parameters, for example dvae = {{ epochs = 30 }}")
+    problems += shape_problems(raw)
     if problems:
         raise UserError("\n".join(f"{where}: {problem}" for problem in problems))
     return Settings(**raw)
@@ -135,12 +143,10 @@ def _type_problems(key: str, value: Any) -> list[str]:
         return [f"preset must be a text, got {value!r}"]
     if key == "dataset" and not isinstance(value, str | dict):
         return [f"dataset must be a text or a table with a name, got {value!r}"]
-    if key in _KINDS and not (isinstance(value, str | dict) or _list_of(value, str | dict)):
+    if key in KINDS and not (isinstance(value, str | dict) or _list_of(value, str | dict)):
         return [f"{key} must be a text or a list of texts and tables, got {value!r}"]
     if key == "seeds" and (isinstance(value, bool) or not (isinstance(value, int | str) or _list_of(value, int))):
         return [f"seeds must be a count or a list of integers, got {value!r}"]
-    if key == "parameters" and not isinstance(value, dict):
-        return [f"parameters must be a table, got {value!r}"]
     return []
 
 
@@ -168,24 +174,32 @@ def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = ()) -> Matri
     def last_texts(name: str) -> list[str]:
         return next(texts for layer in reversed(layers) if (texts := layer.texts(name)) is not None)
 
-    defaults, of_preset = _merge_parameters(layers), layers[0].parameters or {}
     problems: list[str] = []
-    chosen: dict[str, tuple[Selected, ...]] = {}
-    for kind, registry in _KINDS.items():
-        try:
-            _check_names(kind, defaults.get(kind, {}))
-            texts = last_texts(kind)
-            if kind != "victims":
-                texts = ["none", *texts]
-            chosen[kind] = tuple(select(registry, texts, defaults.get(kind), of_preset.get(kind)))
-        except UserError as error:
-            problems.append(str(error))
-    dataset = ""
+    dataset = name = ""
     try:
         found = select(datasets, last_texts("dataset"))
         if len(found) != 1:
             raise UserError(f"one data set at a time, got {last('dataset')!r}")
-        dataset = found[0].text
+        dataset, name = found[0].text, found[0].name
+    except UserError as error:
+        problems.append(str(error))
+    chosen: dict[str, tuple[Selected, ...]] = {}
+    from_dataset: list[str] = []
+    for kind, registry in KINDS.items():
+        try:
+            _check_tables(kind, layers)
+            texts = last_texts(kind)
+            if kind != "victims":
+                texts = ["none", *texts]
+            tables = [table for layer in layers for table in layer.layers(kind, name)]
+            chosen[kind] = tuple(select(registry, texts, tables, layers[0].layers(kind, name)))
+            for_dataset = [layer.on(name).get(kind, {}) for layer in layers]
+            from_dataset += filter(None, (told(selected, for_dataset) for selected in chosen[kind]))
+        except UserError as error:
+            problems.append(str(error))
+    try:
+        for layer in layers:
+            check_datasets(layer.datasets)
     except UserError as error:
         problems.append(str(error))
     seeds: tuple[int, ...] = ()
@@ -203,6 +217,7 @@ def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = ()) -> Matri
         seeds,
         preset,
         tuple(str(plugin.resolve()) for plugin in plugins),
+        tuple(from_dataset),
     )
 
 
@@ -222,22 +237,9 @@ def parse_seeds(value: int | str | list[int]) -> tuple[int, ...]:
     return seeds
 
 
-def _merge_parameters(layers: list[Settings]) -> dict[str, dict[str, dict[str, Any]]]:
-    merged: dict[str, dict[str, dict[str, Any]]] = {}
+def _check_tables(kind: str, layers: list[Settings]) -> None:
+    """Raises UserError for a misspelt name or parameter in a table of any data set."""
     for layer in layers:
-        for kind, table in (layer.parameters or {}).items():
-            for name, values in table.items():
-                merged.setdefault(kind, {}).setdefault(name, {}).update(values)
-    return merged
-
-
-def _check_names(kind: str, table: Defaults) -> None:
-    """Raises UserError for a misspelt name in a parameter table, also if the matrix does not use it."""
-    for name, parameters in table.items():
-        if name != "*":
-            _KINDS[kind].find(name)
-            continue
-        known = {parameter for entry in _KINDS[kind].values() for parameter in entry.parameters}
-        for parameter in parameters:
-            if parameter not in known:
-                raise unknown(f"parameter of {kind}", parameter, known)
+        check_tables(kind, layer.parameters)
+        for name, settings in (layer.datasets or {}).items():
+            check_tables(kind, settings.get("parameters"), f"datasets.{name}")

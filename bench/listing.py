@@ -38,18 +38,25 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
 
 
 def _presets() -> Table:
-    """Every preset with what it changes in the components' defaults; `*` stands for all of a kind."""
+    """Every preset with what it changes in the components' defaults, on all data sets and on single ones."""
     table = Table("preset", "what", "parameters other than the defaults")
     for name in presets.names():
-        tables = presets.read(name).get("parameters", {})
-        changes = [
-            f"{component if component != '*' else f'all {kind}'}: " + ", ".join(f"{k}={v}" for k, v in values.items())
-            for kind, components in tables.items()
-            for component, values in components.items()
-        ]
+        raw = presets.read(name)
+        changes = _changes(raw.get("parameters", {}))
+        for dataset, settings in raw.get("datasets", {}).items():
+            changes += [f"on {dataset}, {change}" for change in _changes(settings["parameters"])]
         mark = "\n(unvalidated)" if name in presets.unvalidated() else ""
         table.add_row(name + mark, presets.summary(name), "\n".join(changes), end_section=True)
     return table
+
+
+def _changes(tables: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    return [
+        f"{component if component != '*' else f'all {kind}'}: "
+        + ", ".join(f"{k}={written(v)}" for k, v in values.items())
+        for kind, components in tables.items()
+        for component, values in components.items()
+    ]
 
 
 def _parameters(entry: Entry[Any]) -> str:

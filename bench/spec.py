@@ -31,6 +31,7 @@ from bench.registry import Entry, Registry
 _FRACTION = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
 
 Defaults = Mapping[str, Mapping[str, Any]]  # component name or "*" -> parameters a preset sets
+Layers = Defaults | Sequence[Defaults]  # the weakest first
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,15 @@ class Selected:
 def select(
     registry: Registry[Any],
     texts: str | Iterable[str],
-    defaults: Defaults | None = None,
-    preset: Defaults | None = None,
+    defaults: Layers = (),
+    preset: Layers = (),
 ) -> list[Selected]:
     """Everything a selection names, without repetition, in the order given.
 
     Args:
         registry: of the kind wanted.
         texts: a comma list, or several.
-        defaults: parameters that selections of a name start from; explicit ones win.
+        defaults: parameters that selections of a name start from, the weakest table first; explicit ones win.
         preset: the part of `defaults` that the texts of the result leave unsaid.
 
     Raises:
@@ -123,7 +124,7 @@ def _with_paths(registry: Registry[Any]) -> list[str]:
     return [name for name, entry in registry.items() if entry.positional == "path"]
 
 
-def _named(registry: Registry[Any], word: str, defaults: Defaults | None, preset: Defaults | None) -> list[Selected]:
+def _named(registry: Registry[Any], word: str, defaults: Layers, preset: Layers) -> list[Selected]:
     """What one word of a selection names: components, or one chain of them."""
     texts = split(word) if registry.chains else [word]
     if len(texts) == 1:
@@ -166,8 +167,8 @@ def resolve(
     registry: Registry[Any],
     name: str,
     given: Mapping[str, Any],
-    defaults: Defaults | None = None,
-    preset: Defaults | None = None,
+    defaults: Layers = (),
+    preset: Layers = (),
 ) -> Selected:
     """One component from its name and parameters (strings are parsed by the parameter's type)."""
     entry, from_name = registry.find(name)
@@ -198,17 +199,28 @@ def resolve(
         component = entry.cls(**parsed)
     except (ValueError, TypeError) as error:
         raise UserError(f"{label}: {error}") from error
-    unsaid = {key: parse_value(hints[key], value) for key, value in _table(preset, entry, name).items()}
-    return Selected(next(iter(from_name.values()), entry.name), entry, component, {**parameters, **unsaid, **from_name})
+    assumed = {**parameters, **parse_table(preset, entry, name), **from_name}
+    return Selected(next(iter(from_name.values()), entry.name), entry, component, assumed)
 
 
-def _table(tables: Defaults | None, entry: Entry[Any], name: str) -> dict[str, Any]:
-    """The parameters that tables set for a name: those for all (if it has them), for its entry, for the name itself."""
-    tables = tables or {}
-    found = {key: value for key, value in tables.get("*", {}).items() if key in entry.parameters}
-    for known_as in (entry.name, name):
-        found |= tables.get(known_as, {})
+def _table(layers: Layers, entry: Entry[Any], name: str) -> dict[str, Any]:
+    """What tables set for a name; in each what is for all (if it has them), for its entry, for the name itself."""
+    found: dict[str, Any] = {}
+    for tables in [layers] if isinstance(layers, Mapping) else layers:
+        found |= {key: value for key, value in tables.get("*", {}).items() if key in entry.parameters}
+        for known_as in (entry.name, name):
+            found |= tables.get(known_as, {})
     return found
+
+
+def parse_table(layers: Layers, entry: Entry[Any], name: str) -> dict[str, Any]:
+    """The values that tables set for a name, of the parameters' types.
+
+    Raises:
+        ValueError: for a value of another type.
+    """
+    hints = typing.get_type_hints(entry.cls)
+    return {key: parse_value(hints[key], value) for key, value in _table(layers, entry, name).items()}
 
 
 def parse_value(hint: Any, value: Any) -> Any:

@@ -86,3 +86,109 @@ def test_seeds(value, expected):
 def test_bad_seeds(value):
     with pytest.raises(UserError, match="seeds"):
         parse_seeds(value)
+
+
+class TestTablesOfADataSet:
+    """`[datasets.NAME.parameters...]` of a preset and of a file."""
+
+    FILE = (
+        'preset = "demo"\ndataset = "shapes:train=64"\ndefenses = "jpeg,dvae,iss-bdr"\n'
+        "[parameters.defenses]\njpeg = { quality = 30 }\ndvae = { epochs = 2 }\n"
+        "[datasets.shapes.parameters.defenses]\njpeg = { quality = 31 }\n"
+        "[datasets.svhn.parameters.defenses]\njpeg = { quality = 32 }\ndvae = { epochs = 9 }\n"
+    )
+
+    @pytest.fixture
+    def preset(self, tmp_path, monkeypatch):
+        """A preset of one's own: general tables, and tables for `shapes`."""
+
+        def make(text):
+            (tmp_path / "mine.toml").write_text(
+                'dataset = "shapes"\nattacks = "ops"\ndefenses = "jpeg"\nvictims = "small-cnn"\nseeds = 1\n' + text
+            )
+            monkeypatch.setattr("bench.presets.FOLDER", tmp_path)
+
+        return make
+
+    def test_it_reaches_its_own_data_set_alone(self, tmp_path):
+        file = read_settings(write(tmp_path, self.FILE))
+        for dataset, quality, epochs in (("shapes", 31, 2), ("svhn", 32, 9), ("cifar10", 30, 2)):
+            defenses = {d.name: d for d in make_matrix([file, Settings(dataset=dataset)]).defenses}
+            assert defenses["jpeg"].parameters["quality"] == quality
+            assert defenses["dvae"].parameters["epochs"] == epochs
+            assert defenses["dvae"].parameters["network"] == "tiny", "the preset's other parameters stay"
+
+    @pytest.mark.parametrize(
+        ("file", "words", "quality"),
+        [
+            ("", "jpeg", 2),
+            ("[parameters.defenses.jpeg]\nquality = 3", "jpeg", 3),
+            ("[parameters.defenses.'*']\nquality = 3", "jpeg", 3),
+            ("[datasets.shapes.parameters.defenses.jpeg]\nquality = 4", "jpeg", 4),
+            (
+                "[parameters.defenses.jpeg]\nquality = 3\n[datasets.shapes.parameters.defenses.'*']\nquality = 4",
+                "jpeg",
+                4,
+            ),
+            ("[datasets.shapes.parameters.defenses.jpeg]\nquality = 4", "jpeg:quality=5", 5),
+        ],
+    )
+    def test_the_stronger_table_wins(self, tmp_path, preset, file, words, quality):
+        preset("[parameters.defenses.jpeg]\nquality = 1\n[datasets.shapes.parameters.defenses.jpeg]\nquality = 2\n")
+        settings = read_settings(write(tmp_path, file))
+        jpeg = make_matrix([settings, Settings(preset="mine", defenses=words)]).defenses[1]
+        assert jpeg.parameters["quality"] == quality
+
+    def test_texts_leave_out_what_the_preset_sets_on_that_data_set(self, preset):
+        preset("[parameters.defenses.jpeg]\nquality = 1\n[datasets.svhn.parameters.defenses.jpeg]\nquality = 2\n")
+
+        def text(dataset, words):
+            return make_matrix([Settings("mine", dataset, defenses=words)]).defenses[1].text
+
+        assert text("svhn", "jpeg") == text("svhn", "jpeg:quality=2") == text("shapes", "jpeg:quality=1") == "jpeg"
+        assert text("svhn", "jpeg:quality=1") == "jpeg:quality=1"
+
+    def test_a_files_own_values_are_written_out(self, tmp_path):
+        file = read_settings(write(tmp_path, self.FILE))
+        assert [d.text for d in make_matrix([file]).defenses] == ["none", "jpeg:quality=31", "dvae:epochs=2", "iss-bdr"]
+
+    def test_chains_and_victims_are_reached(self, preset):
+        preset(
+            '[datasets.shapes.parameters.attacks.lsp]\neps = 1.0\n[datasets.shapes.parameters.victims."*"]\nlr = 0.5\n'
+        )
+        matrix = make_matrix([Settings("mine", attacks="lsp+ops", victims="small-cnn,resnet18")])
+        assert matrix.attacks[1].parameters["lsp.eps"] == 1.0
+        assert matrix.attacks[1].text == "lsp+ops"
+        assert [v.parameters["lr"] for v in matrix.victims] == [0.5, 0.5]
+        assert matrix.from_dataset == ("lsp eps=1.0", "small-cnn lr=0.5", "resnet18 lr=0.5")
+
+    def test_the_matrix_says_which_values_come_from_them(self, tmp_path):
+        file = read_settings(write(tmp_path, self.FILE))
+        assert make_matrix([file]).from_dataset == ("jpeg quality=31",)
+        assert make_matrix([file, Settings(defenses="jpeg:quality=7")]).from_dataset == ()
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("[datasets.cifar1000.parameters.defenses]\ndvae = {epochs = 1}", r"cifar1000: unknown.*mean cifar100\?"),
+            ("[datasets.svhn.parameters.defenses]\ndvea = {epochs = 1}", "datasets.svhn: unknown defense 'dvea'"),
+            (
+                "[datasets.svhn.parameters.defenses]\ndvae = {epochz = 1}",
+                "svhn: .*'dvae': 'epochz'; did you mean epochs",
+            ),
+            (
+                "[datasets.svhn.parameters.victims.'*']\nepochz = 1",
+                "parameter of victims 'epochz'; did you mean epochs",
+            ),
+            ("[datasets.svhn.parameters.defence]\na = {}", r"svhn.parameters: unknown kind 'defence'; did you mean"),
+            ("[datasets.svhn.parameter.defenses]\na = {}", "datasets.svhn: unknown key 'parameter'; did you mean"),
+            ("[datasets.svhn.parameters.defenses]\ndvae = 3", "svhn.parameters.defenses must be tables"),
+            ("[datasets.svhn]\nparameters = 3", "datasets.svhn.parameters must be a table"),
+            ("[datasets]\nsvhn = 3", "datasets.svhn must be a table"),
+            ("datasets = 3", "datasets must be a table"),
+            ("[parameters.defenses]\ndvae = {epochz = 1}", "parameter of defense 'dvae': 'epochz'"),
+        ],
+    )
+    def test_misspelt_names_are_errors_though_the_matrix_uses_none_of_them(self, tmp_path, text, message):
+        with pytest.raises(UserError, match=message):
+            make_matrix([read_settings(write(tmp_path, text)), Settings(preset="demo", defenses="jpeg")])

@@ -89,6 +89,16 @@ def test_plan_shows_what_would_run_and_runs_nothing(bench, tmp_path):
     assert "about" in again.out
 
 
+def test_plan_and_cells_say_what_the_tables_of_the_data_set_decided(bench, tmp_path):
+    (tmp_path / "mine.toml").write_text("[datasets.shapes.parameters.defenses]\njpeg = { quality = 31 }\n")
+    words = ["mine.toml", "--attacks", "ops", "--defenses", "jpeg,iss-gray", *TINY]
+    assert "for this data set (preset demo or file): jpeg quality=31" in bench("plan", *words).out
+    bench("run", *words)
+    defenses = {c["defense"]["name"]: c["defense"] for c in cells(tmp_path / "results")}
+    assert defenses["jpeg"]["parameters"]["quality"] == 31
+    assert defenses["jpeg"]["text"] == "jpeg:quality=31"
+
+
 def test_seeds_share_what_does_not_depend_on_them(bench, tmp_path):
     ended = bench("run", "--attacks", "ops", "--defenses", "iss-jpeg", *TINY, "--seeds", "2")
     assert ended.code == 0
