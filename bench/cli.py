@@ -104,6 +104,7 @@ def _prepare(
     how.check(chosen_device)
     opened = Store(store, create=runs)
     if runs:
+        opened.tidy()
         click.get_current_context().with_resource(opened.in_use())
     splits = data.load(matrix.dataset, data_root)
     return matrix, make_plan(matrix, splits, opened, data_root, chosen_device, threads or 0, how), opened
@@ -139,7 +140,8 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     job = next(iter(plan.jobs.values()))
     history = History(store, device_name(torch.device(job.device), job.engine))
     command = shlex.join(["bench", *sys.argv[1:]])
-    with progress_display(Console(stderr=True), history) as display:
+    # The stream itself, not whatever standard error is at the time: a stage's own output goes to its log file.
+    with progress_display(Console(file=sys.stderr), history) as display:
         outcome = run_plan(plan, store, chosen, display, command)
     console = Console()
     print_leaderboard(leaderboard_frame(cells_frame(outcome.cells)), console)

@@ -1,4 +1,4 @@
-"""How a command ends: what the user can mend is a line without traceback, and Ctrl-C says how to go on."""
+"""How a command ends: what user or machine can mend is a line without traceback, and Ctrl-C says how to go on."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import NoReturn
 
 import click
 
-from bench.errors import UserError
+from bench.errors import UserError, of_the_machine
 
 
 def run_command(command: click.Command, stopped: str) -> NoReturn:
-    """Runs a command line and ends the process: exit code 2 after an error of the user's, 130 after Ctrl-C.
+    """Runs a command line and ends the process: exit code 2 after an error of user or machine, 130 after Ctrl-C.
 
     Args:
         command: the command.
-        stopped: what Ctrl-C leaves behind and how to go on.
+        stopped: what a stop leaves behind and how to go on.
     """
     try:
         sys.exit(command(standalone_mode=False) or 0)
@@ -26,6 +26,11 @@ def run_command(command: click.Command, stopped: str) -> NoReturn:
         sys.exit(2)
     except UserError as error:
         click.echo("\n".join(map(_error_line, str(error).splitlines())), err=True)
+        sys.exit(2)
+    except (OSError, MemoryError) as error:
+        if not (line := of_the_machine(error)):
+            raise
+        click.echo(f"error: {line}\n{stopped}", err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"\nstopped; {stopped}", err=True)

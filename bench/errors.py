@@ -1,5 +1,6 @@
-"""The two errors the command line knows: what the user can fix, and what a plug-in broke."""
+"""The errors the command line knows: what the user can fix, what a plug-in broke, what the machine refuses."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -19,3 +20,26 @@ def unknown(what: str, name: str, choices: Iterable[str], remedy: str = "") -> U
     suggestion = f"; did you mean {near[0]}?" if near else "."
     listed = f" Choices: {', '.join(choices)}." if len(choices) <= 40 else ""
     return UserError(f"unknown {what} {name!r}{suggestion}{listed}{' ' + remedy if remedy else ''}")
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free some disk space",
+    errno.EDQUOT: "free some of the disk quota",
+    errno.EFBIG: "raise the limit on the size of a file",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that can be written, or change its permissions",
+    errno.EPERM: "choose a folder that can be written, or change its permissions",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.EIO: "check the disk",
+}
+
+
+def of_the_machine(error: BaseException) -> str:
+    """One line for an error that the machine and not the program made (a full disk, no memory); "" for any other."""
+    if isinstance(error, MemoryError):
+        return f"out of memory{f' ({error})' if str(error) else ''}; close other programs, or use less data"
+    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
+        return ""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}; {_REMEDIES[error.errno]}"

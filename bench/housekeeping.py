@@ -97,6 +97,12 @@ def _collect(store: Store, dry_run: bool, unfinished: bool) -> None:
         console.print(f"{'would delete' if dry_run else 'deleted'} {stage} {key[:12]}")
         if not dry_run:
             store.remove(stage, key)
+    shown = {store.log(stage, key) for stage, key in used} | _logs_of_failures(store)
+    for path in sorted(store.root.glob("logs/*.txt")):
+        if path not in shown:
+            freed += path.stat().st_size
+            if not dry_run:
+                path.unlink()
     if kept:
         console.print(f"kept {kept} artifacts that {len(plans)} stopped runs go on with; --unfinished deletes them")
     if not dry_run:
@@ -104,6 +110,11 @@ def _collect(store: Store, dry_run: bool, unfinished: bool) -> None:
         for path in plans if unfinished else ():
             path.unlink()
     console.print(f"{freed / 2**20:.1f} MiB {'would be ' if dry_run else ''}freed")
+
+
+def _logs_of_failures(store: Store) -> set[Path]:
+    errors = [read_cell(path).error or {} for path in store.cells.glob("*.json")]
+    return {store.log(error["stage"], error["key"]) for error in errors if "key" in error}
 
 
 def report_health(root: Path, data_root: Path) -> None:

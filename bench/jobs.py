@@ -71,6 +71,7 @@ class Report:
         status: `done` (the artifact is in the store) or `failed`.
         seconds: wall time of the whole job, loading and storing included; for people, not for the board.
         error: `stage`, `kind`, `message`, `traceback` of a failure.
+        warnings: what was warned of during the stage, with how often.
     """
 
     key: str
@@ -78,6 +79,7 @@ class Report:
     status: Literal["done", "failed"]
     seconds: float
     error: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """For another process."""

@@ -69,11 +69,27 @@ class Clock:
         return f"about {duration(seconds)} left{more}"
 
 
+class Warned:
+    """Says every distinct warning of a run once, when the job ends that gave it first."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: set[str] = set()
+
+    def say(self, report: Report) -> None:
+        """Prints what is new in the job's warnings, with how often it came."""
+        for text, times in report.warnings.items():
+            if text not in self._said:
+                self._said.add(text)
+                often = f" ({times} times)" if times > 1 else ""
+                self._console.print(f"{text}{often}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 class PlainProgress:
     """One line a job, for logs and pipes."""
 
     def __init__(self, console: Console, history: History) -> None:
-        self._console, self._history = console, history
+        self._console, self._history, self._warned = console, history, Warned(console)
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -100,13 +116,14 @@ class PlainProgress:
         state = "done" if report.status == "done" else f"FAILED ({report.error['kind']}: {report.error['message']})"
         line = f"[{self._done}/{self._total}] {title(job, self._plan)}: {state}, {duration(report.seconds)}"
         self._console.print(f"{line}; {self._clock.text()}", highlight=False, markup=False, soft_wrap=True)
+        self._warned.say(report)
 
 
 class LiveProgress:
     """Bars on a terminal: the matrix, the current job with its epoch, and the remaining time."""
 
     def __init__(self, console: Console, history: History) -> None:
-        self._console, self._history = console, history
+        self._history, self._warned = history, Warned(console)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -154,6 +171,7 @@ class LiveProgress:
         if report.status == "failed":
             line = f"FAILED {title(job, self._plan)}: {report.error['kind']}: {report.error['message']}"
             self._progress.console.print(line, style="red", markup=False, highlight=False)
+        self._warned.say(report)
 
 
 def progress_display(console: Console, history: History) -> PlainProgress | LiveProgress:

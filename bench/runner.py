@@ -75,8 +75,21 @@ class Outcome:
 def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, command: str = "") -> Outcome:
     """Runs what the store lacks and writes one file a cell; nothing computed is lost if it is interrupted.
 
-    The caller holds `store.in_use()` since before the plan was made.
+    The caller holds `store.in_use()` since before the plan was made. Of a store that is read-only, a matrix that is
+    finished can be read.
+
+    Raises:
+        UserError: if the store is read-only and lacks something, or if it lost an artifact during the run.
     """
+    lacking = sum(len(plan.pending(stage)) for stage in STAGES)
+    if store.read_only and lacking:
+        raise UserError(
+            f"store {store.root} is read-only and lacks {lacking} of {len(plan.jobs)} artifacts of this matrix; "
+            "copy it to a folder that can be written, and give that with --store"
+        )
+    if store.read_only:
+        cells = [_result(cell, plan, store, {}, command) for cell in plan.cells]
+        return Outcome(cells, reused=Counter(job.stage for job in plan.jobs.values()))
     outcome = Outcome([])
     for key, state in plan.states.items():
         job = plan.jobs[key]
@@ -158,6 +171,11 @@ def _result(cell: PlannedCell, plan: Plan, store: Store, errors: dict[str, dict[
     }
     if error is not None:
         return CellResult(status="failed", error=error, provenance={"command": command}, **common)
+    if lost := [f"{stage} {key[:12]}" for stage, key in cell.jobs.items() if stage not in manifests]:
+        raise UserError(
+            f"store {store.root}: artifact {lost[0]} is gone; was the store deleted during the run? "
+            "Run the same command again"
+        )
     train = manifests["train"]
     return CellResult(
         status="done",

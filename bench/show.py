@@ -13,7 +13,10 @@ from rich.table import Table
 from bench.errors import UserError
 from bench.housekeeping import open_store
 from bench.results import SCORES, CellResult, Component, read_cell
+from bench.store import Store
 from leaderboard import formats
+
+_PRINTED_LINES = 20
 
 
 def show_cell(prefix: str, root: Path) -> CellResult:
@@ -39,6 +42,7 @@ def show_cell(prefix: str, root: Path) -> CellResult:
     if cell.error:
         console.print(f"{cell.error['kind']} in {cell.error['stage']}: {cell.error['message']}", style="red")
         console.print(cell.error.get("traceback", ""), markup=False)
+    _printed(console, cell, store)
     _costs(console, cell)
     _scores(console, cell)
     for stage, logs in cell.logs.items():
@@ -48,6 +52,19 @@ def show_cell(prefix: str, root: Path) -> CellResult:
         console.print(f"{stage} artifact: {store.folder(stage, key)}", soft_wrap=True)
     _facts(console, "provenance", cell.provenance)
     return cell
+
+
+def _printed(console: Console, cell: CellResult, store: Store) -> None:
+    """The end of every stage's log file: what a plug-in printed or warned of."""
+    keys = dict(cell.artifacts)
+    if cell.error and "key" in cell.error:
+        keys[cell.error["stage"]] = cell.error["key"]
+    for stage, key in keys.items():
+        path = store.log(stage, key)
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            console.print(f"{stage} printed {len(lines)} lines: {path}", soft_wrap=True)
+            console.print("\n".join(lines[-_PRINTED_LINES:]), markup=False, style="dim", soft_wrap=True)
 
 
 def _settings(console: Console, cell: CellResult) -> None:

@@ -15,16 +15,17 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from bench import data, diagnosis
 from bench.api import ChangesRecipe, Context, ImageSet, Recipe, SeesTestImages, TrainsDifferently
+from bench.capture import captured
 from bench.cost import Meter, device_name
 from bench.engine import Engine
-from bench.errors import ContractError
+from bench.errors import ContractError, of_the_machine
 from bench.invariants import check_budget, check_same_kind, untouched
 from bench.jobs import Job, Report
 from bench.poisoning import craft
@@ -50,25 +51,30 @@ def execute(job: Job, on_progress: OnProgress = lambda done, total, note: None) 
 
 def _execute(job: Job, store: Store, start: float, on_progress: OnProgress) -> Report:
     scratch = store.scratch()
-    try:
-        if job.threads:
-            torch.set_num_threads(job.threads)
-        for plugin in job.plugins:
-            _load_plugin_once(plugin)
-        with job.engine.applied():
-            manifest, tensors = _STAGES[job.stage](job, store, scratch, on_progress)
-        store.write(manifest, tensors)
-    except (Exception, SystemExit) as error:  # research code likes to call sys.exit
-        details = {
-            "stage": job.stage,
-            "kind": type(error).__name__,
-            "message": str(error),
-            "traceback": traceback.format_exc(),
-        }
-        return Report(job.key, job.stage, "failed", time.perf_counter() - start, details)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return Report(job.key, job.stage, "done", time.perf_counter() - start)
+    error: dict[str, str] = {}
+    with captured(store.log(job.stage, job.key)) as warned:
+        try:
+            if job.threads:
+                torch.set_num_threads(job.threads)
+            for plugin in job.plugins:
+                _load_plugin_once(plugin)
+            with job.engine.applied():
+                manifest, tensors = _STAGES[job.stage](job, store, scratch, on_progress)
+            store.write(manifest, tensors)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as caught:  # research code calls sys.exit, or has exceptions outside of Exception
+            error = {
+                "stage": job.stage,
+                "key": job.key,
+                "kind": type(caught).__name__,
+                "message": of_the_machine(caught) or str(caught),
+                "traceback": traceback.format_exc(),
+            }
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    status: Literal["done", "failed"] = "failed" if error else "done"
+    return Report(job.key, job.stage, status, time.perf_counter() - start, error, dict(warned))
 
 
 @functools.cache

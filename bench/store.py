@@ -3,22 +3,25 @@
     store/store.json                                  schema version of the whole store
     store/artifacts/<stage>/<k2>/<key>/data.safetensors + manifest.json
     store/cells/<key>.json
+    store/logs/<stage>-<key>.txt                      what was printed during a stage, if anything was
     store/plans/<digest>.json                         what a run that has not ended wants to have
     store/run.lock                                    held by runs, and by the collection of garbage
 
-A process that dies leaves at most a folder under `store/partial`, which nobody reads, and its plan: `bench cache gc`
-removes the former and keeps what the next run can go on with. No pickle is ever written or read.
+A process that dies leaves at most a folder under `store/partial`, which nobody reads and the next run removes, and its
+plan: `bench cache gc` keeps what the next run can go on with. No pickle is ever written or read.
 """
 
 from __future__ import annotations
 
+import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -70,13 +73,35 @@ class Store:
         except (OSError, ValueError, AttributeError) as error:
             raise UserError(f"store {root}: not usable ({error}); give another folder with --store") from error
 
+    @functools.cached_property
+    def read_only(self) -> bool:
+        """Whether nothing can be written into the folder."""
+        try:
+            (self.root / "run.lock").open("ab").close()
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                return True
+            raise
+        return False
+
     def in_use(self) -> AbstractContextManager[None]:
-        """Held by a run and by every job: garbage is not collected meanwhile."""
-        return shared(self.root / "run.lock")
+        """Held by a run and by every job: garbage is not collected meanwhile. A store that is read-only has no lock."""
+        return nullcontext() if self.read_only else shared(self.root / "run.lock")
 
     def alone(self) -> AbstractContextManager[None]:
-        """Held while garbage is collected: refused while a run is active."""
+        """Held while garbage is collected: refused while a run is active.
+
+        Raises:
+            UserError: if a run is active, or the store is read-only.
+        """
+        if self.read_only:
+            raise UserError(f"store {self.root} is read-only: nothing can be deleted from it")
         return exclusive(self.root / "run.lock")
+
+    def tidy(self) -> None:
+        """Removes what killed runs left under `partial`, unless somebody works in the store."""
+        with suppress(UserError), self.alone():
+            self.clean_partial()
 
     def begin_plan(self, name: str, wanted: Iterable[tuple[str, str]]) -> None:
         """Notes the artifacts (stage, key) that a run is going to make or use."""
@@ -103,6 +128,10 @@ class Store:
     def folder(self, stage: str, key: str) -> Path:
         """Where an artifact lies."""
         return self.root / "artifacts" / stage / key[:2] / key
+
+    def log(self, stage: str, key: str) -> Path:
+        """Where a stage's log file is, if something was printed."""
+        return self.root / "logs" / f"{stage}-{key[:20]}.txt"
 
     def scratch(self) -> Path:
         """A new empty folder for a running stage."""
@@ -175,8 +204,9 @@ class Store:
             yield path.parts[-3], path.name
 
     def remove(self, stage: str, key: str) -> None:
-        """Deletes one artifact."""
+        """Deletes one artifact, and its log."""
         shutil.rmtree(self.folder(stage, key))
+        self.log(stage, key).unlink(missing_ok=True)
 
     def clean_partial(self) -> int:
         """Deletes what interrupted runs left behind; returns the bytes freed. Only while `alone` is held."""

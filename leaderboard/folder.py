@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
 
-from bench.errors import UserError
+from bench.errors import UserError, of_the_machine
 
 MANIFEST = "site.json"
 _FIRST_RELEASE = {"cells.csv", "leaderboard.csv", "leaderboard.md", "index.html", "assets/plotly.min.js"}
@@ -65,7 +65,8 @@ def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
             (new / name).write_bytes(content)
         _swap(new, out, old)
     except OSError as error:
-        raise UserError(f"cannot publish to {out}: {error}; choose a folder that can be written") from error
+        problem = of_the_machine(error) or f"{error}; choose a folder that can be written"
+        raise UserError(f"cannot publish to {out}: {problem}; the cells are safe in the store") from error
     finally:
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)

@@ -52,7 +52,7 @@ class Submitit:
         """Keeps `parallel` jobs running and yields reports as they end."""
         if not jobs:
             return
-        submitter = self._submitter(Path(jobs[0].store) / "partial" / "submitit")
+        submitter = self._submitter(Path(jobs[0].store) / "logs" / "submitit")
         waiting = list(jobs)
         running: dict[Any, Job] = {}
         try:
@@ -77,9 +77,8 @@ class Submitit:
             trouble = handle.exception()
             if trouble is None:
                 yield Report.from_json(handle.result())
-            else:  # the process died: killed, out of memory, time limit
-                error = {"stage": job.stage, "kind": type(trouble).__name__, "message": str(trouble), "traceback": ""}
-                yield Report(job.key, job.stage, "failed", 0.0, error)
+            else:
+                yield Report(job.key, job.stage, "failed", 0.0, _lost(job, handle, trouble))
 
     def _submitter(self, folder: Path) -> Any:
         import submitit
@@ -97,3 +96,17 @@ class Submitit:
                 common["slurm_partition"] = self.partition
         submitter.update_parameters(**common)
         return submitter
+
+
+def _lost(job: Job, handle: Any, trouble: Exception) -> dict[str, str]:
+    """The error of a job whose process returned no report; what submitit says of it is the traceback."""
+    process = getattr(handle, "_process", None)  # of the local cluster
+    status = f", exit status {process.returncode}" if process is not None and process.returncode is not None else ""
+    log = next((path for path in (handle.paths.stderr, handle.paths.stdout) if path.is_file()), handle.paths.folder)
+    return {
+        "stage": job.stage,
+        "kind": "ProcessLost",
+        "message": f"the process ended without a result (killed? out of memory?; state {handle.state}{status}); "
+        f"its log: {log}",
+        "traceback": str(trouble),
+    }

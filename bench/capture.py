@@ -1,0 +1,83 @@
+"""What a plug-in prints and warns of while a stage runs: in the stage's log file, not in the progress display."""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TextIO
+
+_MOST_CHARACTERS = 2**20  # of a log file; a flood must not fill the disk
+
+
+class _Log(io.TextIOBase):
+    """A text stream that opens its file with the first character, and stops writing when it is full."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+        self._written = self._omitted = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        room = _MOST_CHARACTERS - self._written
+        if text and room > 0:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace")
+            self._file.write(text[:room])
+            self._written += min(room, len(text))
+        self._omitted += max(0, len(text) - max(0, room))
+        return len(text)
+
+    def end(self) -> None:
+        """Says what was left out, and closes the file."""
+        if self._file is not None:
+            if self._omitted:
+                self._file.write(f"\n[{self._omitted} more characters were left out]\n")
+            self._file.close()
+
+
+@contextmanager
+def captured(path: Path) -> Iterator[Counter[str]]:
+    """Inside the block, standard output and standard error go to the file at `path`, and warnings are counted.
+
+    The file is made only if there is something to write. Every distinct warning stands in it once, with its count.
+
+    Args:
+        path: of the log file; one that is there is replaced.
+
+    Yields:
+        The warnings as `category: message (file:line)`, counted.
+    """
+    path.unlink(missing_ok=True)
+    seen: Counter[str] = Counter()
+    log = _Log(path)
+
+    def count(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        seen[f"{category.__name__}: {message} ({Path(filename).name}:{lineno})"] += 1
+
+    try:
+        with warnings.catch_warnings(), redirect_stdout(log), redirect_stderr(log):
+            warnings.showwarning = count
+            if not sys.warnoptions:
+                warnings.simplefilter("always")
+                warnings.simplefilter("ignore", DeprecationWarning)
+            yield seen
+    finally:
+        for text, times in seen.items():
+            log.write(f"[warning, {times} times] {text}\n")
+        log.end()

@@ -1,0 +1,62 @@
+"""What a plug-in prints and warns of: in a file, counted, never in the display."""
+
+import sys
+import warnings
+
+from bench import capture
+from bench.capture import captured
+
+
+def test_prints_go_to_the_file_and_not_to_the_terminal(tmp_path, capfd):
+    with captured(tmp_path / "logs" / "a.txt"):
+        print("to standard output")
+        print("to standard error", file=sys.stderr)
+    print("after")
+    assert (tmp_path / "logs" / "a.txt").read_text() == "to standard output\nto standard error\n"
+    assert capfd.readouterr() == ("after\n", "")
+
+
+def test_silence_leaves_no_file_and_removes_an_old_one(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("of an earlier run")
+    with captured(path) as warned:
+        print(end="")
+    assert not path.exists()
+    assert not warned
+
+
+def test_a_flood_of_warnings_is_one_line_with_its_count(tmp_path, capfd):
+    path = tmp_path / "a.txt"
+    with captured(path) as warned:
+        for _ in range(2000):
+            warnings.warn("the same again", stacklevel=1)
+        warnings.warn("another", RuntimeWarning, stacklevel=1)
+    (first, times), (second, once) = warned.items()
+    assert first.startswith("UserWarning: the same again (test_capture.py:")
+    assert second.startswith("RuntimeWarning: another")
+    assert (times, once) == (2000, 1)
+    assert len(path.read_text().splitlines()) == 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_flood_of_prints_does_not_fill_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(capture, "_MOST_CHARACTERS", 100)
+    path = tmp_path / "a.txt"
+    with captured(path):
+        for _ in range(50):
+            print("0123456789")
+    text = path.read_text()
+    assert text.startswith("0123456789\n")
+    assert text.endswith("[450 more characters were left out]\n")
+
+
+def test_what_was_printed_before_an_error_is_kept(tmp_path):
+    path = tmp_path / "a.txt"
+    try:
+        with captured(path):
+            print("almost there")
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    assert path.read_text() == "almost there\n"
+    assert sys.stdout is not None
