@@ -169,10 +169,14 @@ class Recipe:
 
 class _PhaseMeter(Protocol):
     def phase(self, name: str) -> AbstractContextManager[None]: ...
+    def warm(self) -> AbstractContextManager[None]: ...
 
 
 class _NoMeter:
     def phase(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def warm(self) -> AbstractContextManager[None]:
         return nullcontext()
 
 

@@ -255,9 +255,10 @@ class History:
                 manifest = store.manifest(stage, key)
             except DamagedArtifactError:
                 continue
+            seconds = manifest.cost.wall_seconds + manifest.cost.phases.get("warm", 0.0)
             if manifest.cost.device == device:
                 for label in _labels(manifest.preimage):
-                    self._seconds.setdefault((stage, label), []).append(manifest.cost.wall_seconds)
+                    self._seconds.setdefault((stage, label), []).append(seconds)
 
     def seconds(self, job: Job) -> float | None:
         """Median time of the same components with the same parameters, else of the same names; None if never run."""

@@ -132,6 +132,10 @@ class _MeterOf:
         timed: AbstractContextManager[None] = self.meter.phase(f"{self.name}.{name}")
         return timed
 
+    def warm(self) -> AbstractContextManager[None]:
+        rehearsal: AbstractContextManager[None] = self.meter.warm()
+        return rehearsal
+
 
 def _context_of(name: str, ctx: Context) -> Context:
     """The context a part of a chain has when it is run alone, but for the names of its phases."""

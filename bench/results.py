@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _DATASET = {
     **dict.fromkeys(("spec", "name", "digest"), str),
     **dict.fromkeys(("train_images", "test_images", "num_classes"), int),
@@ -51,14 +51,16 @@ class Cost:
     """What one stage cost on one device. Unmeasured values are None, never 0.
 
     Attributes:
-        phases: wall seconds by named phase (`fit`, `apply`, `train`, `evaluate`, ...), device-synchronised.
-        wall_seconds: of the whole stage, without loading and storing data.
+        phases: wall seconds by named phase (`fit`, `apply`, `train`, `evaluate`, ...), device-synchronised. `warm` is
+            the rehearsal of a first step (loading kernels, compiling); neither another phase nor the whole contains it.
+        wall_seconds: of the whole stage, without loading and storing data, and without `warm`.
         peak_gpu_bytes: largest allocation on the GPU, or None on the CPU.
-        peak_host_bytes: largest resident memory of the process during the stage.
-        energy_joules: of the GPU (NVML counter), or None.
-        device: name of the device, for example `NVIDIA H200` or the CPU's model.
+        peak_host_bytes: largest resident memory of the process during the stage beyond what it held at its start.
+        energy_joules: of the GPU (NVML counter) during the same time as wall_seconds, or None.
+        device: name of the device: the GPU if there is one, the CPU's model and its threads.
         exclusive: False if other processes used the device meanwhile; None if it could not be told.
         created: UTC time at which it was measured (ISO 8601).
+        phase_joules: energy by phase, like `phases`; empty without a GPU.
     """
 
     phases: dict[str, float]
@@ -69,6 +71,7 @@ class Cost:
     device: str
     exclusive: bool | None
     created: str
+    phase_joules: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,9 +171,12 @@ class CellResult:
     schema_version: int = SCHEMA_VERSION
 
 
-def training_seconds(phases: Mapping[str, float]) -> float:
-    """Of a finished `train` stage: training, and compiling its step (`warm`), which is part of what it costs."""
-    return phases.get("warm", 0.0) + phases["train"]
+def of_training(phases: Mapping[str, float]) -> float:
+    """What the training of a finished `train` stage took, from its seconds or its joules by phase.
+
+    The training and what making the recipe took; not evaluation, building the network, or the rehearsal (`warm`).
+    """
+    return phases["train"] + phases.get("change_recipe", 0.0)
 
 
 def write_json(path: Path, value: Any) -> None:

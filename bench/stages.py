@@ -100,7 +100,7 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
     given = _images_of(job, store, "poison")
     ctx, meter = _context(job, defense.name, scratch, on_progress)
     with untouched(given, f"defense {defense.name!r}"), meter:
-        purified = defense.component.purify(given, ctx)
+        purified = _anew(defense.component).purify(given, ctx)
     check_same_kind(f"defense {defense.name!r}", purified, given)
     scores: dict[str, float | None] = {
         "purified_psnr_db": diagnosis.psnr_db(purified.images, clean.images),
@@ -120,15 +120,19 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
 
 def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tuple[Manifest, dict[str, Tensor]]:
     victim = select(victims, job.component)[0]
-    defense = select(defenses, job.defense)[0].component if job.defense else None
+    chosen = select(defenses, job.defense)[0].component if job.defense else None
     train, test = _images_of(job, store, "purify"), _dataset(job).test
     ctx, meter = _context(job, victim.name, scratch, on_progress)
-    recipe = changed_recipe(defense, victim.component.recipe)
-    if recipe != victim.component.recipe:
-        ctx.log("recipe_changes", _changes(victim.component.recipe, recipe))
     curve: list[dict[str, float | None]] = []
     with meter:
-        viewed, view_seconds = _view(defense, test, ctx)
+        viewed, view_seconds = _view(chosen, test, ctx, meter)
+        defense, recipe = chosen, victim.component.recipe
+        if chosen is not None:
+            with ctx.phase("change_recipe"):
+                defense = _anew(chosen)
+                recipe = changed_recipe(defense, recipe)
+        if recipe != victim.component.recipe:
+            ctx.log("recipe_changes", _changes(victim.component.recipe, recipe))
         judged = resident(viewed, ctx.device)
         sample = resident(_sample(train, ctx), ctx.device)
         model = build(lambda: victim.component.build(train.info), ctx)
@@ -175,20 +179,22 @@ def _share_right(predictions: Tensor, labels: Tensor) -> float:
     return float((predictions == labels.cpu()).double().mean())
 
 
-def _view(defense: Any, test: ImageSet, ctx: Context) -> tuple[ImageSet, float | None]:
+def _anew(component: Any) -> Any:
+    """The component constructed again, inside the meter: what `__init__` computes is charged, and no state is left."""
+    return replace(component)
+
+
+def _view(defense: Any, test: ImageSet, ctx: Context, meter: Meter) -> tuple[ImageSet, float | None]:
     """The test images as the victim sees them, and the seconds that took (None if they are shown as they are)."""
     if not isinstance(defense, SeesTestImages):
         return test, None
-    with untouched(test, "the defense's view"):
-        start = time.perf_counter()
-        with ctx.phase("view"):
-            images = defense.view(test.images)
-        seconds = time.perf_counter() - start
+    with untouched(test, "the defense's view"), ctx.phase("view"):
+        images = _anew(defense).view(test.images)
     if images is test.images:
         return test, None
     viewed = replace(test, images=images)
     check_same_kind("the defense's view", viewed, test)
-    return viewed, seconds
+    return viewed, meter.seconds("view")
 
 
 def _sample(train: ImageSet, ctx: Context) -> ImageSet:

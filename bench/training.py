@@ -218,8 +218,9 @@ def fit(
 ) -> list[float]:
     """Trains `model` by the recipe.
 
-    Where `ctx.engine` compiles, calls of `model` are compiled, and a rehearsal before the first step makes them so:
-    its seconds are the phase `warm`.
+    A rehearsal goes before the first step, so that what is loaded, allocated or compiled at first use is not charged to
+    the training that happens to come first: its seconds are the phase `warm`. Where `ctx.engine` compiles, calls of
+    `model` are compiled.
 
     Args:
         model: on `ctx.device`; put into train mode at every epoch.
@@ -240,9 +241,8 @@ def fit(
     stepper = Stepper(parameter_groups or [{"params": list(model.parameters())}], recipe, len(batches))
     losses: list[float] = []
     with ctx.engine.compiled(model), seeded(ctx.generator("train-noise"), ctx.device):
-        if ctx.engine.mode == "compile":
-            with ctx.phase("warm"):
-                rehearse(model, batches, loss, ctx)
+        with ctx.meter.warm():
+            rehearse(model, batches, loss, recipe, ctx)
         for epoch in range(recipe.epochs):
             with ctx.phase(phase):
                 model.train()
@@ -264,12 +264,14 @@ def fit(
     return losses
 
 
-def rehearse(model: nn.Module, batches: Batches, loss: Loss, ctx: Context) -> None:
+def rehearse(model: nn.Module, batches: Batches, loss: Loss, recipe: Recipe, ctx: Context) -> None:
     """Forward and backward on random images with random labels, for a batch of every size; leaves no trace.
 
-    Weights, running statistics, gradients, torch's generators and what the loss keeps in `ctx` are as before.
+    The optimizer's step is rehearsed on a weight of its own. Weights, running statistics, gradients, modes, torch's
+    generators and what the loss keeps in `ctx` are as before.
     """
     kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    modes = [(module, module.training) for module in model.modules()]
     model.train()
     with ctx.rehearsal(), seeded(ctx.generator("rehearsal"), ctx.device):
         for batch in batches.noise(ctx.generator("rehearsal-images")):
@@ -277,9 +279,13 @@ def rehearse(model: nn.Module, batches: Batches, loss: Loss, ctx: Context) -> No
                 value = loss(batch)
             value.backward()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
+    for module, mode in modes:
+        module.training = mode
     with torch.no_grad():
         for buffer, value in kept:
             buffer.copy_(value)
+    weight = nn.Parameter(torch.ones(1, device=ctx.device))
+    Stepper([{"params": [weight]}], recipe, 1).step(weight.sum())
 
 
 class Stepper:

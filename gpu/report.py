@@ -127,7 +127,7 @@ def _rates(rates: Slices) -> str:
                 cost["device"],
             )
         )
-    return _table(("rate", "images/s", "share of bf16 peak", "compiling, s", "mean power, W", "on"), rows)
+    return _table(("rate", "images/s", "share of bf16 peak", "rehearsal, s", "mean power, W", "on"), rows)
 
 
 def _accuracies(preset: str, slices: Slices) -> str:

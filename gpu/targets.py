@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from bench.results import training_seconds
+from bench.results import of_training
 from gpu.cells import names
 from gpu.scale import FULL
 
@@ -65,7 +65,7 @@ def _training(slices: Slices) -> Found:
     if entry is None:
         return _estimate(slices, "rates/training", 60)
     (cell,) = entry["cells"]
-    return _scaled(training_seconds(cell["costs"]["train"]["phases"]), [cell])
+    return _scaled(of_training(cell["costs"]["train"]["phases"]), [cell])
 
 
 def _dvae(slices: Slices, preset: str) -> Found:

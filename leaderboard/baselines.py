@@ -45,21 +45,20 @@ def with_baselines(frame: pd.DataFrame, elsewhere: pd.DataFrame) -> pd.DataFrame
 
     gap = frame["clean_baseline_accuracy"] - frame["undefended_accuracy"]
     frame["recovery"] = ((frame["clean_test_accuracy"] - frame["undefended_accuracy"]) / gap).where(gap > 0)
-    purify, frame["extra_train_seconds"] = _purify_and_extra(frame, "seconds")
-    view = frame["view_seconds"].where(frame["sees_test_images"] | frame["view_seconds"].notna(), 0.0)
+    purify, frame["extra_train_seconds"], view = _added(frame, "seconds")
     frame["cost_seconds"] = purify + frame["extra_train_seconds"] + view
     frame["cost_multiple"] = 1 + frame["cost_seconds"] / frame["undefended_train_seconds"]
-    purify, extra = _purify_and_extra(frame, "energy_joules")
-    frame["cost_energy_joules"] = purify + extra
+    frame["cost_energy_joules"] = sum(_added(frame, "energy_joules"))
     return frame
 
 
-def _purify_and_extra(frame: pd.DataFrame, unit: str) -> tuple[pd.Series[float], pd.Series[float]]:
-    """What purification and training add, in this unit; defense `none` adds nothing, by definition."""
+def _added(frame: pd.DataFrame, unit: str) -> tuple[pd.Series[float], pd.Series[float], pd.Series[float]]:
+    """What purification, training and the view add, in this unit; defense `none` adds nothing, by definition."""
     measured = (frame["status"] == "done") & frame[f"train_{unit}"].notna()
     difference = frame[f"train_{unit}"] - frame[f"undefended_train_{unit}"]
     purify = frame[f"purify_{unit}"].mask(frame["defense"] == "none", 0.0)
-    return purify.where(measured), difference.where(frame["trains_differently"], 0.0).where(measured)
+    view = frame[f"view_{unit}"].where(frame["sees_test_images"] | frame[f"view_{unit}"].notna(), 0.0)
+    return purify.where(measured), difference.where(frame["trains_differently"], 0.0).where(measured), view
 
 
 def _look_up(frame: pd.DataFrame, reference: pd.DataFrame, on: list[str], columns: dict[str, str]) -> pd.DataFrame:

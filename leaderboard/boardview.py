@@ -27,7 +27,7 @@ METRICS: list[Metric] = [
     ("purify_seconds", "purify", formats.seconds, "wall time of the purification"),
     ("extra_train_seconds", "extra train", formats.seconds, "training with minus training without the defense"),
     ("peak_gpu_bytes", "peak GPU", formats.gibibytes, "largest GPU memory of purification and training"),
-    ("peak_host_bytes", "peak host", formats.gibibytes, "largest resident memory of purification and training"),
+    ("peak_host_bytes", "peak host", formats.gibibytes, "most host memory that purification or training took"),
     ("cost_energy_joules", "energy", formats.joules, "of the GPU: purification and extra training"),
     ("n", "n", str, "finished cells behind the mean: attacks × seeds"),
 ]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.results import CellResult, Cost, training_seconds
+from bench.results import CellResult, Cost, of_training
 from leaderboard.columns import AND
 
 
@@ -49,13 +49,15 @@ def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
         "purify_seconds": purify.wall_seconds if purify else None,
         "fit_seconds": purify.phases.get("fit") if purify else None,
         "apply_seconds": purify.phases.get("apply") if purify else None,
-        "train_seconds": training_seconds(train.phases) if train and "train" in train.phases else None,
+        "train_seconds": of_training(train.phases) if train and "train" in train.phases else None,
+        "warm_seconds": sum(cost.phases.get("warm", 0.0) for cost in charged) if charged else None,
         "view_seconds": cell.view_seconds,
         "view_seconds_per_10k": per_10k,
         "peak_gpu_bytes": _largest([cost.peak_gpu_bytes for cost in charged]),
         "peak_host_bytes": _largest([cost.peak_host_bytes for cost in charged]),
         "purify_energy_joules": purify.energy_joules if purify else None,
-        "train_energy_joules": train.energy_joules if train else None,
+        "train_energy_joules": of_training(train.phase_joules) if train and "train" in train.phase_joules else None,
+        "view_energy_joules": train.phase_joules.get("view") if train and cell.view_seconds is not None else None,
         "device": AND.join(sorted({cost.device for cost in charged})) or None,
         "exclusive": _all_exclusive(charged),
         "poison_seconds": poison.wall_seconds if poison else None,

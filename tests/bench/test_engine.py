@@ -32,7 +32,7 @@ def train(images, ctx, loss_of=lambda model, ctx: cross_entropy(model), rehearse
     batches = Batches(images, CPU, RECIPE.batch_size, ctx.generator("order"), crop_padding=1, flip=True)
     loss = loss_of(model, ctx)
     if rehearse:
-        training.rehearse(model, batches, loss, ctx)
+        training.rehearse(model, batches, loss, RECIPE, ctx)
     losses = fit(model, batches, loss, RECIPE, ctx)
     return model.state_dict(), losses
 
@@ -70,11 +70,29 @@ def test_a_rehearsal_sees_no_training_image_and_every_batch_size(random_set, mak
         seen.append(batch.images_01)
         return cross_entropy(model)(batch)
 
-    training.rehearse(model, batches, loss, ctx)
+    training.rehearse(model, batches, loss, RECIPE, ctx)
     assert [len(found) for found in seen] == [4, 8]
     known = images.images.float().div(255).flatten(1)
     assert torch.cdist(torch.cat(seen).flatten(1), known).min() > 1
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_every_engine_rehearses_before_the_clock_of_the_phase_starts(random_set, make_context):
+    meter, seen = Meter(CPU), []
+    ctx = replace(make_context(), meter=meter)
+    model = build(network, ctx)
+    batches = Batches(random_set(20), CPU, 8, ctx.generator("order"))
+
+    def loss(batch):
+        seen.append("fit" in meter._open)
+        return cross_entropy(model)(batch)
+
+    with meter:
+        fit(model, batches, loss, RECIPE, ctx)
+    assert seen == [False] * 2 + [True] * 6, "a batch of either size, then two epochs"
+    phases = meter.cost().phases
+    assert phases["warm"] > 0
+    assert meter.cost().wall_seconds >= phases["fit"]
 
 
 def test_only_training_calls_are_compiled_and_warming_is_a_phase(random_set, make_context, monkeypatch):

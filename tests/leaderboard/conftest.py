@@ -23,6 +23,7 @@ def _cost(seconds: float, phases: dict[str, float], **changes: Any) -> Cost:
         "device": "Test GPU",
         "exclusive": True,
         "created": "2026-01-02T03:04:05+00:00",
+        "phase_joules": {name: 100 * value for name, value in phases.items()},
     }
     return Cost(**fields | changes)
 

@@ -80,7 +80,7 @@ def test_an_empty_store_is_named_with_a_remedy(tmp_path: Path) -> None:
     [
         ("{", "not a readable cell"),
         ('{"schema_version": 99}', "written with schema version 99"),
-        ('{"schema_version": 1}', "not a cell"),
+        ('{"schema_version": 2}', "not a cell"),
         ("[]", "schema version None"),
     ],
 )
