@@ -9,6 +9,7 @@ Deviations from the authors' code (`psandovalsegura/autoregressive-poisoning`):
 - float64 on the CPU; theirs is float32.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ class Ar(PartialPoison):
     effect depends on how long the victim trains: small after a few epochs; for a quick check use `lsp` or `ops`.
 
     The default is for 32x32; the authors use eps=3 for 96x96. They call the L-inf variant suboptimal.
+
+    Logs the digest of the coefficients (`coefficients_sha256`), which tells the authors' set in any file.
 
     Attributes:
         eps: size of the noise of one image before rounding: its L2 norm, at least 0.1, or its largest entry.
@@ -83,6 +86,7 @@ class Ar(PartialPoison):
                 "choose lsp or ops, or repeat the channel"
             )
         coefficients = self._load(train.info.num_classes)
+        ctx.log("coefficients_sha256", values_sha256(coefficients))
         generator = ctx.generator("delta-init")
 
         def make_delta(rows: slice) -> Tensor:
@@ -121,6 +125,11 @@ class Ar(PartialPoison):
         flat = delta.flatten(1)
         size = flat.norm(dim=1) if self.norm == "l2" else flat.abs().amax(dim=1)
         return self.eps * delta / size[:, None, None, None]
+
+
+def values_sha256(coefficients: Tensor) -> str:
+    """Of the values as float32, little-endian, by class: the same set in another file has the same digest."""
+    return hashlib.sha256(coefficients.to(torch.float32).numpy().astype("<f4").tobytes()).hexdigest()
 
 
 def _read_external(path: Path, num_classes: int) -> Tensor:

@@ -18,10 +18,10 @@ import pandas as pd
 from bench.errors import UserError
 from bench.results import CellResult
 from leaderboard import formats
-from leaderboard.cells import trained_epochs
+from leaderboard.cells import cell_row
 from leaderboard.columns import COORDINATES
 from leaderboard.commands import reproduce_command
-from leaderboard.published import Measured, comparisons
+from leaderboard.published import comparisons, measured_of
 from leaderboard.sheets import Sheets
 
 _DERIVED = (
@@ -90,29 +90,15 @@ def _columns(curve: Sequence[Mapping[str, float | None]]) -> dict[str, list[floa
 
 
 def _published(cell: CellResult) -> list[dict[str, Any]]:
-    budget = cell.attack.extra.get("budget")
-    measured = Measured(
-        dataset=cell.dataset["name"],
-        train_images=cell.dataset["train_images"],
-        preset=cell.preset,
-        attack=cell.attack.name,
-        attack_selection=cell.attack.text,
-        budget=budget if isinstance(budget, str) else None,
-        defense=cell.defense.name,
-        defense_selection=cell.defense.text,
-        victim=cell.victim.name,
-        victim_selection=cell.victim.text,
-        accuracy=cell.clean_test_accuracy if cell.status == "done" else None,
-        half_width_95=None,
-        epochs=trained_epochs(cell),
-        batch_size=cell.victim.extra.get("recipe", {}).get("batch_size"),
-    )
+    row = cell_row(cell)
+    measured = measured_of(row, row["clean_test_accuracy"], None)
     return [
         {
             "source": found.published.source,
             "year": found.published.year,
             "accuracy": found.published.accuracy,
             "std": found.published.std,
+            "marks": found.published.mark_text,
             "budget": found.published.budget,
             "note": found.published.note,
             "verdict": found.verdict,

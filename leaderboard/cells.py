@@ -35,11 +35,14 @@ def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
         "victim_selection": cell.victim.text,
         "epochs": trained_epochs(cell),
         "batch_size": cell.victim.extra.get("recipe", {}).get("batch_size"),
+        "victim_parameters": _json(cell.victim.parameters | cell.victim.extra.get("recipe", {})),
         "attack": cell.attack.name,
         "attack_selection": cell.attack.text,
+        "attack_parameters": _json(_by_content(cell.attack.parameters, cell.logs.get("poison", {}))),
         "budget": _text(cell.attack.extra.get("budget")),
         "defense": cell.defense.name,
         "defense_selection": cell.defense.text,
+        "defense_parameters": _json(_by_content(cell.defense.parameters, cell.logs.get("purify", {}))),
         "family": cell.defense.family,
         "uses": ", ".join(cell.defense.uses),
         "trains_differently": bool(cell.defense.extra.get("trains_differently", False)),
@@ -100,8 +103,17 @@ def _all_exclusive(costs: list[Cost]) -> bool | None:
     return True if answers and None not in answers else None
 
 
+def _by_content(parameters: Mapping[str, Any], logs: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters; one whose content the plug-in logs as `<name>_sha256` has that as its value, not its path."""
+    return {name: f"sha256-{logs[log]}" if (log := f"{name}_sha256") in logs else v for name, v in parameters.items()}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return value if value is None or isinstance(value, str) else _json(value)
 
 
 def _flat(prefix: str, value: Any) -> dict[str, str | None]:

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from leaderboard import formats
-from leaderboard.published import DIFFERS, NOT_COMPARABLE, REPRODUCED
+from leaderboard.published import DIFFERS, NOT_COMPARABLE, OTHER_METHOD, REPRODUCED
 
-MARKS = {REPRODUCED: "✓", DIFFERS: "≠", NOT_COMPARABLE: "○"}
+MARKS = {REPRODUCED: "✓", DIFFERS: "≠", NOT_COMPARABLE: "○", OTHER_METHOD: "◇"}
+_COMPARABLE_FIRST = {REPRODUCED: 0, DIFFERS: 0, NOT_COMPARABLE: 1, OTHER_METHOD: 2}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ComparisonView:
 
 def comparison_view(comparison: pd.DataFrame) -> ComparisonView:
     """Rows of `comparison_frame`, comparable ones first."""
-    order = comparison.sort_values("verdict", key=lambda verdicts: verdicts == NOT_COMPARABLE, kind="stable")
+    order = comparison.sort_values("verdict", key=lambda verdicts: verdicts.map(_COMPARABLE_FIRST), kind="stable")
     counts = comparison["verdict"].value_counts()
     summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS if verdict in counts)
     return ComparisonView([_row(row) for row in order.to_dict("records")], summary)
@@ -54,7 +55,7 @@ def _row(row: dict[Any, Any]) -> ComparisonRow:
         verdict=f"{MARKS[row['verdict']]} {row['verdict']}",
         reason="; ".join(part for part in (row["reason"], row["note"]) if part),
         recipe=row["recipe_difference"],
-        source=f"{row['source']} ({row['year']})",
+        source=", ".join(part for part in (f"{row['source']} ({row['year']})", row["marks"]) if part),
     )
 
 

@@ -9,7 +9,7 @@ from leaderboard import formats
 from leaderboard.comparisonview import MARKS
 from leaderboard.heatmap import Shade, shade
 from leaderboard.matrix import Entry
-from leaderboard.published import DIFFERS, NOT_COMPARABLE, REPRODUCED, Comparison
+from leaderboard.published import DIFFERS, NOT_COMPARABLE, ORACLE, OTHER_METHOD, REPRODUCED, Comparison
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,15 @@ class HeatRow:
 
 
 def heat_cell(attack: int, entry: Entry) -> HeatCell:
-    """What the map shows for one defense against one attack; several sources are a range, other budgets left out."""
-    shown = [found for found in entry.published if found.same_budget]
+    """What the map shows for one defense against one attack; several sources are a range.
+
+    Left out are other budgets, other methods of the same name and oracles.
+    """
+    shown = [
+        found
+        for found in entry.published
+        if found.same_budget and found.verdict != OTHER_METHOD and ORACLE not in found.published.marks
+    ]
     values = [found.published.accuracy for found in shown]
     published = "" if not values else formats.percent(min(values))
     if values and formats.percent(max(values)) != published:

@@ -10,9 +10,10 @@ import pandas as pd
 
 from leaderboard import formats
 from leaderboard.columns import GROUP, accuracy_columns, half_width_column
-from leaderboard.published import Comparison, Measured, comparisons
+from leaderboard.published import Comparison, comparisons, measured_of
 
 _FACTS = ["dataset", "train_images", "attack", "budget", "victim"]
+_SETTINGS = ["epochs", "attack_parameters", "defense_parameters", "victim_parameters"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]
             strict=True,
         )
     }
-    recipes = {
-        tuple(where): (_count(epochs), _count(batch_size))
-        for *where, epochs, batch_size in done[[*place, "epochs", "batch_size"]].itertuples(index=False, name=None)
+    settings = {
+        tuple(row[name] for name in place): row
+        for part in (current, done)
+        for row in part[[*place, *_SETTINGS]].to_dict("records")
     }
     attacks = accuracy_columns(board)
     found = []
@@ -64,8 +66,8 @@ def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]
             if fact is None:
                 continue
             mean, half = _number(row[accuracy]), _number(row[width]) if width else None
-            here = (*group, row["defense_selection"], attack)
-            published = _published(row, fact, attack, (mean, half), recipes.get(here, (None, None)))
+            own = settings.get((*group, row["defense_selection"], attack), dict.fromkeys(_SETTINGS))
+            published = comparisons(measured_of({**row, "attack_selection": attack, **fact, **own}, mean, half))
             cells = keys.get((*group, _measured_as(row, accuracy, board), attack), {})
             of_row[attack] = Entry(attack, mean, half, cells, published)
         found.append(of_row)
@@ -82,35 +84,5 @@ def _measured_as(row: Mapping[Any, Any], accuracy: str, board: pd.DataFrame) -> 
     return str(min(members["defense_selection"], default=own))
 
 
-def _published(
-    row: Mapping[Any, Any],
-    fact: Mapping[str, Any],
-    attack: str,
-    accuracy: tuple[float | None, float | None],
-    recipe: tuple[int | None, int | None],
-) -> list[Comparison]:
-    measured = Measured(
-        dataset=fact["dataset"],
-        train_images=int(fact["train_images"]),
-        preset=row["preset"],
-        attack=fact["attack"],
-        attack_selection=attack,
-        budget=None if formats.is_missing(fact["budget"]) else fact["budget"],
-        defense=row["defense"],
-        defense_selection=row["defense_selection"],
-        victim=fact["victim"],
-        victim_selection=row["victim_selection"],
-        accuracy=accuracy[0],
-        half_width_95=accuracy[1],
-        epochs=recipe[0],
-        batch_size=recipe[1],
-    )
-    return comparisons(measured)
-
-
 def _number(value: Any) -> float | None:
     return None if formats.is_missing(value) else float(value)
-
-
-def _count(value: Any) -> int | None:
-    return None if formats.is_missing(value) else int(value)

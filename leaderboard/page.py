@@ -13,7 +13,7 @@ from bench.results import SCORES, CellResult
 from leaderboard import formats
 from leaderboard.columns import AND, BOARD_COLUMNS
 from leaderboard.methods import Method, method_entries
-from leaderboard.published import TOLERANCE
+from leaderboard.published import largest_repeat, tolerance
 from leaderboard.scatter import AXES
 from leaderboard.views import Page, Tables, page_view
 
@@ -41,7 +41,8 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
             "exports": EXPORTS,
             "environment": _environment(frame),
             "columns": BOARD_COLUMNS,
-            "tolerance": f"{100 * TOLERANCE:g}",
+            "tolerance": f"{100 * tolerance():.1f}",
+            "largest_repeat": f"{100 * largest_repeat():.1f}",
         },
         "methods.html": {"kinds": method_entries(methods, cells)},
         "cell.html": {"meanings": SCORES},

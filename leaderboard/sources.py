@@ -13,12 +13,16 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class Source:
-    """A source's recipe; None is not printed. Adversarial training often takes another number of epochs."""
+    """A source's recipe; None is not printed. Adversarial training often takes another number of epochs.
+
+    `runs` are behind each mean and standard deviation that it prints.
+    """
 
     key: str
     epochs: int | None
     at_epochs: int | None
     batch_size: int | None
+    runs: int | None
     remark: str
 
 
@@ -28,7 +32,9 @@ def sources() -> dict[str, Source]:
     with (files("leaderboard") / "sources.csv").open(encoding="utf-8", newline="") as file:
         return {
             row["source"]: Source(
-                row["source"], *(_count(row[name]) for name in ("epochs", "at_epochs", "batch_size")), row["remark"]
+                row["source"],
+                *(_count(row[name]) for name in ("epochs", "at_epochs", "batch_size", "runs")),
+                row["remark"],
             )
             for row in csv.DictReader(file)
         }

@@ -48,6 +48,9 @@ def half_width_95(values: Iterable[float | None]) -> float | None:
     """
     numbers = _complete(values)
     deviation = None if numbers is None else sample_std(numbers)
-    if numbers is None or deviation is None:
-        return None
-    return float(stdtrit(len(numbers) - 1, 0.975)) * deviation / math.sqrt(len(numbers))
+    return None if numbers is None or deviation is None else half_width_of(deviation, len(numbers))
+
+
+def half_width_of(deviation: float, n: int) -> float:
+    """The same from a sample deviation of n >= 2 values."""
+    return float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n)

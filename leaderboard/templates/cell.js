@@ -165,7 +165,7 @@ function published(cell) {
   const title = "Published values";
   if (!cell.published.length) return card(title, el("p", { class: "caption" }, "None was found for this data set, attack, defense and victim."));
   const points = (value) => (missing(value) ? DASH : `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(1)}`);
-  const rows = cell.published.map((row) => [`${row.source} (${row.year})`, percent(row.accuracy) + (missing(row.std) ? "" : ` ± ${percent(row.std)} (std)`), points(row.difference), row.verdict, row.recipe_difference, [row.reason, row.budget && `budget ${row.budget}`, row.note].filter(Boolean).join("; ")]);
+  const rows = cell.published.map((row) => [[`${row.source} (${row.year})`, row.marks].filter(Boolean).join(", "), percent(row.accuracy) + (missing(row.std) ? "" : ` ± ${percent(row.std)} (std)`), points(row.difference), row.verdict, row.recipe_difference, [row.reason, row.budget && `budget ${row.budget}`, row.note].filter(Boolean).join("; ")]);
   return card(title, el("p", { class: "caption" }, "The verdict here is on this seed alone; the heat map compares the mean over seeds."), grid("Published values", ["source", "published %", "this seed − published", "verdict", "recipe of the source", "why"], rows));
 }
 

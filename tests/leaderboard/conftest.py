@@ -10,6 +10,22 @@ import pytest
 from bench.results import CellResult, Component, Cost
 
 MakeCell = Callable[..., CellResult]
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "lsp": {"eps": 1.0, "patch": 8, "separation": 10.0, "rounding": "nearest", "poison_rate": 1.0},
+    "iss-gray": {"test_view": False},
+    "iss-jpeg": {"quality": 10, "test_view": False},
+}
+RECIPE = {
+    "epochs": 60,
+    "batch_size": 128,
+    "optimizer": "sgd",
+    "lr": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": "cosine-epoch",
+    "crop_padding": 4,
+    "flip": True,
+}
 FAMILIES = {"iss-gray": "iss", "iss-jpeg": "iss", "iss-bdr": "iss"}
 
 
@@ -61,9 +77,9 @@ def _make_cell(
             "num_classes": 10,
             "shape": [3, 32, 32],
         },
-        attack=Component(attack.partition(":")[0], attack, {}, extra={"budget": "l2:1"}),
-        defense=Component(name, defense, {}, family=FAMILIES.get(name, ""), extra=extra or {}),
-        victim=Component(victim, victim, {}),
+        attack=Component(attack.partition(":")[0], attack, PARAMETERS.get(attack, {}), extra={"budget": "l2:1"}),
+        defense=Component(name, defense, PARAMETERS.get(defense, {}), family=FAMILIES.get(name, ""), extra=extra or {}),
+        victim=Component(victim, victim, {}, extra={"recipe": RECIPE}),
         seed=seed,
         clean_test_accuracy=accuracy if done else None,
         test_images=10_000 if done else None,

@@ -6,7 +6,7 @@ import pytest
 from bench.results import CellResult
 from leaderboard.comparison import COMPARISON_COLUMNS
 from leaderboard.comparisonview import comparison_view
-from leaderboard.published import published_values
+from leaderboard.published import published_values, tolerance
 from leaderboard.sources import recipe_difference, sources
 from leaderboard.table import cells_frame
 from leaderboard.views import Tables, tables_of
@@ -18,10 +18,7 @@ MakeCell = Callable[..., CellResult]
 def tables(matrix: list[CellResult]) -> Tables:
     """The matrix, each victim trained 60 epochs at batch 128."""
     point = {"epoch": 60, "train_loss": 1.0, "train_accuracy": 0.9, "clean_test_accuracy": 0.9}
-    recipe = {"recipe": {"epochs": 60, "batch_size": 128}}
-    return tables_of(
-        cells_frame(replace(cell, curve=[point], victim=replace(cell.victim, extra=recipe)) for cell in matrix)
-    )
+    return tables_of(cells_frame(replace(cell, curve=[point]) for cell in matrix))
 
 
 def test_every_source_of_a_value_has_a_row() -> None:
@@ -52,17 +49,30 @@ def test_every_value_stands_beside_what_was_measured(tables: Tables) -> None:
         "records"
     )
     assert (row["published_accuracy"], row["measured_accuracy"]) == (0.9241, pytest.approx(0.93))
-    assert (row["verdict"], row["tolerance"]) == ("reproduced", 0.03)
+    assert (row["verdict"], row["tolerance"]) == ("reproduced", tolerance())
     assert row["difference"] == pytest.approx(0.0059)
     assert row["recipe_difference"] == "last or best epoch is not said"
-    other = found[found["reason"].str.contains("budget l2:1, published")]
+    other = found[found["reason"].str.contains("ops: sparsity is not recorded")]
     assert set(other["verdict"]) == {"not comparable"}
     assert other["tolerance"].isna().all()
+    (row,) = found[(found["attack_selection"] == "lsp") & (found["source"] == "liu2023iss")].to_dict("records")[:1]
+    assert row["published_recipe"].startswith("lsp:eps=1:patch=8:separation=10:rounding=nearest|floor:poison_rate=1 / ")
+
+
+def test_the_column_that_repeats_undefended_is_marked(tables: Tables) -> None:
+    found = tables.comparison
+    (row,) = (
+        found[found["marks"].notna() & (found["marks"] != "")].query("attack_selection == 'lsp'").to_dict("records")
+    )
+    assert (row["marks"], row["defense_selection"]) == ("repeat of undefended", "none")
+    assert row["published_accuracy"] == pytest.approx(0.1861)
+    shown = [row.source for row in comparison_view(found).rows]
+    assert "qin2023apbench (2023), repeat of undefended" in shown
 
 
 def test_comparable_values_come_first_on_the_page(tables: Tables) -> None:
     view = comparison_view(tables.comparison)
     verdicts = [row.verdict[2:] for row in view.rows]
-    assert verdicts == sorted(verdicts, key="not comparable".__eq__)
+    assert verdicts == sorted(verdicts, key=lambda verdict: {"not comparable": 1, "other method": 2}.get(verdict, 0))
     for verdict in set(verdicts):
         assert f"{verdicts.count(verdict)} {verdict}" in view.summary
