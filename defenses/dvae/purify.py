@@ -39,10 +39,11 @@ class Dvae:
     CIFAR ResNet-18 over equally many epochs (301 against 200 GFLOP an image, by arithmetic), and 6.7 at 224 pixels
     with the paper's 20 epochs a stage against the victim's 100.
 
-    The defaults are the released scripts' for CIFAR-10. For CIFAR-100 use epochs=100; for 224 pixels epochs=20.
+    The defaults are the released scripts' for CIFAR-10; the preset `paper` knows other data sets' numbers.
 
     Logs for each stage, over its last epoch and in train mode: rate (`stage1_kld`, nats per position),
-    `stage1_reconstruction_psnr_db` against the stage's input, and `stage1_perturbation_rms_levels` (of 255). Keeps
+    `stage1_reconstruction_psnr_db` against the stage's input, and `stage1_perturbation_rms_levels` (of 255);
+    `amplitude_epochs`: in how many epochs of a stage the hinge on the perturbation's energy was active. Keeps
     `perturbation`: stage 1's estimate, float16 (N, C, H, W) on the [0, 1] scale (off by at most 0.02 levels up to 64
     levels, at half the size of float32), unless it is larger than `ctx.resident_bytes`; `perturbation_kept` says.
 
@@ -62,7 +63,8 @@ class Dvae:
         batch_size: the last incomplete batch of an epoch is left out.
         lr: of Adam; falls to 0 along a cosine, once an epoch.
         embedding_lr_scale: factor on the learning rate of the class embedding. 100 helps short trainings.
-        warmup: share of the epochs before the hinge on the perturbation's energy sets in.
+        warmup_epochs: of a stage, before the hinge on the perturbation's energy sets in: 11 as released, whatever the
+            number of epochs. If that is not larger, the hinge never sets in.
         decoder_norm: `instance`, `batch`, or `auto`: the network's own (batch for `tiny`).
     """
 
@@ -79,7 +81,7 @@ class Dvae:
     batch_size: int = 128
     lr: float = 5e-3
     embedding_lr_scale: float = 1.0
-    warmup: float = 0.18
+    warmup_epochs: int = 11
     decoder_norm: Literal["auto", "instance", "batch"] = "auto"
 
     def __post_init__(self) -> None:
@@ -87,16 +89,11 @@ class Dvae:
             raise ValueError(f"stages must be 1 or 2, got {self.stages}")
         if not all(isfinite(cap) and cap >= 0 for cap in (self.stage1_cap, self.stage2_cap)):
             raise ValueError(f"caps must be finite and >= 0 nats, got {self.stage1_cap} and {self.stage2_cap}")
-        if not 0 <= self.warmup <= 1:
-            raise ValueError(f"warmup is a share of the epochs, in 0..1, got {self.warmup}")
+        if self.warmup_epochs < 0:
+            raise ValueError(f"warmup_epochs must be >= 0, got {self.warmup_epochs}")
         if not self.embedding_lr_scale > 0:
             raise ValueError(f"embedding_lr_scale must be > 0, got {self.embedding_lr_scale}")
         _ = self._recipe  # checks epochs, batch_size and lr
-
-    @property
-    def warmup_epochs(self) -> int:
-        """Epochs of a stage without the hinge on the perturbation's energy."""
-        return round(self.warmup * self.epochs)
 
     @property
     def _recipe(self) -> Recipe:
@@ -160,6 +157,7 @@ class Dvae:
 
         means = train_network(network, train, terms, self._recipe, ctx, self._parameter_groups(network))
         ctx.log("network", name)
+        ctx.log("amplitude_epochs", max(0, self.epochs - self.warmup_epochs))
         ctx.log(f"{stage}_kld", means["kld"])
         ctx.log(f"{stage}_reconstruction_psnr_db", psnr_db(means["reconstruction"]))
         ctx.log(f"{stage}_perturbation_rms_levels", 255 * means["perturbation"] ** 0.5)

@@ -44,6 +44,13 @@ def test_the_surrogate_of_rem_slows_down_at_40_and_80_percent(preset):
     assert chosen["lr_decay_every"] / chosen["train_steps"] == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize(("preset", "warmup"), [("paper", 11), ("fast", 5), ("demo", 1)])
+def test_short_presets_scale_the_warmup_of_the_amplitude_term(preset, warmup):
+    dvae = make_matrix([Settings(preset=preset, defenses="dvae")]).defenses[1].parameters
+    assert dvae["warmup_epochs"] == warmup
+    assert warmup / dvae["epochs"] == pytest.approx(11 / 60, abs=0.5 / dvae["epochs"])
+
+
 def test_only_fast_is_unvalidated():
     assert presets.unvalidated() == {"fast"}
 

@@ -91,12 +91,9 @@ def test_amplitude_pulls_only_above_its_floor_and_after_the_warmup(rms, amplitud
     assert bool(out.perturbation.grad.abs().max() > 1e-6) == pull
 
 
-@pytest.mark.parametrize(("epochs", "warmup"), [(60, 11), (100, 18), (20, 4), (6, 1), (1, 0)])
-def test_warmup_scales_with_the_epochs(epochs, warmup):
-    assert Dvae(epochs=epochs).warmup_epochs == warmup
-
-
-def test_amplitude_sets_in_after_the_warmup(monkeypatch, random_set, make_context):
+@pytest.mark.parametrize(("epochs", "options"), [(5, {"warmup_epochs": 2}), (13, {}), (3, {})])
+def test_amplitude_sets_in_after_the_warmup(monkeypatch, random_set, make_context, epochs, options):
+    """As released, the 12th epoch is the first with it, however many there are."""
     seen = []
     original = purify.disentangling_terms
 
@@ -106,8 +103,11 @@ def test_amplitude_sets_in_after_the_warmup(monkeypatch, random_set, make_contex
 
     monkeypatch.setattr(purify, "disentangling_terms", spy)
     train: ImageSet = random_set(count=8)
-    Dvae(network="tiny", epochs=5, batch_size=8, warmup=0.4).purify(train, make_context())
-    assert seen == [(cap, epoch >= 2) for cap in (1.0, 3.0) for epoch in range(5)]
+    ctx = make_context()
+    Dvae(network="tiny", epochs=epochs, batch_size=8, **options).purify(train, ctx)
+    first = options.get("warmup_epochs", 11)
+    assert seen == [(cap, epoch >= first) for cap in (1.0, 3.0) for epoch in range(epochs)]
+    assert ctx.logs["amplitude_epochs"] == max(0, epochs - first)
 
 
 def test_psnr():

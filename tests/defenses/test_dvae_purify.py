@@ -229,7 +229,7 @@ def test_registered_with_the_settings_of_the_released_scripts():
     [
         ({"stages": 3}, "stages must be 1 or 2"),
         ({"stage2_cap": -1.0}, "caps must be"),
-        ({"warmup": 2.0}, "share of the epochs"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be >= 0"),
         ({"embedding_lr_scale": 0.0}, "embedding_lr_scale"),
         ({"epochs": 0}, "epochs"),
         ({"lr": float("nan")}, "lr"),
