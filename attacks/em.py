@@ -50,6 +50,7 @@ class Em(PartialPoison):
         batches_per_round: surrogate training steps a round.
         batch_size: of those steps, and of the class-wise noise steps; a smaller set is one batch.
         lr: of the surrogate, constant.
+        weight_decay: of the surrogate.
         stop_error: share of noisy images classified wrongly at which crafting ends; None is 0.01, class-wise 0.1.
         max_rounds: cap; the authors' code has none.
         noise_fraction: class-wise, the share of every class that the noise is found on.
@@ -69,6 +70,7 @@ class Em(PartialPoison):
     batches_per_round: int = 10
     batch_size: int = 512
     lr: float = 0.1
+    weight_decay: float = 5e-4
     stop_error: float | None = None
     max_rounds: int = 50
     noise_fraction: float = 0.2
@@ -102,6 +104,8 @@ class Em(PartialPoison):
             raise ValueError(f"stop_error is a share of the images in [0, 1), got {self.stop_error}")
         if not 0 < self.noise_fraction <= 1:
             raise ValueError(f"noise_fraction must be in (0, 1], got {self.noise_fraction}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay must be a finite number >= 0, got {self.weight_decay}")
 
     @property
     def budget(self) -> Budget:
@@ -109,7 +113,14 @@ class Em(PartialPoison):
 
     @property
     def _recipe(self) -> Recipe:
-        return Recipe(epochs=1, batch_size=self.batch_size, lr=self.lr, schedule="constant", clip_grad_norm=5.0)
+        return Recipe(
+            epochs=1,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            schedule="constant",
+            clip_grad_norm=5.0,
+        )
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         check_classes(train)

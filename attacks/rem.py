@@ -62,9 +62,10 @@ class Rem(PartialPoison):
         lr: of the surrogate at the start.
         lr_decay_every: training steps after which the learning rate is divided by ten, each time.
         steps: the defender's gradient steps, at each visit from a uniform start.
-        step_size: of one such step; None is eps / 5 for ten steps, more for fewer (2 * eps / steps, at most eps).
+        step_size: of one such step; None is travel * eps / steps, at most eps: eps / 5 for ten steps.
         attacker_steps: gradient steps of the attacker, for each draw and each step of the defender.
-        attacker_step_size: of one such step; None is rho_a / 5 for ten steps, likewise.
+        attacker_step_size: of one such step; None is travel * rho_a / attacker_steps, likewise.
+        travel: how far all steps of a player go together, in its radii, where its step size is None.
         samples: crops and flips that each step of the defender averages over.
         crop_padding: black border of the random crop, in pixels; 0 for no crop.
         flip: mirror half of the images.
@@ -85,6 +86,7 @@ class Rem(PartialPoison):
     step_size: float | None = None
     attacker_steps: int = 10
     attacker_step_size: float | None = None
+    travel: float = 2.0
     samples: int = 5
     crop_padding: int = 4
     flip: bool = True
@@ -105,6 +107,7 @@ class Rem(PartialPoison):
             steps=self.steps,
             step_size=self.step_size,
             attacker_step_size=self.attacker_step_size,
+            travel=self.travel,
             samples=self.samples,
             max_passes=self.max_passes,
             max_seconds=self.max_seconds,
@@ -165,11 +168,11 @@ class Rem(PartialPoison):
         return Players(
             ctx,
             self.budget,
-            self.step_size or step_across(self.eps, self.steps),
+            self.step_size or step_across(self.eps, self.steps, self.travel),
             self.steps,
             self.samples,
             Budget("linf", rho_a),
-            self.attacker_step_size or step_across(rho_a, self.attacker_steps),
+            self.attacker_step_size or step_across(rho_a, self.attacker_steps, self.travel),
             self.attacker_steps if rho_a else 0,
             self.crop_padding,
             self.flip,

@@ -45,8 +45,9 @@ class AdversarialTraining:
         eps: radius of the ball on the [0, 1] scale; 0 is plain training. The papers use 8/255 and 4/255.
         norm: `linf`, or `l2` (then give eps too, for example 0.75).
         steps: gradient steps.
-        step_size: of one step; None is eps / 4 for the papers' ten steps (2/255 and 1/255 there), in general
-            2.5 * eps / steps, at most eps.
+        step_size: of one step; None is travel * eps / steps, at most eps: eps / 4 for the papers' ten steps (2/255
+            and 1/255 there).
+        travel: how far all steps go together, in radii, where step_size is None.
         epochs: of the victim's training; None keeps the victim's number.
         schedule: `multistep` divides the learning rate by ten after 75 % and 90 % of the epochs; `victim` keeps the
             victim's schedule.
@@ -56,12 +57,13 @@ class AdversarialTraining:
     norm: Literal["linf", "l2"] = "linf"
     steps: int = 10
     step_size: float | None = None
+    travel: float = 2.5
     epochs: int | None = 100
     schedule: Literal["multistep", "victim"] = "multistep"
 
     def __post_init__(self) -> None:
         _check_radius("at", self.eps, self.norm)
-        _check_numbers("at", steps=self.steps, step_size=self.step_size, epochs=self.epochs)
+        _check_numbers("at", steps=self.steps, step_size=self.step_size, travel=self.travel, epochs=self.epochs)
         if self.schedule not in ("multistep", "victim"):
             raise ValueError(f"at: schedule must be multistep or victim, got {self.schedule!r}")
 
@@ -96,7 +98,7 @@ class AdversarialTraining:
         if self.eps == 0:
             return images_01
         budget = Budget(self.norm, self.eps)
-        step_size = self.step_size or step_across(self.eps, self.steps, radii=2.5)
+        step_size = self.step_size or step_across(self.eps, self.steps, self.travel)
         if self.norm == "linf":
             start = step_size * torch.randn(images_01.shape, generator=generator, device=generator.device)
         else:

@@ -163,6 +163,14 @@ def test_defaults_are_the_authors(smooth_set, make_context) -> None:
     assert Em()._recipe.clip_grad_norm == 5.0
 
 
+def test_weight_decay_reaches_the_surrogate(learnable_set, make_context) -> None:
+    assert (Em()._recipe.weight_decay, Em(weight_decay=5e-5)._recipe.weight_decay) == (5e-4, 5e-5)
+    little, much = (
+        _quick(max_rounds=1, weight_decay=decay).poison(learnable_set(), make_context()) for decay in (0, 9)
+    )
+    assert not little.images.equal(much.images)
+
+
 def _rows_seen(monkeypatch) -> list[list[int]]:
     seen: list[list[int]] = []
     of = SampleNoise.of
@@ -291,6 +299,8 @@ def test_one_class_is_refused(learnable_set, make_context) -> None:
         ({"lr": -1.0}, "lr must be"),
         ({"stop_error": 1.0}, "stop_error is a share"),
         ({"noise_fraction": 0.0}, "noise_fraction"),
+        ({"weight_decay": float("inf")}, "weight_decay must be"),
+        ({"weight_decay": -1.0}, "weight_decay must be"),
         ({"rounding": "up"}, "rounding"),
         ({"max_seconds": 0.0}, "max_seconds"),
         ({"poison_rate": 0.0}, "poison_rate"),

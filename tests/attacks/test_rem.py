@@ -252,6 +252,8 @@ def test_step_sizes_scale_with_the_radius(make_context, eps: int, rho_a: float) 
     assert players.passes == 550
     few = Rem(eps=eps / 255, steps=4, attacker_steps=1)._players(make_context())
     assert [255 * few.step_size, 255 * few.attacker_step_size] == pytest.approx([eps / 2, rho_a])
+    seven = Rem(eps=eps / 255, steps=7, attacker_steps=7, travel=1.75)._players(make_context())
+    assert [255 * seven.step_size, 255 * seven.attacker_step_size] == pytest.approx([eps / 4, rho_a / 4])
 
 
 def test_passes_are_counted_and_the_last_generation_is_kept_in_reserve(learnable_set, make_context) -> None:

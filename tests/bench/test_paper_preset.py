@@ -41,6 +41,7 @@ ATTACKS = {
             "batches_per_round": 10,
             "batch_size": 512,
             "lr": 0.1,
+            "weight_decay": 5e-4,
             "stop_error": None,
             "noise_fraction": 0.2,
             "surrogate": "resnet18",
@@ -71,7 +72,7 @@ ATTACKS = {
             "surrogate": "resnet18",
             "craft_on": "all",
         },
-        NO_LIMIT | WHOLE_SET,
+        {"travel": 2.0} | NO_LIMIT | WHOLE_SET,
     ),
     # step_size None is eps / 20: tests/attacks/test_tap
     "tap": Source(
@@ -124,7 +125,7 @@ DEFENSES = {
             "batch_size": 128,
             "lr": 5e-3,
             "embedding_lr_scale": 1.0,
-            "warmup": 0.18,  # 11 of 60 epochs
+            "warmup_epochs": 11,
         },
         # `auto` is the released network at 32 pixels: spatial embedding, instance normalization.
         {"network": "auto", "embedding": "auto", "decoder_norm": "auto", "rounding": "nearest"},
@@ -147,7 +148,7 @@ DEFENSES = {
     "at": Source(
         "yuyi-sd/D-VAE: adversarial training",
         {"eps": 8 * LEVEL, "norm": "linf", "steps": 10, "step_size": None, "epochs": 100, "schedule": "multistep"},
-        {},
+        {"travel": 2.5},
     ),
     # step_size None is 1.25 * eps = 10/255: likewise
     "at-fast": Source(
