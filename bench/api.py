@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bench.budget import Budget
 from bench.crops import check_crops
 from bench.engine import Engine
+from bench.errors import ContractError
 from bench.partial import PartialPoison
 
 __all__ = [
@@ -213,12 +214,22 @@ class Context:
     _streams: dict[str, torch.Generator] = field(default_factory=dict)
     _states: dict[str, object] = field(default_factory=dict)
     _later: list[Callable[[], dict[str, _Loggable]]] = field(default_factory=list)
+    _in_step: bool = False
 
     def generator(self, purpose: str) -> torch.Generator:
         """A new CPU generator seeded for this purpose: two calls draw the same numbers.
 
         Draw on the CPU and move, so that every device sees the same.
+
+        Raises:
+            ContractError: inside a training step, where it would draw the same numbers for every batch. The `make` of
+                `state` may call it, because it runs once.
         """
+        if self._in_step:
+            raise ContractError(
+                f"ctx.generator({purpose!r}) inside a training step starts again at every batch, so every batch gets "
+                f"the same random numbers; use ctx.stream({purpose!r}), which goes on where it stopped"
+            )
         return torch.Generator().manual_seed(child_seed(self.seed, self.scope, purpose))
 
     def stream(self, purpose: str) -> torch.Generator:
@@ -234,8 +245,18 @@ class Context:
     def state(self, name: str, make: Callable[[], T]) -> T:
         """The stage's one object of this name, made at the first call: what a `batch_loss` keeps beyond a batch."""
         if name not in self._states:
-            self._states[name] = make()
+            with self.training_step(False):
+                self._states[name] = make()
         return cast(T, self._states[name])
+
+    @contextmanager
+    def training_step(self, inside: bool = True) -> Iterator[None]:
+        """Marks the block as the loss of one batch: `bench.training.fit` does, so that `generator` can refuse."""
+        before, self._in_step = self._in_step, inside
+        try:
+            yield
+        finally:
+            self._in_step = before
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
@@ -364,6 +385,7 @@ class TrainsDifferently(Protocol):
         """A scalar to minimize; images are float (B, C, H, W), already augmented, on the device.
 
         It may call the model several times, and must leave train/eval mode and requires_grad as it found them.
+        Random numbers come from `ctx.stream(purpose)`: `ctx.generator` starts again at every call, and raises here.
         """
         ...
 

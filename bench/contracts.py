@@ -1,6 +1,7 @@
 """What every plug-in must keep, as functions; `bench check` runs them, and the test suite does on the whole registry.
 
-Each check takes the component and raises ContractError with what was wrong.
+Each check takes the component and raises ContractError with what was wrong. A contract says to which components its
+check applies: the others have nothing that could break it, and it is neither run nor counted for them.
 """
 
 from __future__ import annotations
@@ -8,23 +9,45 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.api import ChangesRecipe, Context, ImageSet, Recipe, SeesTestImages, StacksOn, TrainsDifferently
+from bench.api import ChangesRecipe, Context, ImageSet, Recipe, StacksOn, TrainsDifferently
 from bench.data import Splits, content_digest
 from bench.errors import ContractError
 from bench.invariants import check_budget, check_same_kind
+from bench.plan import faces
 from bench.poisoning import craft
 from bench.spec import Selected
 from bench.stages import changed_recipe
 from bench.training import seeded, to_float
 
 Check = Callable[[Selected, Splits], None]
+
+_STEPS = 8  # batches: no draw of several values is the same in all of them by chance
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A check, and which components it is about.
+
+    Attributes:
+        check: raises ContractError with what was wrong.
+        applies: whether a component has what the check is about.
+    """
+
+    check: Check
+    applies: Callable[[Selected], bool] = lambda selected: True
+
+    @property
+    def name(self) -> str:
+        """Of the check: what is promised."""
+        return self.check.__name__
 
 
 @contextmanager
@@ -74,9 +97,8 @@ def repeats_with_the_same_seed(selected: Selected, tiny: Splits) -> None:
 
 def ignores_its_seed_if_deterministic(selected: Selected, tiny: Splits) -> None:
     """A component registered as deterministic gives the same bytes for every seed."""
-    if selected.entry.deterministic:
-        one, two = (_result(selected, tiny.train, seed).images for seed in (0, 1))
-        _demand(torch.equal(one, two), "is registered deterministic=True but depends on its seed")
+    one, two = (_result(selected, tiny.train, seed).images for seed in (0, 1))
+    _demand(torch.equal(one, two), "is registered deterministic=True but depends on its seed")
 
 
 def takes_other_class_counts(selected: Selected, tiny: Splits) -> None:
@@ -97,8 +119,6 @@ def respects_its_budget(selected: Selected, tiny: Splits) -> None:
 
 def stacks_as_it_poisons(selected: Selected, tiny: Splits) -> None:
     """Onto clean images an attack of a chain writes what it writes alone; onto others it keeps its budget."""
-    if not isinstance(selected.component, StacksOn):
-        return
     attack: Any = selected.component
     clean = tiny.train
     with _context(selected) as ctx:
@@ -115,8 +135,6 @@ def stacks_as_it_poisons(selected: Selected, tiny: Splits) -> None:
 
 def view_is_a_view(selected: Selected, tiny: Splits) -> None:
     """The test-time view keeps shape and type, does not depend on the batch and leaves its input alone."""
-    if not isinstance(selected.component, SeesTestImages):
-        return
     images = tiny.test.images
     before = images.clone()
     viewed = selected.component.view(images)
@@ -128,8 +146,6 @@ def view_is_a_view(selected: Selected, tiny: Splits) -> None:
 
 def batch_loss_is_a_loss(selected: Selected, tiny: Splits) -> None:
     """The training-time loss is a finite scalar whose gradient reaches the model, once."""
-    if not isinstance(selected.component, TrainsDifferently):
-        return
     model = _network(tiny)
     loss = _losses(selected, model, tiny, batches=1)[0]
     _demand(loss.ndim == 0 and bool(torch.isfinite(loss)), f"batch_loss must be a finite scalar, got {loss}")
@@ -143,8 +159,6 @@ def batch_loss_is_a_loss(selected: Selected, tiny: Splits) -> None:
 
 def batch_loss_leaves_the_model_as_it_was(selected: Selected, tiny: Splits) -> None:
     """Parameters, modes and requires_grad stay, module by module; no inner attack moves running statistics."""
-    if not isinstance(selected.component, TrainsDifferently):
-        return
     model = _network(tiny)
     model[1].eval()  # a network that is partly frozen
     model[1].requires_grad_(False)
@@ -171,8 +185,6 @@ def batch_loss_leaves_the_model_as_it_was(selected: Selected, tiny: Splits) -> N
 
 def batch_loss_repeats_with_the_same_seed(selected: Selected, tiny: Splits) -> None:
     """The same seed gives the same losses, whatever the process drew before."""
-    if not isinstance(selected.component, TrainsDifferently):
-        return
     found = []
     for other in (1, 2):
         model = _network(tiny)
@@ -185,10 +197,34 @@ def batch_loss_repeats_with_the_same_seed(selected: Selected, tiny: Splits) -> N
     )
 
 
+def batch_loss_draws_anew_at_every_batch(selected: Selected, tiny: Splits) -> None:
+    """No random draw of torch gives the same numbers at every batch.
+
+    A draw that is meant to be fixed is made once, in ctx.state. One that holds a single value (a coin, a probability
+    of 1) says nothing and is not looked at, nor are generators outside of torch.
+    """
+    model, batch = _network(tiny), tiny.train.take(torch.arange(8))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    steps: list[list[tuple[str, Tensor]]] = []
+    with _context(selected) as ctx:
+        for _ in range(1 + _STEPS):
+            watch = _Draws()
+            with watch:
+                _loss(selected, model, batch, ctx)
+            model.load_state_dict(before)
+            steps.append(watch.found)
+    for draws in zip(*steps[1:], strict=False):  # without the batch that may have made what is kept
+        name, first = draws[0]
+        repeated = all(other == name and torch.equal(values, first) for other, values in draws)
+        _demand(
+            not repeated or bool((first == first.flatten()[0]).all()),
+            f"torch.{name} draws the same numbers at each of {_STEPS} batches; draw from ctx.stream(purpose), which "
+            "goes on where it stopped, or draw once in ctx.state if the numbers shall stay",
+        )
+
+
 def changed_recipe_is_a_recipe(selected: Selected, tiny: Splits) -> None:
     """A defense that changes the recipe makes a Recipe of every stored one, and the same each time."""
-    if not isinstance(selected.component, ChangesRecipe):
-        return
     for recipe in (Recipe(), Recipe(epochs=10, schedule="cosine", warmup_epochs=5.0), Recipe(schedule="one-cycle")):
         once, again = (changed_recipe(selected.component, recipe) for _ in range(2))
         _demand(once == again, f"change_recipe gives {once} and then {again} for the same recipe")
@@ -212,11 +248,29 @@ def _network(tiny: Splits) -> torch.nn.Sequential:
 
 def _losses(selected: Selected, model: torch.nn.Module, tiny: Splits, batches: int) -> list[Tensor]:
     """The losses of the first batches of eight images, under one context."""
+    parts = [tiny.train.take(torch.arange(8 * i, 8 * i + 8)) for i in range(batches)]
     with _context(selected) as ctx:
-        return [
-            selected.component.batch_loss(model, to_float(part.images), part.labels, ctx)
-            for part in (tiny.train.take(torch.arange(8 * i, 8 * i + 8)) for i in range(batches))
-        ]
+        return [_loss(selected, model, part, ctx) for part in parts]
+
+
+def _loss(selected: Selected, model: torch.nn.Module, batch: ImageSet, ctx: Context) -> Tensor:
+    with ctx.training_step():
+        loss: Tensor = selected.component.batch_loss(model, to_float(batch.images), batch.labels, ctx)
+    return loss
+
+
+class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Name and result of every operation of torch that takes random numbers, in the order of their calls."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[tuple[str, Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if torch.Tag.nondeterministic_seeded in func.tags and isinstance(result, Tensor) and result.numel():
+            self.found.append((func.overloadpacket.__name__.strip("_"), result.detach().clone()))
+        return result
 
 
 def _moved_inside(selected: Selected, tiny: Splits) -> bool:
@@ -258,23 +312,37 @@ def trains(selected: Selected, tiny: Splits) -> None:
     _demand(selected.component.recipe.epochs >= 1, "the recipe has no epochs")
 
 
-_ALWAYS: tuple[Check, ...] = (
-    keeps_shape_and_labels,
-    leaves_its_input_alone,
-    repeats_with_the_same_seed,
-    ignores_its_seed_if_deterministic,
-    takes_other_class_counts,
+def _deterministic(selected: Selected) -> bool:
+    return selected.entry.deterministic
+
+
+def _has(face: type) -> Callable[[Selected], bool]:
+    return lambda selected: isinstance(selected.component, face)
+
+
+_ALWAYS = (
+    Contract(keeps_shape_and_labels),
+    Contract(leaves_its_input_alone),
+    Contract(repeats_with_the_same_seed),
+    Contract(ignores_its_seed_if_deterministic, _deterministic),
+    Contract(takes_other_class_counts),
 )
 
-CHECKS: dict[str, tuple[Check, ...]] = {
-    "attacks": (*_ALWAYS, respects_its_budget, stacks_as_it_poisons),
+CONTRACTS: dict[str, tuple[Contract, ...]] = {
+    "attacks": (*_ALWAYS, Contract(respects_its_budget), Contract(stacks_as_it_poisons, _has(StacksOn))),
     "defenses": (
         *_ALWAYS,
-        view_is_a_view,
-        batch_loss_is_a_loss,
-        batch_loss_leaves_the_model_as_it_was,
-        batch_loss_repeats_with_the_same_seed,
-        changed_recipe_is_a_recipe,
+        Contract(view_is_a_view, lambda selected: faces(selected.component)["sees_test_images"]),
+        Contract(batch_loss_is_a_loss, _has(TrainsDifferently)),
+        Contract(batch_loss_leaves_the_model_as_it_was, _has(TrainsDifferently)),
+        Contract(batch_loss_repeats_with_the_same_seed, _has(TrainsDifferently)),
+        Contract(batch_loss_draws_anew_at_every_batch, _has(TrainsDifferently)),
+        Contract(changed_recipe_is_a_recipe, _has(ChangesRecipe)),
     ),
-    "victims": (builds_a_classifier, trains),
+    "victims": (Contract(builds_a_classifier), Contract(trains)),
 }
+
+
+def checks_of(kind: str, selected: Selected) -> list[Check]:
+    """The checks that apply to a component of this kind (`defenses`, ...)."""
+    return [contract.check for contract in CONTRACTS[kind] if contract.applies(selected)]

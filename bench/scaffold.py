@@ -122,22 +122,24 @@ class {cls}:
 ''',
 }
 
-_TEST = '''"""The contracts every {kind} must keep, on {name}."""
+_TEST = '''"""The contracts {name} must keep."""
 
 from pathlib import Path
 
 import pytest
 
 from bench.check import quick_defaults, tiny
-from bench.contracts import CHECKS
+from bench.contracts import checks_of
 from bench.registry import {kind}s, load_plugin
 from bench.spec import select
 
+load_plugin(Path(__file__).with_name("{module}.py"))
+SELECTED = select({kind}s, "{name}", quick_defaults("{kind}s"))[0]
 
-@pytest.mark.parametrize("contract", CHECKS["{kind}s"], ids=lambda check: check.__name__)
-def test_contract(contract):
-    load_plugin(Path(__file__).with_name("{module}.py"))
-    contract(select({kind}s, "{name}", quick_defaults("{kind}s"))[0], tiny())
+
+@pytest.mark.parametrize("check", checks_of("{kind}s", SELECTED), ids=lambda check: check.__name__)
+def test_contract(check):
+    check(SELECTED, tiny())
 '''
 
 

@@ -225,7 +225,8 @@ def fit(
     Args:
         model: on `ctx.device`; put into train mode at every epoch.
         batches: their batch size, crops and flip are the ones that count, not the recipe's.
-        loss: scalar of a batch; runs under `autocast`. What it keeps beyond a batch is in `ctx` (`state`, `stream`).
+        loss: scalar of a batch; runs under `autocast`. What it keeps beyond a batch is in `ctx` (`state`, `stream`);
+            `ctx.generator` raises inside of it.
         recipe: optimizer, learning rate, schedule, epochs, gradient clipping.
         ctx: provides phases, progress and randomness.
         phase: name under which the time of training is recorded; `after_epoch` is outside it.
@@ -248,7 +249,7 @@ def fit(
                 model.train()
                 total = torch.zeros((), device=ctx.device)
                 for batch in batches:
-                    with autocast(ctx.device):
+                    with autocast(ctx.device), ctx.training_step():
                         value = loss(batch)
                     stepper.step(value)
                     total += value.detach().float()
@@ -275,7 +276,7 @@ def rehearse(model: nn.Module, batches: Batches, loss: Loss, recipe: Recipe, ctx
     model.train()
     with ctx.rehearsal(), seeded(ctx.generator("rehearsal"), ctx.device):
         for batch in batches.noise(ctx.generator("rehearsal-images")):
-            with autocast(ctx.device):
+            with autocast(ctx.device), ctx.training_step():
                 value = loss(batch)
             value.backward()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench import contracts
 from bench.api import Recipe
+from bench.contracts import checks_of
 from bench.errors import ContractError
 from bench.registry import Entry
 from bench.spec import Selected
@@ -91,20 +91,47 @@ class Fickle(Plain):
         return replace(recipe, epochs=100 + len(self.seen))
 
 
-CHECKS = [
-    check for check in contracts.CHECKS["defenses"] if "batch_loss" in check.__name__ or "recipe" in check.__name__
-]
+class StartsAgain(Plain):
+    def batch_loss(self, model, images_01, labels, ctx):
+        noise = torch.randn(images_01.shape, generator=ctx.generator("noise"))
+        return super().batch_loss(model, images_01 + 0.1 * noise, labels, ctx)
+
+
+class SeedsItself(Plain):
+    def batch_loss(self, model, images_01, labels, ctx):
+        _ = torch.rand(2, generator=ctx.stream("another"))
+        noise = torch.randn(images_01.shape, generator=torch.Generator().manual_seed(ctx.seed))
+        return super().batch_loss(model, images_01 + 0.1 * noise, labels, ctx)
+
+
+class SeedsTheProcess(Plain):
+    def batch_loss(self, model, images_01, labels, ctx):
+        torch.manual_seed(0)
+        return super().batch_loss(model, functional.dropout(images_01), labels, ctx)
+
+
+class Streams(Plain):
+    """Draws anew, by all the right means; the coin of probability 1 is no draw that repeats."""
+
+    def batch_loss(self, model, images_01, labels, ctx):
+        mine = ctx.state("mine", lambda: ctx.generator("mine"))
+        fixed = ctx.state("fixed", lambda: torch.rand(3, 1, 1, generator=ctx.generator("fixed")))
+        coins = torch.empty(len(images_01), 1, 1, 1).bernoulli_(1.0, generator=ctx.stream("coins"))
+        noise = torch.rand(images_01.shape, generator=mine) + torch.rand(images_01.shape, generator=ctx.stream("noise"))
+        return super().batch_loss(model, images_01 + 0.1 * coins * fixed * noise, labels, ctx)
 
 
 def run(cls, tiny):
-    component = cls()
-    for check in CHECKS:
-        check(Selected(cls.__name__, Entry(cls.__name__, cls), component, {}), tiny)
+    selected = Selected(cls.__name__, Entry(cls.__name__, cls), cls(), {})
+    checks = [c for c in checks_of("defenses", selected) if "batch_loss" in c.__name__ or "recipe" in c.__name__]
+    for check in checks:
+        check(selected, tiny)
+    return len(checks)
 
 
-def test_a_plain_loss_passes(tiny):
-    assert len(CHECKS) == 4
-    run(Plain, tiny)
+@pytest.mark.parametrize("cls", [Plain, Streams])
+def test_a_right_loss_passes(tiny, cls):
+    assert run(cls, tiny) == 4, "a recipe that is not changed is no contract"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +146,9 @@ def test_a_plain_loss_passes(tiny):
         (Steps, "changes parameters"),
         (AttacksInTrainMode, "moves the running statistics"),
         (DrawsGlobally, "two runs with the same seed differ"),
+        (StartsAgain, r"use ctx\.stream\('noise'\), which goes on"),
+        (SeedsItself, r"torch\.randn draws the same numbers at each of 8 batches; draw from ctx\.stream"),
+        (SeedsTheProcess, r"torch\.bernoulli draws the same numbers"),
         (NoRecipe, "expected a Recipe"),
         (Fickle, "change_recipe gives"),
     ],
@@ -142,4 +172,4 @@ def test_a_recipe_may_change(tiny):
         def change_recipe(self, recipe: Recipe) -> Recipe:
             return replace(recipe, epochs=2 * recipe.epochs)
 
-    run(Longer, tiny)
+    assert run(Longer, tiny) == 5

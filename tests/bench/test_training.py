@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from bench.api import Recipe
+from bench.errors import ContractError
 from bench.training import (
     Batches,
     Stepper,
@@ -166,3 +167,22 @@ def test_a_training_step_never_waits_for_the_device(random_set, make_context, no
             loss = cross_entropy(model)(batch)
             stepper.step(loss)
             total += loss.detach()
+
+
+def test_a_loss_gets_no_generator_that_starts_again_but_what_it_keeps_may(random_set, make_context):
+    model, images, ctx = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), random_set(16), make_context()
+
+    def loss(batch, draw):
+        return cross_entropy(model)(batch) + 0 * torch.rand(1, generator=draw("noise")).sum()
+
+    with pytest.raises(ContractError, match=r"use ctx\.stream\('noise'\)"):
+        fit(model, batches(images), lambda batch: loss(batch, ctx.generator), Recipe(epochs=1), ctx)
+    ctx.generator("after a failure")
+    fit(model, batches(images), lambda batch: loss(batch, ctx.stream), Recipe(epochs=1), ctx)
+
+    def kept(name):
+        return ctx.state(name, lambda: ctx.generator(name))
+
+    fit(model, batches(images), lambda batch: loss(batch, kept), Recipe(epochs=1), ctx)
+    first = torch.rand(3, generator=ctx.generator("noise"))
+    assert not torch.equal(torch.rand(3, generator=kept("noise")), first), "it has gone on"

@@ -5,22 +5,33 @@ import dataclasses
 import pytest
 
 from bench.check import quick_defaults, tiny
-from bench.contracts import CHECKS
+from bench.contracts import CONTRACTS, checks_of
 from bench.registry import BY_KIND
 from bench.spec import select
 
-CASES = [
-    pytest.param(kind, name, check, id=f"{name}-{check.__name__}")
-    for kind, checks in CHECKS.items()
+COMPONENTS = [
+    (kind, selected)
+    for kind in CONTRACTS
     for name, entry in BY_KIND[kind].items()
     if dataclasses.MISSING not in entry.parameters.values()
-    for check in checks
+    for text in [name, *([f"{name}:test_view=true"] if "test_view" in entry.parameters else [])]
+    for selected in select(BY_KIND[kind], text, quick_defaults(kind))
+]
+CASES = [
+    pytest.param(selected, check, id=f"{selected.text}-{check.__name__}")
+    for kind, selected in COMPONENTS
+    for check in checks_of(kind, selected)
 ]
 
 
-@pytest.mark.parametrize(("kind", "name", "check"), CASES)
-def test_contract(kind, name, check):
-    check(select(BY_KIND[kind], name, quick_defaults(kind))[0], tiny())
+@pytest.mark.parametrize(("selected", "check"), CASES)
+def test_contract(selected, check):
+    check(selected, tiny())
+
+
+@pytest.mark.parametrize("contract", [c for contracts in CONTRACTS.values() for c in contracts], ids=lambda c: c.name)
+def test_every_contract_applies_to_a_built_in(contract):
+    assert any(contract in CONTRACTS[kind] and contract.applies(selected) for kind, selected in COMPONENTS)
 
 
 @pytest.mark.parametrize("kind", list(BY_KIND))

@@ -18,7 +18,7 @@ def test_a_scaffold_passes_its_check_and_its_test(bench, tmp_path, kind):
     assert bench("new", kind, name).code == 0
     checked = bench("check", name, "--plugin", f"my_{kind}.py")
     assert checked.code == 0, checked.out
-    assert "all contracts hold" in checked.out
+    assert "all contracts that apply hold" in checked.out
     test = [sys.executable, "-m", "pytest", "-q", f"test_my_{kind}.py", "-p", "no:cacheprovider"]
     ran = subprocess.run(test, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout
@@ -34,6 +34,55 @@ def test_the_plug_in_of_the_readme_runs(bench, tmp_path):
     ended = bench("run", "--attacks", "ops", "--defenses", name, *TINY, "--plugin", "mine.py")
     assert ended.code == 0, ended.err
     assert name in ended.out
+
+
+_NOISY = '''"""noisy.py"""
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from bench.registry import defenses
+
+
+@defenses.register("noisy")
+@dataclass(frozen=True)
+class Noisy:
+    """Train on noisy images."""
+
+    def purify(self, train, ctx):
+        return train
+
+    def batch_loss(self, model, images_01, labels, ctx):
+        noise = torch.randn(images_01.shape, generator=ctx.generator("noise"))
+        return functional.cross_entropy(model(images_01 + 0.1 * noise), labels)
+'''
+
+
+def test_the_same_draws_at_every_batch_are_refused_with_the_remedy(bench, tmp_path):
+    plugin = tmp_path / "noisy.py"
+    plugin.write_text(_NOISY, encoding="utf-8")
+    for command in (["check", "noisy"], ["run", "--attacks", "ops", "--defenses", "noisy", *TINY]):
+        ended = bench(*command, "--plugin", "noisy.py")
+        assert ended.code == 1, command
+        assert "use ctx.stream('noise'), which goes on where it stopped" in ended.out.replace("\n", " ") + ended.err
+    plugin.write_text(_NOISY.replace("ctx.generator", "ctx.stream"), encoding="utf-8")
+    assert bench("check", "noisy", "--plugin", "noisy.py").code == 0
+    assert bench("run", "--attacks", "ops", "--defenses", "noisy", *TINY, "--plugin", "noisy.py").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "does_not_apply"),
+    [
+        ("jpeg", "ignores its seed if deterministic", ["view is a view", "batch loss is a loss"]),
+        ("cutout", "batch loss is a loss", ["ignores its seed if deterministic", "changed recipe is a recipe"]),
+    ],
+)
+def test_a_check_says_which_contracts_do_not_apply(bench, name, runs, does_not_apply):
+    lines = bench("check", name).out.splitlines()
+    assert any(line.startswith(f"  ok   {runs} (") for line in lines)
+    for contract in does_not_apply:
+        assert f"  n/a  {contract}" in lines
 
 
 @pytest.mark.parametrize(
