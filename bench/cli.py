@@ -107,6 +107,8 @@ def _prepare(
         opened.tidy()
         click.get_current_context().with_resource(opened.in_use())
     splits = data.load(matrix.dataset, data_root)
+    for note in splits.notes:
+        click.echo(f"note: {note}", err=True)
     return matrix, make_plan(matrix, splits, opened, data_root, chosen_device, threads or 0, how), opened
 
 

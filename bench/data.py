@@ -28,11 +28,16 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class Splits:
-    """What the attacker and the defender get (`train`) and what only the judge sees (`test`)."""
+    """What the attacker and the defender get (`train`) and what only the judge sees (`test`).
+
+    Attributes:
+        notes: what was done to the stored data that their owner should know.
+    """
 
     train: ImageSet
     test: ImageSet
     stored_digests: tuple[str, str] | None = None
+    notes: tuple[str, ...] = ()
 
     @functools.cached_property
     def digests(self) -> tuple[str, str]:
@@ -69,6 +74,7 @@ class Subset:
         return Splits(
             _stratified(splits.train, self.train, self.seed, "train"),
             _stratified(splits.test, self.test, self.seed, "test"),
+            notes=splits.notes,
         )
 
 

@@ -111,6 +111,7 @@ def make_plan(
         "test_images": len(splits.test),
         "num_classes": info.num_classes,
         "shape": list(info.shape),
+        "notes": list(splits.notes),
     }
     jobs: dict[str, Job] = {}
     cells = []

@@ -7,7 +7,6 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +14,13 @@ from torch import Tensor
 
 from bench.api import DataInfo, ImageSet
 from bench.data import Splits, Subset, content_digest
+from bench.datasets.arrays import check_classes, read_images, read_labels
 from bench.errors import UserError
 from bench.registry import datasets
 from bench.results import write_json
 from bench.spec import digest
 
+_SPLITS = ("train", "test")
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _IMAGE_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 
@@ -27,7 +28,9 @@ _IMAGE_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff
 @datasets.register("npz", deterministic=True)
 @dataclass(frozen=True)
 class Npz(Subset):
-    """A NumPy archive with x_train, y_train, x_test, y_test; uint8 images, NHWC or NCHW.
+    """A NumPy archive with x_train, y_train, x_test, y_test; uint8 images, NHWC, NCHW or gray NHW.
+
+    Labels are class numbers from 0. Those stored as (N, 1), one-hot or whole floats are read too, with a note.
 
     Attributes:
         path: of the `.npz` file.
@@ -38,6 +41,8 @@ class Npz(Subset):
     def load(self, root: Path) -> Splits:
         """Reads the archive; `root` is not used."""
         file = Path(self.path)
+        if file.suffix == ".npy":
+            raise UserError(f"npz: {file} holds one array; save {', '.join(_ARRAYS)} in one file with np.savez")
         if not file.is_file():
             raise UserError(f"npz: no file {file}; give the path of an archive with {', '.join(_ARRAYS)}")
         try:
@@ -47,45 +52,22 @@ class Npz(Subset):
                     raise UserError(f"npz: {file} lacks {', '.join(missing)}; it has {', '.join(archive.files)}")
                 arrays = {name: archive[name] for name in _ARRAYS}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            if "Object arrays" in str(error):
+                raise UserError(f"npz: {file} holds lists or objects; give one array of one size per name") from error
             raise UserError(f"npz: {file} is not a readable archive ({error})") from error
-        labels = {split: _labels(arrays[f"y_{split}"], f"{file}: y_{split}") for split in ("train", "test")}
-        num_classes = int(labels["train"].max()) + 1
-        absent = sorted(set(range(num_classes)) - set(labels["train"].tolist()))
-        beyond = sorted(set(labels["test"].tolist()) - set(labels["train"].tolist()))
-        if absent or beyond:
-            raise UserError(
-                f"npz: {file}: training labels must be 0..K-1 without gaps and contain every test label; "
-                f"missing in y_train: {', '.join(map(str, absent + beyond))}"
-            )
-        sets = []
-        for split in ("train", "test"):
-            images = _channels_first(arrays[f"x_{split}"], f"{file}: x_{split}")
-            info = DataInfo(file.stem, num_classes, (images.shape[1], images.shape[2], images.shape[3]))
-            sets.append(ImageSet(images, labels[split], info))
-        if sets[0].info != sets[1].info:
-            raise UserError(f"npz: {file}: training images are {sets[0].info.shape}, test images {sets[1].info.shape}")
-        return self.cut(Splits(sets[0], sets[1]))
-
-
-def _labels(array: Any, where: str) -> Tensor:
-    if array.ndim != 1 or len(array) == 0 or not np.issubdtype(array.dtype, np.integer):
-        raise UserError(f"npz: {where}: labels must be a non-empty list of integers, got {array.dtype} {array.shape}")
-    if array.min() < 0:
-        raise UserError(f"npz: {where}: labels must be 0, 1, 2, ..., found {array.min()}")
-    return torch.from_numpy(array.astype(np.int64))
-
-
-def _channels_first(array: Any, where: str) -> Tensor:
-    if array.dtype != np.uint8 or array.ndim != 4:
-        raise UserError(
-            f"npz: {where}: images must be uint8 with four dimensions, got {array.dtype} {array.shape}; "
-            "multiply floats in [0, 1] by 255 and round"
-        )
-    if array.shape[-1] in (1, 3) and array.shape[1] not in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    elif array.shape[1] not in (1, 3):
-        raise UserError(f"npz: {where}: no axis of 1 or 3 channels at the second or last place in {array.shape}")
-    return torch.from_numpy(np.ascontiguousarray(array))
+        notes: list[str] = []
+        labels = [read_labels(arrays[f"y_{split}"], f"npz: {file}: y_{split}", notes.append) for split in _SPLITS]
+        images = [read_images(arrays[f"x_{split}"], f"npz: {file}: x_{split}", notes.append) for split in _SPLITS]
+        for split, found, known in zip(_SPLITS, images, labels, strict=True):
+            if len(found) != len(known):
+                raise UserError(f"npz: {file}: x_{split} has {len(found)} images, y_{split} has {len(known)} labels")
+        if images[0].shape[1:] != images[1].shape[1:]:
+            sizes = (tuple(found.shape[1:]) for found in images)
+            raise UserError("npz: {}: training images are {}, test images {}".format(file, *sizes))
+        channels, height, width = images[0].shape[1:]
+        info = DataInfo(file.stem, check_classes(labels[0], labels[1], f"npz: {file}"), (channels, height, width))
+        train, test = (ImageSet(*pair, info) for pair in zip(images, labels, strict=True))
+        return self.cut(Splits(train, test, notes=tuple(notes)))
 
 
 @datasets.register("folder", deterministic=True)
