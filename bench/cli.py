@@ -211,10 +211,20 @@ def plan(config: Path | None, **options: Any) -> None:
 @click.argument("kind", type=click.Choice(["attacks", "defenses", "victims", "datasets", "executors", "presets"]))
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file.")
 def list_(kind: str, plugins: tuple[Path, ...]) -> None:
-    """Names, papers, parameters with defaults, and what extra knowledge each uses."""
+    """Names of a kind, each with one line."""
     from bench.listing import print_list
 
     print_list(kind, plugins)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file.")
+def describe(name: str, plugins: tuple[Path, ...]) -> None:
+    """One component or preset: paper, parameters with defaults and meaning, cost, example."""
+    from bench.listing import print_description
+
+    print_description(name, plugins)
 
 
 @cli.command()

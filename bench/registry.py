@@ -162,7 +162,7 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
             if name in names:
                 return self._entries[self._open_ended.entry], {self._open_ended.parameter: name}
             raise unknown(self.kind, name, [*self._entries, *names])
-        raise unknown(self.kind, name, [*self._entries, *self.families()], f"`bench list {self.kind}s` describes them.")
+        raise unknown(self.kind, name, [*self._entries, *self.families()], f"`bench list {self.kind}s` lists them.")
 
     def families(self) -> dict[str, list[str]]:
         """Family name -> names of its members."""

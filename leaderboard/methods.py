@@ -5,12 +5,12 @@ Nothing here imports a component, because components import torch.
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.docstrings import read_docstring
 from bench.results import CellResult, Component
 
 KINDS = {"attack": "Attacks", "defense": "Defenses", "victim": "Victims"}
@@ -75,10 +75,10 @@ def _from_cells(kind: str, name: str, selections: Mapping[str, Component]) -> Me
 
 
 def _entry(method: Method, selections: Mapping[str, Component]) -> Entry:
-    paragraphs, own = _read_docstring(method.description)
+    paragraphs, own = read_docstring(method.description)
     meanings: dict[str, str] = {}
     for text in reversed(method.inherited):
-        meanings |= _read_docstring(text)[1]
+        meanings |= read_docstring(text)[1]
     meanings |= own
     arxiv = re.search(r"arXiv:(\d{4}\.\d{4,5})", method.source)
     return Entry(
@@ -93,20 +93,3 @@ def _entry(method: Method, selections: Mapping[str, Component]) -> Entry:
 
 def _settings(component: Component) -> str:
     return ", ".join(f"{name} = {json.dumps(value)}" for name, value in sorted(component.parameters.items()))
-
-
-def _read_docstring(text: str) -> tuple[list[str], dict[str, str]]:
-    """Paragraphs before the section `Attributes:`, and what that section says about each name."""
-    head, _, section = inspect.cleandoc(text).partition("\nAttributes:\n")
-    meanings: dict[str, str] = {}
-    name = ""
-    for line in section.splitlines():
-        if found := re.match(r" {4}(\w[\w, ]*): (.*)", line):
-            name, meaning = found.groups()
-            meanings |= dict.fromkeys(re.split(r",\s*", name), meaning)
-        elif line.startswith("     ") and name:
-            meanings |= {part: f"{meanings[part]} {line.strip()}" for part in re.split(r",\s*", name)}
-        elif line.strip():
-            break
-    paragraphs = [re.sub(r"\s+", " ", part).strip() for part in re.split(r"\n\s*\n", head)]
-    return [part for part in paragraphs if part], meanings

@@ -55,13 +55,6 @@ def test_only_fast_is_unvalidated():
     assert presets.unvalidated() == {"fast"}
 
 
-def test_the_mark_is_shown():
-    shown = subprocess.run([sys.executable, "-m", "bench", "list", "presets"], cwd=ROOT, capture_output=True, text=True)
-    assert shown.stdout.count("(unvalidated)") == 1
-    assert "dvae: epochs=30" in shown.stdout
-    assert "on cifar100, dvae: epochs=100" in " ".join(shown.stdout.split())
-
-
 def test_a_settings_file_cannot_call_itself_validated(tmp_path):
     from bench.config import read_settings
 
