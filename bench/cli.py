@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -58,6 +58,13 @@ def _matrix_options(command: Any) -> Any:
             help="How training steps run; part of the device's name, not of keys.",
         ),
         click.option("--deterministic/--no-deterministic", default=False, help="Repeatable to the bit, and slower."),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "float32", "bfloat16"]),
+            default="auto",
+            show_default=True,
+            help="Of matrix products and convolutions; auto: bfloat16 on a GPU. Part of every key.",
+        ),
         click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file."),
     ]
     for option in reversed(options):
@@ -79,8 +86,9 @@ def _prepare(
     data_root: Path,
     device: str,
     threads: int | None,
-    engine: Literal["eager", "compile"],
+    engine: str,
     deterministic: bool,
+    precision: str,
     plugins: tuple[Path, ...],
 ) -> tuple[Matrix, Plan, Store]:
     """Everything that can be checked before the first second of work; `runs`: make the store and hold it."""
@@ -100,8 +108,7 @@ def _prepare(
     if threads is not None:
         torch.set_num_threads(threads)
     chosen_device = choose_device(device)
-    how = Engine(engine, deterministic)
-    how.check(chosen_device)
+    how = Engine.choose(chosen_device, engine, deterministic, precision)
     opened = Store(store, create=runs)
     if runs:
         opened.tidy()

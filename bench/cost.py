@@ -147,10 +147,10 @@ class Meter:
 
 
 def device_name(device: torch.device, engine: Engine | None = None) -> str:
-    """The device as it is shown beside every cost: `NVIDIA H200, AMD EPYC 7B13, 16 threads, compiled`.
+    """The device as it is shown beside every cost: `NVIDIA H200, AMD EPYC 7B13, 16 threads, bfloat16`.
 
-    Only costs of the same name are compared, so the processor stands next to a GPU (some methods run on it), and an
-    engine other than the default is part of it.
+    Only costs of the same name are compared, so the processor stands next to a GPU (some methods run on it), and
+    the engine's precision and modes behind it.
     """
     suffix = engine.label if engine else ""
     processor = f"{processor_name()}, {torch.get_num_threads()} threads"

@@ -1,8 +1,15 @@
-"""How a stage computes, beyond its device: compiled or not, repeatable to the bit or not.
+"""How a stage computes, beyond its device: compiled or not, repeatable to the bit or not, in which precision.
 
-Neither is part of a key, for the same reason that the device is not: results differ by rounding alone (a compiled
-network draws the same random numbers). Both are in every manifest, and in the name of the device beside every cost, so
-that costs of different engines are never compared.
+Compiling and determinism are no part of a key, for the same reason that the device is not: results differ by float32
+rounding alone (a compiled network draws the same random numbers). Precision is part of every key. bfloat16 has 8 bits
+of mantissa where float32 has 24: an error of up to 0.4 % a number, which can decide whether a training converges. So
+it is a setting of the experiment, like a learning rate; results of different precision are different cells, and the
+board never averages, ranks or compares them. It is part of the key of stages that it does not touch too: which stages
+those are is a matter of a plug-in's source, and computing again is cheaper than a wrong hit.
+
+All three are in every manifest, and in the name of the device next to every cost, so that costs of different engines
+are never compared. `auto` is resolved before anything is planned (`Engine.choose`): plans, keys and jobs know only
+float32 and bfloat16.
 """
 
 from __future__ import annotations
@@ -13,12 +20,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
+
+Mode = Literal["eager", "compile"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -28,18 +38,41 @@ class Engine:
     Attributes:
         mode: `eager`, or `compile`: the networks that `bench.training.fit` trains go through torch.compile.
         deterministic: repeatable to the bit on the same machine; an operation that cannot be is an error.
+        precision: of matrix products and convolutions in everything that runs under `bench.training.autocast`:
+            trainings, gradients of attacks, evaluation. Weights, losses and images are float32 in both.
     """
 
-    mode: Literal["eager", "compile"] = "eager"
+    mode: Mode = "eager"
     deterministic: bool = False
+    precision: Precision = "float32"
+
+    @classmethod
+    def choose(cls, device: str, mode: str = "eager", deterministic: bool = False, precision: str = "auto") -> Engine:
+        """The engine for a device. `auto` is bfloat16 on a GPU that computes in it, float32 elsewhere.
+
+        Raises:
+            UserError: for an unknown word, or what this device or its tools cannot do.
+        """
+        if precision == "auto":
+            precision = "bfloat16" if device.startswith("cuda") and has_bfloat16(device) else "float32"
+        for what, name, choices in (("engine", mode, get_args(Mode)), ("precision", precision, get_args(Precision))):
+            if name not in choices:
+                raise unknown(what, name, [*choices, "auto"] if what == "precision" else choices)
+        words: dict[str, Any] = {"mode": mode, "precision": precision}
+        engine = cls(deterministic=deterministic, **words)
+        engine._check(device)
+        return engine
 
     @property
     def label(self) -> str:
-        """What is added to the name of a device: `, compiled, deterministic`; nothing for the default."""
-        return (", compiled" if self.mode == "compile" else "") + (", deterministic" if self.deterministic else "")
+        """What is added to the name of a device: `, bfloat16, compiled, deterministic`; precision always."""
+        words = [self.precision, *["compiled"] * (self.mode == "compile"), *["deterministic"] * self.deterministic]
+        return "".join(f", {word}" for word in words)
 
-    def check(self, device: str) -> None:
-        """Raises UserError if the compiler has no tools for this device."""
+    def _check(self, device: str) -> None:
+        if self.precision == "bfloat16" and not has_bfloat16(device):
+            name = torch.cuda.get_device_name(device)
+            raise UserError(f"device {device!r} ({name}) does not compute in bfloat16; use --precision float32 or auto")
         if self.mode != "compile":
             return
         if device.startswith("cuda") and find_spec("triton") is None:
@@ -50,15 +83,20 @@ class Engine:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Sets PyTorch's global switches inside the block and puts them back.
+        """Sets the switches of the process inside the block and puts them back: PyTorch's, and the precision.
 
-        Convolutions that run in float32 beside bfloat16 ones were meant to: TF32, cuDNN's default, is off.
+        float32 means float32: TF32, cuDNN's default, is off.
         """
         cudnn = torch.backends.cudnn
-        before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.allow_tf32
+        before = (
+            torch.are_deterministic_algorithms_enabled(),
+            cudnn.deterministic,
+            cudnn.allow_tf32,
+            applied_precision(),
+        )
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the process first uses cuBLAS
-        _switch(self.deterministic, self.deterministic, False)
+        _switch(self.deterministic, self.deterministic, False, self.precision)
         try:
             yield
         finally:
@@ -87,7 +125,25 @@ class Engine:
         return nullcontext() if self.mode == "eager" else torch.compiler.set_stance("force_eager")
 
 
-def _switch(deterministic: bool, cudnn_deterministic: bool, tf32: bool) -> None:
+_applied: Precision = "float32"  # of the process, like PyTorch's own switches: also for threads that a plug-in starts
+
+
+def applied_precision() -> Precision:
+    """That of the engine whose `applied` block is open; float32 outside of any."""
+    return _applied
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16: every CPU, if slowly, and NVIDIA GPUs since Ampere."""
+    if not device.startswith("cuda"):
+        return True
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def _switch(deterministic: bool, cudnn_deterministic: bool, tf32: bool, precision: Precision) -> None:
+    global _applied
+    _applied = precision
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = cudnn_deterministic
     torch.backends.cudnn.allow_tf32 = tf32

@@ -123,13 +123,17 @@ def report_health(root: Path, data_root: Path) -> None:
     import torch
 
     from bench.cost import device_name
+    from bench.engine import Engine, has_bfloat16
     from bench.stages import environment
 
     console = Console(highlight=False)
     cuda = torch.cuda.is_available()
-    facts = environment("cuda" if cuda else "cpu")
+    device = "cuda" if cuda else "cpu"
+    facts = environment(device, Engine.choose(device))
     for name, value in facts.items():
         console.print(f"{name}: {value}", soft_wrap=True)
+    if not has_bfloat16(device):
+        console.print("this GPU does not compute in bfloat16: --precision auto is float32 here")
     if not cuda:
         console.print("no CUDA device: runs use the CPU; energy is not measured")
     console.print(f"CPU: {device_name(torch.device('cpu'))}, {os.cpu_count()} cores")

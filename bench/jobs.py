@@ -30,7 +30,7 @@ class Job:
         device: `cpu`, `cuda`, `cuda:1`.
         plugins: files to import first.
         threads: CPU threads, or 0 for the executor's own choice.
-        engine: compiled or not, repeatable to the bit or not.
+        engine: compiled or not, repeatable to the bit or not, in which precision.
     """
 
     stage: str

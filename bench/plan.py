@@ -160,6 +160,7 @@ def _job(
         "stage": stage,
         "component": identity(selected),
         "seed": seed if _uses_seed(selected) else None,
+        "precision": base.engine.precision,
         "inputs": inputs,
         **(extra or {}),
     }
@@ -220,8 +221,11 @@ def faces(defense: Any) -> dict[str, bool]:
 def _cell(
     base: Job, preset: str, chosen: tuple[Selected, Selected, Selected], seed: int, jobs: list[Job]
 ) -> PlannedCell:
-    """A cell's key is its place in the matrix, so that a result of newer source replaces the older one."""
-    place = [preset, list(base.digests), *(selected.full_text for selected in chosen), seed]
+    """A cell's key is its place in the matrix, so that a result of newer source replaces the older one.
+
+    Precision is part of the place: a result in float32 stands next to that in bfloat16 and does not replace it.
+    """
+    place = [preset, base.engine.precision, list(base.digests), *(selected.full_text for selected in chosen), seed]
     return PlannedCell(digest(place)[:20], *chosen, seed, {job.stage: job.key for job in jobs})
 
 

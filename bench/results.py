@@ -134,6 +134,7 @@ class CellResult:
         key: name of the cell's file.
         status: `done`, `failed` or `skipped`.
         preset: name of the preset it was run under, or "".
+        precision: `float32` or `bfloat16`; "" for a cell of a release that did not record it.
         dataset: `spec`, `name`, `digest`, `train_images`, `test_images`, `num_classes`, `shape`.
         attack, defense, victim: see `Component`.
         seed: of the matrix.
@@ -168,6 +169,7 @@ class CellResult:
     artifacts: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     error: dict[str, str] | None = None
+    precision: str = ""
     schema_version: int = SCHEMA_VERSION
 
 

@@ -151,6 +151,7 @@ def _result(cell: PlannedCell, plan: Plan, store: Store, errors: dict[str, dict[
     common: dict[str, Any] = {
         "key": cell.key,
         "preset": plan.matrix.preset,
+        "precision": plan.jobs[cell.jobs["train"]].engine.precision,
         "dataset": plan.dataset,
         "attack": describe(cell.attack),
         "defense": describe(cell.defense),
@@ -231,6 +232,7 @@ def run_matrix(
     threads: int | None = None,
     engine: Literal["eager", "compile"] = "eager",
     deterministic: bool = False,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
 ) -> pd.DataFrame:
     """Runs a matrix and returns its cells, the same as `bench run` with the same words.
 
@@ -249,6 +251,7 @@ def run_matrix(
         threads: CPU threads; None leaves PyTorch's number.
         engine: `compile` sends training steps through torch.compile.
         deterministic: repeatable to the bit, and slower.
+        precision: of matrix products and convolutions; `auto` is bfloat16 on a GPU that computes in it, else float32.
 
     Returns:
         One row a cell, failed ones included, with the columns of cells.csv (docs/results.md).
@@ -260,8 +263,8 @@ def run_matrix(
 
     settings = Settings(preset, dataset, attacks, defenses, victims, seeds, parameters)
     matrix = make_matrix([settings], tuple(Path(plugin) for plugin in plugins))
-    chosen, where, how = choose_executor(executor), choose_device(device), Engine(engine, deterministic)
-    how.check(where)
+    chosen, where = choose_executor(executor), choose_device(device)
+    how = Engine.choose(where, engine, deterministic, precision)
     data.load.cache_clear()  # files may have changed since the last call in this process
     opened = Store(Path(store))
     root = Path(data_root)

@@ -281,6 +281,7 @@ def environment(device: str, engine: Engine | None = None) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "engine": engine.mode,
         "deterministic": engine.deterministic,
+        "precision": engine.precision,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cuda": torch.version.cuda if device.startswith("cuda") else None,

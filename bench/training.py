@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from bench.api import Context, ImageSet, Recipe
 from bench.crops import check_crops, crop_and_resize, draw_boxes
+from bench.engine import applied_precision
 from bench.feed import feed
 
 M = TypeVar("M", bound=nn.Module)
@@ -63,8 +64,12 @@ def to_uint8(images_01: Tensor, rounding: str = "nearest") -> Tensor:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 for matrix products and convolutions on a GPU; float32 on the CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+    """Matrix products and convolutions in the precision of the engine that runs this stage (`--precision`).
+
+    Every forward pass of a network belongs into it, in plug-ins too. What it returns may be bfloat16: take `.float()`
+    of it before anything else.
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=applied_precision() == "bfloat16")
 
 
 @contextmanager

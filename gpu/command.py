@@ -20,7 +20,7 @@ import time
 import traceback
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Default: docs/gpu.json, with --toy in the store.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 @click.option("--engine", type=click.Choice(["eager", "compile"]), default="eager", help="Of the accuracies.")
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", help="Of everything.")
 @click.option("--render", "only_render", is_flag=True, help="Write the tables into docs/measurements.md and leave.")
 def main(
     only_list: bool,
@@ -56,7 +57,8 @@ def main(
     store: Path | None,
     out: Path | None,
     device: str,
-    engine: Literal["eager", "compile"],
+    engine: str,
+    precision: str,
     only_render: bool,
 ) -> None:
     from bench.engine import Engine
@@ -80,8 +82,7 @@ def main(
         if not any(fnmatch(name, pattern) for name in names):
             raise UserError(f"no slice matches {pattern!r}; `python -m gpu --list` names them")
     chosen = _device(device, toy)
-    how = Engine(engine)
-    how.check(chosen)
+    how = Engine.choose(chosen, engine, precision=precision)
     place = cells.Place(data or scale.data, data_root, store, chosen, how)
 
     start = time.monotonic()
@@ -118,7 +119,11 @@ def _asked(name: str, scale: Scale, place: Place) -> dict[str, str]:
     from bench.cost import device_name
     from gpu import rates
 
-    asked = {"scale": scale.name, "device": device_name(torch.device(place.device))}
+    asked = {
+        "scale": scale.name,
+        "device": device_name(torch.device(place.device)),
+        "precision": place.engine.precision,
+    }
     return asked if name in rates.SLICES else {**asked, "data": place.data, "engine": place.engine.mode}
 
 
@@ -139,7 +144,7 @@ def _measure(name: str, scale: Scale, place: Place) -> dict[str, Any]:
     start = time.monotonic()
     try:
         if name in rates.SLICES:
-            entry["rate"] = rates.SLICES[name](scale, torch.device(place.device))
+            entry["rate"] = rates.SLICES[name](scale, torch.device(place.device), place.engine.precision)
         else:
             entry["cells"] = cells.run_slice(name, scale, place)
             failed = [cell["error"] for cell in entry["cells"] if cell["status"] != "done"]

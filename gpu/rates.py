@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.api import Budget, Context, DataInfo, ImageSet
 from bench.cost import Meter
-from bench.engine import Engine
+from bench.engine import Engine, Precision
 from bench.pgd import pgd
 from bench.registry import defenses, victims
 from bench.spec import select
@@ -42,7 +42,8 @@ Rate = dict[str, Any]
 def training(scale: Scale, device: torch.device, engine: Engine) -> Rate:
     """Plain training of the victim."""
     rate = _train(scale, device, engine, scale.epochs, lambda model, ctx: cross_entropy(model))
-    peak = PEAKS.get(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    bfloat16 = device.type == "cuda" and engine.precision == "bfloat16"
+    peak = PEAKS.get(torch.cuda.get_device_name(device)) if bfloat16 else None
     operations = operations_per_image(_victim(scale).build(INFO))
     share = rate["per_second"] * operations / peak if peak else None
     return {**rate, "operations_per_image": operations, "share_of_bf16_peak": share}
@@ -92,18 +93,20 @@ def attack_steps(scale: Scale, device: torch.device, engine: Engine) -> Rate:
     return _rate(scale.pgd_batch * steps * repeats, ctx.meter.cost().phases["attack"], ctx.meter)
 
 
-SLICES: dict[str, Callable[[Scale, torch.device], Rate]] = {
-    "rates/training": lambda scale, device: training(scale, device, Engine()),
-    "rates/training-large-batch": lambda scale, device: training(
-        replace(scale, batch_size=4 * scale.batch_size), device, Engine()
+SLICES: dict[str, Callable[[Scale, torch.device, Precision], Rate]] = {
+    "rates/training": lambda scale, device, p: training(scale, device, Engine(precision=p)),
+    "rates/training-large-batch": lambda scale, device, p: training(
+        replace(scale, batch_size=4 * scale.batch_size), device, Engine(precision=p)
     ),
-    "rates/training-compiled": lambda scale, device: training(scale, device, Engine("compile")),
-    "rates/training-deterministic": lambda scale, device: training(scale, device, Engine(deterministic=True)),
-    "rates/dvae": lambda scale, device: purification(scale, device, Engine()),
-    "rates/dvae-compiled": lambda scale, device: purification(scale, device, Engine("compile")),
-    "rates/at": lambda scale, device: adversarial_training(scale, device, Engine()),
-    "rates/at-compiled": lambda scale, device: adversarial_training(scale, device, Engine("compile")),
-    "rates/pgd": lambda scale, device: attack_steps(scale, device, Engine()),
+    "rates/training-compiled": lambda scale, device, p: training(scale, device, Engine("compile", precision=p)),
+    "rates/training-deterministic": lambda scale, device, p: training(
+        scale, device, Engine(deterministic=True, precision=p)
+    ),
+    "rates/dvae": lambda scale, device, p: purification(scale, device, Engine(precision=p)),
+    "rates/dvae-compiled": lambda scale, device, p: purification(scale, device, Engine("compile", precision=p)),
+    "rates/at": lambda scale, device, p: adversarial_training(scale, device, Engine(precision=p)),
+    "rates/at-compiled": lambda scale, device, p: adversarial_training(scale, device, Engine("compile", precision=p)),
+    "rates/pgd": lambda scale, device, p: attack_steps(scale, device, Engine(precision=p)),
 }
 
 
@@ -139,7 +142,7 @@ def _train(
 
     with _context(device, engine) as ctx, ctx.meter:
         model = build(lambda: victim.build(INFO), ctx)
-        few = replace(ctx, engine=Engine(deterministic=engine.deterministic))
+        few = replace(ctx, engine=replace(engine, mode="eager"))
         fit(model, batches(2 * scale.batch_size, ctx), loss_of(model, few), recipe, few, phase="uncounted")
         counted = batches(scale.images, ctx)
         fit(model, counted, loss_of(model, ctx), replace(recipe, epochs=epochs), ctx, phase="train")

@@ -61,8 +61,10 @@ def render(slices: Slices) -> str:
     rates = {name: slices[name] for name in _WHAT if name in slices}
     if rates:
         parts.append(_rates(rates))
-    for preset in dict.fromkeys(name.split("/")[0] for name, entry in slices.items() if "cells" in entry):
-        parts.append(_accuracies(preset, slices))
+    tables = (
+        (name.split("/")[0], entry["asked"].get("precision", "")) for name, entry in slices.items() if "cells" in entry
+    )
+    parts += [_accuracies(preset, precision, slices) for preset, precision in dict.fromkeys(tables)]
     parts.append(_acceptance(slices))
     slow = [f"`{name}`" for name, entry in slices.items() if entry["seconds"] > LIMIT]
     failed = [f"`{name}` ({entry['error']})" for name, entry in slices.items() if "error" in entry]
@@ -130,8 +132,13 @@ def _rates(rates: Slices) -> str:
     return _table(("rate", "images/s", "share of bf16 peak", "rehearsal, s", "mean power, W", "on"), rows)
 
 
-def _accuracies(preset: str, slices: Slices) -> str:
-    every = [c for name, entry in slices.items() if name.startswith(f"{preset}/") for c in entry.get("cells", [])]
+def _accuracies(preset: str, precision: str, slices: Slices) -> str:
+    here = [
+        entry
+        for name, entry in slices.items()
+        if name.startswith(f"{preset}/") and entry["asked"].get("precision", "") == precision
+    ]
+    every = [cell for entry in here for cell in entry.get("cells", [])]
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in every:
         found.setdefault((cell["defense"], cell["attack"].split(":")[0]), []).append(cell)

@@ -71,7 +71,7 @@ def chunk_name(key: str) -> str:
 def _record(cell: CellResult) -> dict[str, Any]:
     names = ("key", "status", "preset", "dataset", "seed", "clean_test_accuracy", "test_images", "scores", "logs")
     return {
-        **{name: getattr(cell, name) for name in (*names, "provenance", "error")},
+        **{name: getattr(cell, name) for name in (*names, "precision", "provenance", "error")},
         **{kind: vars(getattr(cell, kind)) for kind in ("attack", "defense", "victim")},
         "curve": _columns(cell.curve),
         "costs": _costs(cell),

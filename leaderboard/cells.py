@@ -31,6 +31,7 @@ def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
         "train_images": cell.dataset["train_images"],
         "test_images": cell.test_images if cell.test_images is not None else cell.dataset["test_images"],
         "preset": cell.preset,
+        "precision": cell.precision,
         "victim": cell.victim.name,
         "victim_selection": cell.victim.text,
         "epochs": trained_epochs(cell),

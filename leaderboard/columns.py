@@ -22,7 +22,7 @@ class Column(NamedTuple):
 AND = " + "
 """Joins the names of several devices in one column."""
 
-GROUP = ["dataset", "dataset_selection", "dataset_digest", "preset", "victim_selection"]
+GROUP = ["dataset", "dataset_selection", "dataset_digest", "preset", "victim_selection", "precision"]
 """Rows are compared only if they agree in these."""
 
 COORDINATES = [*GROUP, "attack_selection", "defense_selection", "seed"]
@@ -37,6 +37,7 @@ CELL_COLUMNS = {
     "train_images": Column("Int64", "training images"),
     "test_images": Column("Int64", "test images: n behind clean_test_accuracy"),
     "preset": Column("string", "preset it was run under, or empty"),
+    "precision": Column("string", "float32 or bfloat16, of all three stages; empty: not recorded, by an older release"),
     "victim": Column("string", "registered name of the victim"),
     "victim_selection": Column("string", "name and non-default parameters"),
     "epochs": Column("Int64", "epochs the victim was trained, the defense's own number where it has one"),
@@ -96,12 +97,15 @@ CELL_COLUMNS = {
 }
 
 BOARD_COLUMNS = {
-    "rank": Column("Int64", "by mean_accuracy inside one data set, preset and victim; shared if not separable"),
+    "rank": Column(
+        "Int64", "by mean_accuracy inside one data set, preset, victim and precision; shared if not separable"
+    ),
     "cost_rank": Column("Int64", "by cost_seconds, two significant digits; only exclusive costs of one device"),
     "dataset": CELL_COLUMNS["dataset"],
     "dataset_selection": CELL_COLUMNS["dataset_selection"],
     "dataset_digest": CELL_COLUMNS["dataset_digest"],
     "preset": CELL_COLUMNS["preset"],
+    "precision": CELL_COLUMNS["precision"],
     "victim": CELL_COLUMNS["victim"],
     "victim_selection": CELL_COLUMNS["victim_selection"],
     "defense": CELL_COLUMNS["defense"],

@@ -41,6 +41,7 @@ def reproduce_command(cell: CellResult) -> str:
         "defenses": cell.defense.text,
         "victims": cell.victim.text,
         "seeds": f"{cell.seed}," if cell.seed else "1",
+        "precision": cell.precision,
         "engine": "compile" if cell.provenance.get("engine") == "compile" else "",
     }
     words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]

@@ -9,7 +9,7 @@ import pandas as pd
 from leaderboard.columns import BOARD_COLUMNS, CELL_COLUMNS, Column, typed
 from leaderboard.matrix import Entry
 
-PLACE = ["dataset_selection", "dataset_digest", "preset", "victim_selection"]
+PLACE = ["dataset_selection", "dataset_digest", "preset", "victim_selection", "precision"]
 """Where a comparison belongs: one group of the board."""
 
 COMPARISON_COLUMNS = {

@@ -47,7 +47,7 @@ def neutralised(text: str) -> str:
 
 
 def markdown_text(board: pd.DataFrame) -> str:
-    """One table for each data set, preset and victim; accuracies in percent, best single defense in bold."""
+    """One table for each data set, preset, victim and precision; accuracies in percent, best single defense in bold."""
     parts = ["# purify-bench leaderboard", _LEGEND]
     for names, group in groups(board):
         parts += [f"## {', '.join(map(_escaped, names))}", _markdown_table(group)]

@@ -15,11 +15,11 @@ _HIGHEST_IS_BEST = ("worst_accuracy", "clean_accuracy", "recovery", "accuracy[")
 
 
 def groups(board: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
-    """Data set, preset (if any) and victim in words, and the rows of that group."""
+    """Data set, preset (if any), victim and precision (if recorded) in words, and the rows of that group."""
     for _, rows in board.groupby(GROUP, sort=False):
         first = rows.iloc[0]
         preset = f"preset {first['preset']}" if first["preset"] else ""
-        names = [first["dataset_selection"], preset, f"victim {first['victim_selection']}"]
+        names = [first["dataset_selection"], preset, f"victim {first['victim_selection']}", first["precision"]]
         yield [name for name in names if name], rows
 
 

@@ -31,7 +31,7 @@ _SPECIAL = {
 
 
 def latex_text(board: pd.DataFrame) -> str:
-    """One `tabular` for each data set, preset and victim; accuracies in percent, unranked rows below a rule."""
+    """One `tabular` for each group of the board; accuracies in percent, unranked rows below a rule."""
     head = f"% purify-bench leaderboard. Needs \\usepackage{{booktabs}}.\n% {BOLD_RULE}\n"
     return head + "".join(_table(names, group) for names, group in groups(board))
 

@@ -35,7 +35,7 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
         "index.html": {
             "page": page,
             "filters": _filters(page),
-            "places": [(name, label) for name, label, choices in _filters(page)[:3] if len(choices) > 1],
+            "places": [(name, label) for name, label, choices in _filters(page)[:4] if len(choices) > 1],
             "axes": AXES,
             "facts": _facts(cells, frame, tables.board),
             "exports": EXPORTS,
@@ -71,6 +71,7 @@ def _filters(page: Page) -> list[tuple[str, str, list[str]]]:
         ("data", "data set", list(dict.fromkeys(group.data for group in groups))),
         ("preset", "preset", list(dict.fromkeys(group.preset for group in groups))),
         ("victim", "victim", list(dict.fromkeys(group.victim for group in groups))),
+        ("precision", "precision", list(dict.fromkeys(group.precision for group in groups))),
         ("defense", "defense", sorted({row.defense for row in page.rows})),
         ("attack", "attack", page.attacks[1:]),
     ]

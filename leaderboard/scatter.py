@@ -123,7 +123,7 @@ def _all_alike(texts: list[str]) -> bool:
 
 
 def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | None:
-    """Figure of one group (data set, preset, victim), or None if no defended row has both mean and this cost.
+    """Figure of one group of the board, or None if no defended row has both mean and this cost.
 
     The x axis is logarithmic. A cost of zero or less has no place there and stands in a lane of its own on the left.
     Undefended and clean training are drawn as horizontal lines. Bars are 95 % intervals over seeds. The Pareto front

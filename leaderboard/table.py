@@ -63,11 +63,11 @@ def current_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each data set, preset, victim and defense; columns as in `BOARD_COLUMNS`, then two an attack.
+    """One row for each defense and group (`GROUP`); columns as in `BOARD_COLUMNS`, then two an attack.
 
-    Expected are all attacks and all seeds that appear anywhere in a row's data set, preset and victim. A row that
-    lacks one of those cells has no mean, no worst attack, no recovery, no cost and no rank. Undefended rows and
-    families' best per attack are listed without ranks. Ranked rows come first, then oracles, undefended and incomplete.
+    Expected are all attacks and all seeds that appear anywhere in a row's group. A row that lacks one of those cells
+    has no mean, no worst attack, no recovery, no cost and no rank. Undefended rows and families' best per attack are
+    listed without ranks. Ranked rows come first, then oracles, undefended and incomplete.
 
     Args:
         frame: from `cells_frame`.

@@ -22,7 +22,7 @@ _PIPE_WIDTH = 200
 
 
 def print_leaderboard(board: pd.DataFrame, console: Console) -> None:
-    """Prints a leaderboard (from `leaderboard_frame`), one block for each data set, preset and victim.
+    """Prints a leaderboard (from `leaderboard_frame`), one block for each data set, preset, victim and precision.
 
     Accuracies are percent; the best of a column carries a star and is bold, as on the page; ties share a place (`=1`).
     Into a file or a pipe lines are up to 200 characters wide.

@@ -39,12 +39,13 @@ def tables_of(cells: pd.DataFrame) -> Tables:
 
 @dataclass(frozen=True)
 class Group:
-    """Everything about one victim on one data set and preset."""
+    """Everything about one victim on one data set and preset, in one precision."""
 
     number: int
     data: str
     preset: str
     victim: str
+    precision: str
     facts: list[tuple[str, str]]
     answers: list[Answer]
     attacks: list[int]
@@ -141,6 +142,7 @@ def _group(
         data=labels[first["dataset_selection"], first["dataset_digest"]],
         preset=first["preset"],
         victim=first["victim_selection"],
+        precision=first["precision"],
         facts=_facts(cells),
         answers=answers(board, int(first_cell["test_images"])),
         attacks=[numbers[name] for name in present],
@@ -190,10 +192,10 @@ def _absent(cells: pd.DataFrame) -> list[str]:
     """Cells of the full matrix for which there is no result at all, counted by defense and group."""
     lines = []
     for place, group in cells.groupby(["dataset_selection", *GROUP[2:]], sort=True):
-        name, _, preset, victim = map(formats.isolated, place)
+        name, _, preset, victim, precision = map(formats.isolated, place)
         expected = group["attack_selection"].nunique() * group["seed"].nunique()
         counts = group.groupby("defense_selection", sort=True).size()
-        where = f"{victim}, {name}" + (f", {preset}" if preset else "")
+        where = f"{victim}, {name}" + "".join(f", {word}" for word in (preset, precision) if word)
         lines += [
             f"{formats.isolated(defense)} on {where}: {expected - n} of {expected}"
             for defense, n in counts.items()

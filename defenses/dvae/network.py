@@ -97,7 +97,9 @@ class InstanceNorm(nn.Module):
         """float (B, C, H, W), any layout."""
         if features.is_cuda:
             return functional.instance_norm(features)
-        return _PerImage.apply(features)  # type: ignore[no-any-return, no-untyped-call]
+        # The statistics in float32, as in the GPU's kernel, whatever comes in.
+        wide = features.to(torch.promote_types(features.dtype, torch.float32))
+        return _PerImage.apply(wide).to(features.dtype)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _PerImage(torch.autograd.Function):

@@ -5,7 +5,7 @@
 const form = document.getElementById("filters");
 const table = document.querySelector(".board");
 const more = document.getElementById("more");
-const COLUMNS = ["data", "preset", "victim", "defense"];
+const COLUMNS = ["data", "preset", "victim", "precision", "defense"];
 const LIMIT = 25; // rows that are laid out at once; with 20 attacks a browser needs most of a second for some hundred
 
 const Board = {
@@ -54,7 +54,7 @@ function filter() {
   for (const answer of document.querySelectorAll(".answer")) answer.hidden = answer.dataset.group !== first;
   const attack = form.elements.attack;
   const number = state.get("attack") ? attack.selectedIndex : 0;
-  const hidden = COLUMNS.slice(0, 3).filter((column) => state.get(column)).map((column) => `.place-${column}`);
+  const hidden = COLUMNS.slice(0, -1).filter((column) => state.get(column)).map((column) => `.place-${column}`);
   if (number > 0) hidden.push(`.at:not(.at${number})`);
   const rule = hidden.length ? `${hidden.join(", ")} { display: none; }` : "";
   if (columnStyle.textContent !== rule) columnStyle.textContent = rule; // a new style is reckoned for every cell

@@ -184,7 +184,7 @@ class TestGpu:
 
     def test_the_name_of_a_gpu_has_its_processor(self, gpu):
         name = device_name(CUDA, Engine(deterministic=True))
-        assert name == f"Test GPU, {device_name(CPU)}, deterministic"
+        assert name == f"Test GPU, {device_name(CPU)}, float32, deterministic"
         assert device_name(CPU).endswith(f", {torch.get_num_threads()} threads")
 
     def test_without_nvml_the_board_is_unknown(self, monkeypatch):

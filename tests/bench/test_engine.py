@@ -143,9 +143,9 @@ def test_compiled_training_equals_eager_training_but_for_rounding(random_set, ma
 
 def test_without_a_compiler_only_an_explicit_wish_is_an_error(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    Engine().check("cpu")
+    assert Engine.choose("cpu") == Engine()
     with pytest.raises(UserError, match=r"needs a C\+\+ compiler.*--engine eager"):
-        Engine("compile").check("cpu")
+        Engine.choose("cpu", "compile")
 
 
 def test_deterministic_mode_is_on_inside_and_off_after():
@@ -165,7 +165,19 @@ def test_float32_convolutions_do_not_use_tf32():
 
 def test_the_engine_travels_with_a_job():
     job = Job(
-        "train", "k", {}, "shapes", ("a", "b"), "linear", "", 0, {}, "s", "d", "cpu", engine=Engine("compile", True)
+        "train",
+        "k",
+        {},
+        "shapes",
+        ("a", "b"),
+        "linear",
+        "",
+        0,
+        {},
+        "s",
+        "d",
+        "cpu",
+        engine=Engine("compile", True, "bfloat16"),
     )
     assert Job.from_json(job.to_json()) == job
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import torch
 
+from bench.engine import Engine
+
 _ROUNDS = 5
 
 Work = Callable[[], object]
@@ -129,12 +131,16 @@ class Run:
             self._wait()
 
         def timed() -> None:
-            ours()
+            in_its_precision()
             self._wait()
+
+        def in_its_precision() -> None:
+            with Engine.choose(self.device.type).applied():
+                ours()
 
         if self._benchmark is None:
             before()
-            return [self.time(ours)], plain_seconds
+            return [self.time(in_its_precision)], plain_seconds
         self._benchmark.pedantic(timed, setup=before, rounds=_ROUNDS, warmup_rounds=1)
         return list(self._benchmark.stats.stats.data), plain_seconds[-_ROUNDS:]
 

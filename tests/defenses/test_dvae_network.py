@@ -194,3 +194,12 @@ def test_sampling_and_last_layers_compute_in_float32_beside_bfloat16_convolution
     assert {value.dtype for value in terms.values()} == {torch.float32}
     finer = out.perturbation != out.perturbation.bfloat16().float()
     assert finer.float().mean() > 0.9, "a subtraction in bfloat16 would move a fifth of the pixels by a level"
+
+
+def test_instance_norm_of_bfloat16_features_has_float32_statistics():
+    """Far from zero, statistics in bfloat16 would be off by more than the features vary."""
+    features = (100 + torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))).bfloat16()
+    expected = torch.nn.functional.instance_norm(features.float())
+    normed = InstanceNorm()(features.contiguous(memory_format=torch.channels_last))
+    assert normed.dtype == torch.bfloat16
+    torch.testing.assert_close(normed.float(), expected, rtol=2**-8, atol=1e-6)

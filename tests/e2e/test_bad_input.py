@@ -287,3 +287,10 @@ class Helped:
         outputs.append(process.communicate(timeout=120)[0])
     assert "computed now: nothing" in outputs[1]
     assert "computed now: 2 purify, 2 train" in outputs[2]
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_an_unknown_precision_is_refused_with_the_choices(bench, command):
+    ended = bench(command, "--precision", "float16", *TINY)
+    assert ended.code == 2
+    assert "'float16' is not one of 'auto', 'float32', 'bfloat16'" in ended.err

@@ -76,13 +76,14 @@ def test_toy_slices_run_and_repeat(tmp_path, capsys):
 
 def asked():
     """Of a toy run here; the device's name has the number of threads, which other tests change."""
-    return {"scale": "toy", "data": TOY.data, "engine": "eager", "device": device_name(torch.device("cpu"))}
+    device = device_name(torch.device("cpu"))
+    return {"scale": "toy", "data": TOY.data, "engine": "eager", "precision": "float32", "device": device}
 
 
 def test_a_run_without_names_does_what_the_file_lacks_and_what_was_asked_otherwise(tmp_path, monkeypatch):
     """Failures, and slices of another scale, card, data set or engine; the engine of a rate is its own."""
 
-    def measured(scale, device):
+    def measured(scale, device, precision):
         return {"per_second": 7.0, "cost": COST}
 
     def trained(name, scale, place):
@@ -90,7 +91,7 @@ def test_a_run_without_names_does_what_the_file_lacks_and_what_was_asked_otherwi
 
     monkeypatch.setattr(rates, "SLICES", dict.fromkeys(rates.SLICES, measured))
     monkeypatch.setattr(cells, "run_slice", trained)
-    of_a_rate = {name: asked()[name] for name in ("scale", "device")}
+    of_a_rate = {name: asked()[name] for name in ("scale", "device", "precision")}
     for name in NAMES:
         content = (
             {"cells": [cell()], "asked": asked()} if name not in rates.SLICES else {**rate(1.0), "asked": of_a_rate}
@@ -100,6 +101,7 @@ def test_a_run_without_names_does_what_the_file_lacks_and_what_was_asked_otherwi
         "rates/at": {"error": "Broken"},
         "rates/dvae": {"asked": {**of_a_rate, "device": "another"}},
         "rates/pgd": {"asked": {**of_a_rate, "scale": "full"}},
+        "rates/training": {"asked": {**of_a_rate, "precision": "bfloat16"}},
         "demo/lsp/iss/0": {"asked": {**asked(), "data": "another"}},
         "demo/em/iss/0": {"asked": {**asked(), "engine": "compile"}},
         "demo/ar/iss/0": {"asked": {**asked(), "device": "another"}},
@@ -122,13 +124,13 @@ def test_a_store_of_another_engine_is_refused_before_anything_runs(tmp_path):
     here = device_name(torch.device("cpu"))
     with pytest.raises(UserError, match="--store") as refused:
         main(["--toy", "--store", str(tmp_path), *slices, "--engine", "compile"], standalone_mode=False)
-    assert f"from {here!r}" in str(refused.value)
-    assert f"on '{here}, compiled'" in str(refused.value)
+    assert f"from '{here}, float32'" in str(refused.value)
+    assert f"on '{here}, float32, compiled'" in str(refused.value)
     assert (tmp_path / "gpu.json").read_text() == before
 
 
 def test_a_failing_slice_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsys):
-    def broken(scale, device):
+    def broken(scale, device, precision):
         raise MemoryError("no room")
 
     monkeypatch.setitem(rates.SLICES, "rates/training", broken)

@@ -52,6 +52,7 @@ def _make_cell(
     seed: int = 0,
     victim: str = "resnet18",
     preset: str = "paper",
+    precision: str = "bfloat16",
     dataset: str = "cifar10",
     status: str = "done",
     purify: float = 10.0,
@@ -65,9 +66,12 @@ def _make_cell(
     done = status == "done"
     name = defense.partition(":")[0]
     return CellResult(
-        key="-".join([dataset, preset, attack, defense, victim, str(seed), status]),
+        key="-".join(
+            [dataset, preset, *[precision] * (precision != "bfloat16"), attack, defense, victim, str(seed), status]
+        ),
         status=status,
         preset=preset,
+        precision=precision,
         dataset={
             "spec": dataset,
             "name": dataset.partition(":")[0],

@@ -154,7 +154,8 @@ def test_filters_narrow_rows_columns_and_charts(page: "Page") -> None:
 
 
 def test_a_shared_address_restores_the_view(open_page: OpenPage, site: str) -> None:
-    hash_ = "victim=vgg&attack=lsp&axis=joules&sort=cost~ascending&row=cifar10%7Cpaper%7Cvgg%7Cdvae&defense=bogus"
+    row = "cifar10%7Cpaper%7Cvgg%7Cbfloat16%7Cdvae"
+    hash_ = f"victim=vgg&attack=lsp&axis=joules&sort=cost~ascending&row={row}&defense=bogus"
     page = open_page(f"{site}/index.html#{hash_}")
     sync_api.expect(page.locator("th[aria-sort=ascending]")).to_have_text("cost")
     sync_api.expect(page.locator("select[name=victim]")).to_have_value("vgg")
@@ -187,7 +188,7 @@ def test_a_click_on_a_point_marks_its_row_and_back(page: "Page") -> None:
     page.mouse.down()
     page.mouse.up()
     sync_api.expect(page.locator("tr.chosen .pick")).to_have_text("dvae")
-    assert state(page) == {"row": "cifar10|paper|resnet18|dvae"}
+    assert state(page) == {"row": "cifar10|paper|resnet18|bfloat16|dvae"}
     page.locator("tr.chosen .pick").press("Enter")
     sync_api.expect(page.locator("tr.chosen")).to_have_count(0)
     assert state(page) == {}

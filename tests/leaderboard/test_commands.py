@@ -46,7 +46,7 @@ def test_the_command_selects_this_cell(make_cell: MakeCell) -> None:
     cell = make_cell("lsp", "dvae:kld=3", seed=4, victim="a b; rm -rf")
     assert shlex.split(reproduce_command(cell)) == [
         *("bench", "run", "--preset", "paper", "--dataset", "cifar10", "--attacks", "lsp"),
-        *("--defenses", "dvae:kld=3", "--victims", "a b; rm -rf", "--seeds", "4,"),
+        *("--defenses", "dvae:kld=3", "--victims", "a b; rm -rf", "--seeds", "4,", "--precision", "bfloat16"),
     ]
 
 
@@ -59,6 +59,6 @@ def test_the_command_names_one_seed(make_cell: MakeCell, seed: int) -> None:
 def test_the_command_repeats_how_it_was_run(make_cell: MakeCell) -> None:
     run = {"engine": "compile", "deterministic": True, "command": "bench run --plugin /x/a.py --plugin=b.py"}
     words = reproduce_command(replace(make_cell(), provenance=run))
-    assert words.endswith("--seeds 1 --engine compile --deterministic --plugin a.py --plugin b.py")
+    assert words.endswith("--seeds 1 --precision bfloat16 --engine compile --deterministic --plugin a.py --plugin b.py")
     eager = replace(make_cell(), provenance={"engine": "eager", "deterministic": False, "command": "bench run"})
-    assert reproduce_command(eager).endswith("--seeds 1")
+    assert reproduce_command(eager).endswith("--seeds 1 --precision bfloat16")

@@ -69,7 +69,7 @@ def test_failed_and_absent_cells_are_listed(matrix: list[CellResult], make_cell:
     kept = [c for c in matrix if not (c.attack.name == "lsp" and c.seed and c.defense.name == "dvae")]
     page = page_of([*kept, make_cell("lsp", "dvae", status="failed", seed=1)])
     assert "out of memory" in page
-    assert "dvae on resnet18, cifar10, paper: 1 of 9 cells" in page
+    assert "dvae on resnet18, cifar10, paper, bfloat16: 1 of 9 cells" in page
     assert "2 missing" in page
 
 
@@ -148,7 +148,9 @@ def test_every_data_set_and_preset_is_a_group(make_cell: MakeCell) -> None:
     headings = [
         re.sub(r"<[^>]*>|\n", "", found) for found in re.findall(r'<h2 id="group-\d">.*?</h2>', page, re.DOTALL)
     ]
-    assert headings == [f"{d} preset {p} victim resnet18" for d in ("cifar10", "svhn") for p in ("fast", "paper")]
+    assert headings == [
+        f"{d} preset {p} victim resnet18 bfloat16" for d in ("cifar10", "svhn") for p in ("fast", "paper")
+    ]
 
 
 def test_data_sets_of_one_name_are_told_apart(matrix: list[CellResult]) -> None:
