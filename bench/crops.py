@@ -29,6 +29,18 @@ def check_crops(crop_padding: int, random_resized_crop: bool) -> None:
         )
 
 
+def check_squeezed(aspect_ratios: Tensor | None, random_resized_crop: bool) -> None:
+    """Raises ValueError if squeezed images would be trained on as they are stored, distorted."""
+    if random_resized_crop or aspect_ratios is None or bool((aspect_ratios == 1).all()):
+        return
+    low, high = float(aspect_ratios.min()), float(aspect_ratios.max())
+    raise ValueError(
+        f"the training images are stored whole, squeezed into squares (width by height {low:.2g} to {high:.2g}), and "
+        "the recipe has no random resized crop, which undoes that; set random_resized_crop=true, or take the images "
+        "from folder:fit=crop"
+    )
+
+
 def draw_boxes(aspect_ratios: Tensor, generator: torch.Generator) -> Tensor:
     """A box an image: area uniform in `SCALE`, ratio log-uniform in `RATIO`, position uniform.
 

@@ -71,6 +71,8 @@ class Subset:
         Raises:
             UserError: if more images are asked for than there are.
         """
+        if self.train is None and self.test is None:
+            return splits
         return Splits(
             _stratified(splits.train, self.train, self.seed, "train"),
             _stratified(splits.test, self.test, self.seed, "test"),
@@ -103,9 +105,11 @@ def stratified_rows(labels: Tensor, count: int, generator: torch.Generator) -> T
 
 
 def content_digest(images: ImageSet) -> str:
-    """sha256 of shape, labels and pixels; reads memory-mapped images in chunks."""
+    """sha256 of shape, labels, aspect ratios and pixels; reads memory-mapped images in chunks."""
     total = hashlib.sha256(f"{tuple(images.images.shape)} {images.info.num_classes}".encode())
     total.update(images.labels.contiguous().numpy().data)
+    if images.aspect_ratios is not None:
+        total.update(images.aspect_ratios.contiguous().numpy().data)
     for start in range(0, len(images), 4096):
         total.update(images.images[start : start + 4096].contiguous().numpy().data)
     return total.hexdigest()

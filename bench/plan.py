@@ -10,6 +10,7 @@ from typing import Any
 from bench.api import ChangesRecipe, SeesTestImages, TrainsDifferently
 from bench.chain import part_of
 from bench.config import Matrix
+from bench.crops import check_squeezed
 from bench.data import Splits
 from bench.engine import Engine
 from bench.errors import UserError
@@ -81,7 +82,8 @@ def make_plan(
     """Cells and jobs of a matrix, with what the store already has (every artifact's checksum is verified).
 
     Raises:
-        UserError: if a victim cannot take images of this size, or an attack poisons classes that do not exist.
+        UserError: if a victim cannot take images of this size or would see them distorted, or an attack poisons
+            classes that do not exist.
     """
     _check_attacks(matrix, splits)
     _check_victims(matrix, splits)
@@ -145,6 +147,7 @@ def _check_victims(matrix: Matrix, splits: Splits) -> None:
     for victim in matrix.victims:
         try:
             victim.component.build(splits.train.info)
+            check_squeezed(splits.train.aspect_ratios, victim.component.recipe.random_resized_crop)
         except ValueError as error:
             problems.append(f"victim {victim.text!r}: {error}")
     if problems:

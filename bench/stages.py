@@ -24,6 +24,7 @@ from bench import data, diagnosis
 from bench.api import ChangesRecipe, Context, ImageSet, Recipe, SeesTestImages, TrainsDifferently
 from bench.capture import captured
 from bench.cost import Meter, device_name
+from bench.crops import center_boxes, check_squeezed, crop_and_resize
 from bench.engine import Engine
 from bench.errors import ContractError, of_the_machine
 from bench.invariants import check_budget, check_same_kind, untouched
@@ -34,7 +35,7 @@ from bench.results import Manifest
 from bench.samples import sample_tensors
 from bench.spec import plain, select
 from bench.store import Store
-from bench.training import Batches, Loss, build, cross_entropy, fit, predict, resident
+from bench.training import Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -133,6 +134,7 @@ def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tu
                 recipe = changed_recipe(defense, recipe)
         if recipe != victim.component.recipe:
             ctx.log("recipe_changes", _changes(victim.component.recipe, recipe))
+        check_squeezed(train.aspect_ratios, recipe.random_resized_crop)  # a defense may have changed the recipe
         judged = resident(viewed, ctx.device)
         sample = resident(_sample(train, ctx), ctx.device)
         model = build(lambda: victim.component.build(train.info), ctx)
@@ -198,8 +200,13 @@ def _view(defense: Any, test: ImageSet, ctx: Context, meter: Meter) -> tuple[Ima
 
 
 def _sample(train: ImageSet, ctx: Context) -> ImageSet:
+    """Training images as the network is tested: without augmentation, squeezed ones cut like test images."""
     order = torch.randperm(len(train), generator=ctx.generator("curve-sample"))
-    return train.take(order[:_CURVE_SAMPLE].sort().values)
+    sample = train.take(order[:_CURVE_SAMPLE].sort().values)
+    if sample.aspect_ratios is None:
+        return sample
+    middle = crop_and_resize(to_float(sample.images), center_boxes(sample.aspect_ratios))
+    return replace(sample, images=to_uint8(middle))
 
 
 def changed_recipe(defense: Any, recipe: Recipe) -> Recipe:

@@ -20,6 +20,7 @@ class RecipeChoice:
         lr: peak learning rate.
         weight_decay: on every parameter.
         crop_padding: zero padding of the random crop, in pixels; 0 switches it off.
+        random_resized_crop: boxes of 8 to 100 % of the image, resized to its size, instead of the padded crop.
         flip: horizontal flip with probability 0.5.
     """
 
@@ -29,6 +30,7 @@ class RecipeChoice:
     lr: float | None = None
     weight_decay: float | None = None
     crop_padding: int | None = None
+    random_resized_crop: bool | None = None
     flip: bool | None = None
 
     def __post_init__(self) -> None:
@@ -36,8 +38,12 @@ class RecipeChoice:
 
     def choose(self, model: str) -> Recipe:
         """The recipe for a model's name with the changes; ValueError if they are out of range."""
-        names = ("epochs", "batch_size", "lr", "weight_decay", "crop_padding", "flip")
+        names = ("epochs", "batch_size", "lr", "weight_decay", "crop_padding", "random_resized_crop", "flip")
         changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.random_resized_crop:  # one kind of crop takes the place of the stored recipe's other kind
+            changes.setdefault("crop_padding", 0)
+        elif self.crop_padding:
+            changes.setdefault("random_resized_crop", False)
         stored = recipe_for(model, self.preset)
         warmup = min(stored.warmup_epochs, 0.2 * changes.get("epochs", stored.epochs))
         return replace(stored, **changes, warmup_epochs=warmup)

@@ -1,19 +1,19 @@
-"""`npz:PATH` and `folder:PATH`: data sets of one's own."""
+"""`npz:PATH` and `folder:PATH`, data sets of one's own; `imagenet100`, which nobody may pass on."""
 
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench.api import DataInfo, ImageSet
 from bench.data import Splits, Subset, content_digest
+from bench.datasets import decoding
 from bench.datasets.arrays import check_classes, read_images, read_labels
 from bench.errors import UserError
 from bench.registry import datasets
@@ -73,47 +73,96 @@ class Npz(Subset):
 @datasets.register("folder", deterministic=True)
 @dataclass(frozen=True)
 class Folder(Subset):
-    """Folders train/CLASS/* and test/CLASS/* of image files, resized; may exceed memory.
+    """Folders train/CLASS/* and test/CLASS/* (or val/CLASS/*) of image files, resized; may exceed memory.
 
-    Decoded once into memory-mapped files below the data root. Each image is scaled so that its shorter side fits, then
-    cropped in the middle.
+    Decoded once into memory-mapped files below the data root.
 
     Attributes:
         path: of the folder that contains `train` and `test`.
         size: side of the square images, in pixels.
+        fit: `crop`: the largest square in the middle of each image is resized. `whole`: as the papers treat ImageNet:
+            a training image is stored whole, squeezed into a square, with the aspect ratio it had, for random resized
+            crops, which undo that; of a test image the shorter side becomes 8/7 of the size, then the middle is cut.
     """
 
     path: str
     size: int = 224
+    fit: Literal["crop", "whole"] = "crop"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 8 <= self.size <= 1024:
-            raise ValueError(f"size must be in 8..1024 pixels, got {self.size}")
+        _check_size(self.size)
+        if self.fit not in ("crop", "whole"):
+            raise ValueError(f"fit must be crop or whole, got {self.fit!r}")
 
     def load(self, root: Path) -> Splits:
         """Decodes what is new and maps the result; `root` keeps the decoded images."""
         base = Path(self.path)
-        classes = {split: _class_folders(base / split) for split in ("train", "test")}
-        if classes["train"] != classes["test"]:
-            odd = set(classes["train"]) ^ set(classes["test"])
-            raise UserError(f"folder: {base}: train and test have different classes: {', '.join(sorted(odd)[:5])}")
-        train, test = (self._prepare(base / split, classes[split], root) for split in ("train", "test"))
-        whole = Splits(train[0], test[0], (train[1], test[1]))
-        return whole if self.train is None and self.test is None else self.cut(whole)
+        train, test = _split_folders(base)
+        classes, others = _class_folders(train), _class_folders(test)
+        if classes != others:
+            odd = set(classes) ^ set(others)
+            raise UserError(
+                f"folder: {base}: {train.name} and {test.name} have different classes: {', '.join(sorted(odd)[:5])}"
+            )
+        whole = _Prepared(root, DataInfo(base.name, len(classes), (3, self.size, self.size)), classes)
+        return self.cut(whole.load(train, test, self.fit))
 
-    def _prepare(self, split: Path, classes: list[str], root: Path) -> tuple[ImageSet, str]:
-        files = [(f, k) for k, name in enumerate(classes) for f in _image_files(split / name)]
-        stats = [(str(f.relative_to(split)), f.stat().st_size, f.stat().st_mtime_ns) for f, _ in files]
-        target = root / "prepared" / f"{split.name}-{digest([str(split.resolve()), self.size, stats])[:20]}"
-        shape = (len(files), 3, self.size, self.size)
-        info = DataInfo(split.parent.name, len(classes), (3, self.size, self.size))
-        labels = torch.tensor([k for _, k in files])
-        sidecar = target.with_suffix(".json")
-        if not sidecar.is_file():
-            _decode([f for f, _ in files], shape, target)
-            write_json(sidecar, {"digest": content_digest(ImageSet(_mapped(target, shape), labels, info))})
-        return ImageSet(_mapped(target, shape), labels, info), json.loads(sidecar.read_text(encoding="utf-8"))["digest"]
+
+@datasets.register("imagenet100", source="Russakovsky et al. 2015", deterministic=True)
+@dataclass(frozen=True, kw_only=True)
+class Imagenet100(Subset):
+    """The first 100 classes of ImageNet (ILSVRC 2012) at 224 pixels, not downloaded: see docs/datasets.md.
+
+    Like `folder:fit=whole`: victims need random resized crops, and test images are resized to 256 and cut to 224.
+
+    Attributes:
+        path: of the folder that contains train/CLASS/* and val/CLASS/* (or test/CLASS/*), of 100 classes or of all;
+            `imagenet100` below the data root if empty.
+        size: side of the square images, in pixels.
+        classes: how many, the first by name.
+    """
+
+    path: str = ""
+    size: int = 224
+    classes: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_size(self.size)
+        if self.classes < 2:
+            raise ValueError(f"classes must be at least 2, got {self.classes}")
+
+    def load(self, root: Path) -> Splits:
+        """Decodes what is new and maps the result; `root` keeps the decoded images."""
+        base = Path(self.path) if self.path else root / "imagenet100"
+        train, test = _split_folders(base)
+        classes = _class_folders(train)[: self.classes]
+        if len(classes) < self.classes:
+            raise UserError(
+                f"imagenet100: {train} has {len(classes)} classes, {self.classes} are wanted; copy the others there, "
+                f"or say classes={len(classes)}"
+            )
+        absent = [name for name in classes if not (test / name).is_dir()]
+        if absent:
+            raise UserError(f"imagenet100: {test} lacks {len(absent)} classes of {train}: {', '.join(absent[:5])}")
+        whole = _Prepared(root, DataInfo("imagenet100", len(classes), (3, self.size, self.size)), classes)
+        return self.cut(whole.load(train, test, "whole"))
+
+
+def _check_size(size: int) -> None:
+    if not 8 <= size <= 1024:
+        raise ValueError(f"size must be in 8..1024 pixels, got {size}")
+
+
+def _split_folders(base: Path) -> tuple[Path, Path]:
+    """Of training and of test images: `test`, or `val` where there is none (or a flat one without labels)."""
+    train, test, val = (base / name for name in ("train", "test", "val"))
+    return train, val if not _has_classes(test) and _has_classes(val) else test
+
+
+def _has_classes(split: Path) -> bool:
+    return split.is_dir() and any(entry.is_dir() for entry in split.iterdir())
 
 
 def _class_folders(split: Path) -> list[str]:
@@ -132,25 +181,36 @@ def _image_files(folder: Path) -> list[Path]:
     return files
 
 
-def _decode(files: list[Path], shape: tuple[int, ...], target: Path) -> None:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+@dataclass(frozen=True)
+class _Prepared:
+    """Decoded images below the data root, made where they are absent or their files changed."""
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_suffix(f".{os.getpid()}.part")
-    pixels = np.memmap(beside, dtype=np.uint8, mode="w+", shape=shape)
-    try:
-        for row, file in enumerate(files):
-            try:
-                with Image.open(file) as image:
-                    fitted = ImageOps.fit(image.convert("RGB"), (shape[3], shape[2]), Image.Resampling.BILINEAR)
-            except (UnidentifiedImageError, OSError) as error:
-                raise UserError(f"folder: {file} is not a readable image ({error}); remove or replace it") from error
-            pixels[row] = np.asarray(fitted).transpose(2, 0, 1)
-        pixels.flush()
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    root: Path
+    info: DataInfo
+    classes: list[str]
 
+    def load(self, train: Path, test: Path, fit: str) -> Splits:
+        """Both splits, with the digests stored beside them."""
+        ways = (decoding.squeezed, decoding.as_tested) if fit == "whole" else (decoding.cropped, decoding.cropped)
+        sets = [self._split(split, way) for split, way in zip((train, test), ways, strict=True)]
+        return Splits(sets[0][0], sets[1][0], (sets[0][1], sets[1][1]))
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
-    return torch.from_file(str(path), shared=False, size=int(np.prod(shape)), dtype=torch.uint8).view(shape)
+    def _split(self, split: Path, fit: decoding.Fit) -> tuple[ImageSet, str]:
+        files = [(f, k) for k, name in enumerate(self.classes) for f in _image_files(split / name)]
+        stats = [(str(f.relative_to(split)), f.stat().st_size, f.stat().st_mtime_ns) for f, _ in files]
+        size, way = self.info.shape[1], fit.__name__
+        name = f"{split.name}-{digest([str(split.resolve()), size, way, stats])[:20]}"
+        target = self.root / "prepared" / name
+        sidecar = target.with_suffix(".json")
+
+        def images(ratios: list[float] | None) -> ImageSet:
+            aspect = None if ratios is None else torch.tensor(ratios, dtype=torch.float32)
+            pixels = decoding.mapped(target, len(files), size)
+            return ImageSet(pixels, torch.tensor([k for _, k in files]), self.info, aspect)
+
+        if not sidecar.is_file():
+            ratios = decoding.decode([f for f, _ in files], size, fit, target)
+            kept = ratios if fit is decoding.squeezed else None
+            write_json(sidecar, {"digest": content_digest(images(kept)), "aspect_ratios": kept})
+        facts = json.loads(sidecar.read_text(encoding="utf-8"))
+        return images(facts["aspect_ratios"]), facts["digest"]

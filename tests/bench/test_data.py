@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from bench import data
-from bench.datasets import files
+from bench.datasets import decoding
 from bench.errors import UserError
 
 
@@ -113,7 +113,7 @@ def test_folder_is_decoded_once_and_mapped(tmp_path, monkeypatch):
     assert first.train.labels.tolist() == [0] * 5 + [1] * 5
     assert first.train.images[7, :, 8, 8].tolist() == [100, 20, 0]
     assert first.digests[0] == data.content_digest(first.train)
-    monkeypatch.setattr(files, "_decode", lambda *args: pytest.fail("decoded twice"))
+    monkeypatch.setattr(decoding, "decode", lambda *args: pytest.fail("decoded twice"))
     assert load(text, tmp_path / "data").digests == first.digests
     (tmp_path / "set/train/cat/0.png").write_bytes((tmp_path / "set/train/dog/0.png").read_bytes())
     with pytest.raises(pytest.fail.Exception):

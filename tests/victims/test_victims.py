@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bench.api import DataInfo
+from bench.errors import UserError
 from bench.registry import victims
 from bench.spec import select
 from victims.recipes import PRESETS, TUNED, recipe_for
@@ -84,3 +85,10 @@ def test_every_tuned_model_has_every_preset(model):
 def test_changes_win_over_the_stored_recipe():
     recipe = select(victims, "resnet18:preset=fast:epochs=4:crop_padding=0:lr=1/5")[0].component.recipe
     assert (recipe.epochs, recipe.crop_padding, recipe.lr, recipe.batch_size) == (4, 0, 0.2, 512)
+
+
+def test_a_random_resized_crop_takes_the_place_of_the_padded_one():
+    recipe = select(victims, "resnet18:random_resized_crop=true")[0].component.recipe
+    assert (recipe.random_resized_crop, recipe.crop_padding) == (True, 0)
+    with pytest.raises(UserError, match="two kinds of random crops"):
+        select(victims, "resnet18:random_resized_crop=true:crop_padding=4")
