@@ -1,4 +1,4 @@
-"""What a plug-in imports: the nouns, the three protocols and their optional faces.
+"""What a plug-in imports: the nouns, the three protocols and their faces.
 
 Conventions, everywhere: images are uint8 (N, C, H, W) at every border between stages and float in [0, 1] inside;
 labels are int64 (N,); a perturbation budget of 1.0 is the full pixel range; all randomness comes from `Context`.
@@ -28,6 +28,7 @@ __all__ = [
     "Defense",
     "ImageSet",
     "PartialPoison",
+    "Purifies",
     "Recipe",
     "SeesTestImages",
     "StacksOn",
@@ -202,11 +203,9 @@ class StacksOn(Protocol):
         ...
 
 
-class Defense(Protocol):
-    """Maps the (possibly poisoned) training set to the one the victim trains on.
-
-    It never learns the attack, the clean images or the test labels.
-    """
+@runtime_checkable
+class Purifies(Protocol):
+    """Face of a defense: maps the (possibly poisoned) training set to the one the victim trains on."""
 
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         """The purified set: same labels, count, order and shape; returns `train` itself if it changes nothing."""
@@ -215,7 +214,7 @@ class Defense(Protocol):
 
 @runtime_checkable
 class TrainsDifferently(Protocol):
-    """Optional face of a defense: replaces the loss of a batch (adversarial training, mixing)."""
+    """Face of a defense: replaces the loss of a batch (adversarial training, mixing)."""
 
     def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
         """A scalar to minimize; images are float (B, C, H, W), already augmented, on the device.
@@ -228,7 +227,7 @@ class TrainsDifferently(Protocol):
 
 @runtime_checkable
 class ChangesRecipe(Protocol):
-    """Optional face of a defense: it is trained longer, shorter or with another schedule than the victim's recipe."""
+    """Face of a defense: the victim is trained longer, shorter or with another schedule than the victim's recipe."""
 
     def change_recipe(self, recipe: Recipe) -> Recipe:
         """The recipe to train with, from the victim's own; the same for every attack and seed."""
@@ -237,11 +236,15 @@ class ChangesRecipe(Protocol):
 
 @runtime_checkable
 class SeesTestImages(Protocol):
-    """Optional face of a defense: a view of the test images, the same for every image, without labels."""
+    """Face of a defense: a view of the test images, the same for every image, without labels."""
 
     def view(self, images_u8: Tensor) -> Tensor:
         """uint8 (N, C, H, W) in, the same out; deterministic and independent of the batch."""
         ...
+
+
+Defense = Purifies | TrainsDifferently | ChangesRecipe | SeesTestImages
+"""A defense has at least one of these faces. It never learns the attack, the clean images or the test labels."""
 
 
 class Victim(Protocol):

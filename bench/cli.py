@@ -249,11 +249,12 @@ def check(name: str, plugins: tuple[Path, ...], kind: str | None) -> int:
 @click.argument("kind", type=click.Choice(["attack", "defense", "victim"]))
 @click.argument("name")
 @click.option("--out", type=_FOLDER, default=Path(), help="Folder of the new files (default: here).")
-def new(kind: str, name: str, out: Path) -> None:
+@click.option("--during-training", is_flag=True, help="A defense that replaces the loss, and purifies nothing.")
+def new(kind: str, name: str, out: Path, during_training: bool) -> None:
     """Scaffold a plug-in: a working file with its test."""
     from bench.scaffold import write_scaffold
 
-    for path in write_scaffold(kind, name, out):
+    for path in write_scaffold(kind, name, out, during_training):
         click.echo(f"wrote {path}")
 
 

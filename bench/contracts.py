@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.api import ChangesRecipe, Context, ImageSet, Recipe, StacksOn, TrainsDifferently
+from bench.api import ChangesRecipe, Context, ImageSet, Purifies, Recipe, StacksOn, TrainsDifferently
 from bench.data import Splits, content_digest
 from bench.errors import ContractError
 from bench.invariants import check_budget, check_same_kind
@@ -312,26 +312,31 @@ def trains(selected: Selected, tiny: Splits) -> None:
     _demand(selected.component.recipe.epochs >= 1, "the recipe has no epochs")
 
 
-def _deterministic(selected: Selected) -> bool:
-    return selected.entry.deterministic
+def _has_result(selected: Selected) -> bool:
+    """Whether it makes images of images: every attack, and a defense that purifies."""
+    return isinstance(selected.component, Purifies) or hasattr(selected.component, "poison")
+
+
+def _has_result_without_seed(selected: Selected) -> bool:
+    return _has_result(selected) and selected.entry.deterministic
 
 
 def _has(face: type) -> Callable[[Selected], bool]:
     return lambda selected: isinstance(selected.component, face)
 
 
-_ALWAYS = (
-    Contract(keeps_shape_and_labels),
-    Contract(leaves_its_input_alone),
-    Contract(repeats_with_the_same_seed),
-    Contract(ignores_its_seed_if_deterministic, _deterministic),
-    Contract(takes_other_class_counts),
+_OF_RESULTS = (
+    Contract(keeps_shape_and_labels, _has_result),
+    Contract(leaves_its_input_alone, _has_result),
+    Contract(repeats_with_the_same_seed, _has_result),
+    Contract(ignores_its_seed_if_deterministic, _has_result_without_seed),
+    Contract(takes_other_class_counts, _has_result),
 )
 
 CONTRACTS: dict[str, tuple[Contract, ...]] = {
-    "attacks": (*_ALWAYS, Contract(respects_its_budget), Contract(stacks_as_it_poisons, _has(StacksOn))),
+    "attacks": (*_OF_RESULTS, Contract(respects_its_budget), Contract(stacks_as_it_poisons, _has(StacksOn))),
     "defenses": (
-        *_ALWAYS,
+        *_OF_RESULTS,
         Contract(view_is_a_view, lambda selected: faces(selected.component)["sees_test_images"]),
         Contract(batch_loss_is_a_loss, _has(TrainsDifferently)),
         Contract(batch_loss_leaves_the_model_as_it_was, _has(TrainsDifferently)),

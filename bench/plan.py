@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.api import ChangesRecipe, SeesTestImages, TrainsDifferently
+from bench.api import ChangesRecipe, Defense, Purifies, SeesTestImages, TrainsDifferently
 from bench.chain import part_of
 from bench.config import Matrix
 from bench.crops import check_squeezed
@@ -188,7 +188,7 @@ def _uses_seed(selected: Selected) -> bool:
 
 def _train_job(base: Job, victim: Selected, defense: Selected, seed: int, inputs: dict[str, str]) -> Job:
     """The victim's training; the defense is part of it only if it acts during training or on test images."""
-    acts = any(faces(defense.component).values())
+    acts = any(acts for face, acts in faces(defense.component).items() if face != "purifies")
     extra = {
         "test": base.digests[1],
         "training": source_digest("bench.training"),
@@ -212,9 +212,10 @@ def identity(selected: Selected) -> dict[str, Any]:
 
 
 def faces(defense: Any) -> dict[str, bool]:
-    """Where a defense acts besides purification; one that changes the recipe also pays for what training costs more."""
+    """Where a defense acts; one that changes the recipe also pays for what training costs more."""
     changes_recipe = isinstance(defense, ChangesRecipe)
     return {
+        "purifies": isinstance(defense, Purifies),
         "trains_differently": changes_recipe or isinstance(defense, TrainsDifferently),
         "changes_recipe": changes_recipe,
         "sees_test_images": isinstance(defense, SeesTestImages) and bool(getattr(defense, "test_view", True)),
@@ -240,7 +241,7 @@ def describe(selected: Selected) -> Component:
         extra["budget"] = str(component.budget)
     if hasattr(component, "recipe"):
         extra["recipe"] = {name: plain(value) for name, value in asdict(component.recipe).items()}
-    if hasattr(component, "purify"):
+    if isinstance(component, Defense):
         extra |= faces(component)
     return Component(
         name=selected.name,

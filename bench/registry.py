@@ -84,12 +84,14 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
 
     Attributes:
         chains: several may be selected as one, `first+second`.
+        faces: methods, with their arguments, of which a component has at least one; empty if that is not asked.
     """
 
-    def __init__(self, kind: str, group: str, chains: bool = False) -> None:
+    def __init__(self, kind: str, group: str, chains: bool = False, faces: tuple[str, ...] = ()) -> None:
         self.kind = kind
         self.group = group
         self.chains = chains
+        self.faces = faces
         self._entries: dict[str, Entry[T]] = {}
         self._loaded = False
         self._open_ended: _OpenEnded | None = None
@@ -113,6 +115,11 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
                 raise TypeError(f"{self.kind} {name!r}: decorate {cls.__name__} with @dataclass(frozen=True) below")
             if not (cls.__doc__ or "").strip() or (cls.__doc__ or "").startswith(f"{cls.__name__}("):
                 raise TypeError(f"{self.kind} {name!r}: {cls.__name__} needs a docstring that says what it does")
+            if self.faces and not any(callable(getattr(cls, face.partition("(")[0], None)) for face in self.faces):
+                raise TypeError(
+                    f"{self.kind} {name!r}: {cls.__name__} does nothing; give it at least one of "
+                    f"{', '.join(self.faces)}"
+                )
             present = self._entries.get(name)
             if present is not None and present.cls.__module__ != cls.__module__:
                 raise UserError(
@@ -187,7 +194,16 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
 
 
 attacks: Registry[Any] = Registry("attack", "purify_bench.attacks", chains=True)
-defenses: Registry[Any] = Registry("defense", "purify_bench.defenses")
+defenses: Registry[Any] = Registry(
+    "defense",
+    "purify_bench.defenses",
+    faces=(
+        "purify(train, ctx)",
+        "batch_loss(model, images_01, labels, ctx)",
+        "change_recipe(recipe)",
+        "view(images_u8)",
+    ),
+)
 victims: Registry[Any] = Registry("victim", "purify_bench.victims")
 datasets: Registry[Any] = Registry("dataset", "purify_bench.datasets")
 executors: Registry[Any] = Registry("executor", "purify_bench.executors")

@@ -114,7 +114,7 @@ class Component:
         family: family name or "".
         uses: extra knowledge, for example `clean-data`.
         extra: kind-specific facts: an attack's budget, a victim's recipe, a defense's faces
-            (`trains_differently`, `changes_recipe`, `sees_test_images`: bool).
+            (`purifies`, `trains_differently`, `changes_recipe`, `sees_test_images`: bool).
     """
 
     name: str

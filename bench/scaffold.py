@@ -42,6 +42,38 @@ class {cls}:
         with ctx.phase("apply"):
             return map_images(train, keep_top_bits, ctx)
 ''',
+    "training-defense": '''"""{title}: what it does, in which paper."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.api import Context
+from bench.registry import defenses
+
+
+@defenses.register("{name}", source="")
+@dataclass(frozen=True)
+class {cls}:
+    """Train on images with Gaussian noise. Replace this by your method, and say what it costs.
+
+    Attributes:
+        sigma: standard deviation of the noise on the [0, 1] scale.
+    """
+
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma <= 1:
+            raise ValueError(f"sigma must be in (0, 1], got {{self.sigma}}")
+
+    def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
+        """A scalar to minimize. Random numbers come from ctx.stream: ctx.generator would repeat them every batch."""
+        noise = torch.randn(images_01.shape, generator=ctx.stream("noise"), device=images_01.device)
+        return functional.cross_entropy(model(images_01 + self.sigma * noise).float(), labels)
+''',
     "attack": '''"""{title}: what it does, in which paper."""
 
 from dataclasses import dataclass
@@ -143,18 +175,26 @@ def test_contract(check):
 '''
 
 
-def write_scaffold(kind: str, name: str, folder: Path) -> list[Path]:
+def write_scaffold(kind: str, name: str, folder: Path, during_training: bool = False) -> list[Path]:
     """Writes `NAME.py` and `test_NAME.py` and returns their paths.
 
+    Args:
+        kind: `defense`, `attack` or `victim`.
+        name: to register it under.
+        folder: of the files.
+        during_training: a defense that replaces the loss of a batch instead of purifying the training set.
+
     Raises:
-        UserError: for a name that cannot be registered, or files that exist.
+        UserError: for a name that cannot be registered, files that exist, or another kind that acts during training.
     """
+    if during_training and kind != "defense":
+        raise UserError(f"--during-training is for a defense, not for: {kind}")
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise UserError(f"name {name!r}: use lower-case letters, digits and dashes, beginning with a letter")
     module = name.replace("-", "_")
     cls = "".join(part.capitalize() for part in name.split("-"))
     words = {"name": name, "cls": cls, "title": name.replace("-", " ").capitalize(), "kind": kind, "module": module}
-    files = {folder / f"{module}.py": _FILES[kind], folder / f"test_{module}.py": _TEST}
+    files = {folder / f"{module}.py": _FILES["training-" * during_training + kind], folder / f"test_{module}.py": _TEST}
     present = [str(path) for path in files if path.exists()]
     if present:
         raise UserError(f"{', '.join(present)}: exists already; choose another name or --out")

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from bench import data, diagnosis
-from bench.api import ChangesRecipe, Context, ImageSet, Recipe, SeesTestImages, TrainsDifferently
+from bench.api import ChangesRecipe, Context, ImageSet, Purifies, Recipe, SeesTestImages, TrainsDifferently
 from bench.capture import captured
 from bench.cost import Meter, device_name
 from bench.crops import center_boxes, check_squeezed, crop_and_resize
@@ -100,8 +100,10 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
     clean = _dataset(job).train
     given = _images_of(job, store, "poison")
     ctx, meter = _context(job, defense.name, scratch, on_progress)
+    purified = given
     with untouched(given, f"defense {defense.name!r}"), meter:
-        purified = _anew(defense.component).purify(given, ctx)
+        if isinstance(defense.component, Purifies):
+            purified = _anew(defense.component).purify(given, ctx)
     check_same_kind(f"defense {defense.name!r}", purified, given)
     scores: dict[str, float | None] = {
         "purified_psnr_db": diagnosis.psnr_db(purified.images, clean.images),
@@ -116,7 +118,11 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
             estimate, given.images, clean.images, clean.labels
         )
     alias_of = "poison" if purified is given else ""
-    return _artifact(job, ctx, meter, alias_of, scores, {"images": purified.images}, clean)
+    manifest, tensors = _artifact(job, ctx, meter, alias_of, scores, {"images": purified.images}, clean)
+    if not isinstance(defense.component, Purifies):
+        joules = None if manifest.cost.energy_joules is None else 0.0
+        manifest = replace(manifest, cost=replace(manifest.cost, wall_seconds=0.0, energy_joules=joules))
+    return manifest, tensors
 
 
 def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tuple[Manifest, dict[str, Tensor]]:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.api import Budget, Context, ImageSet, Recipe
+from bench.api import Budget, Context, Recipe
 from bench.pgd import pgd, random_start, step_across
 from bench.registry import defenses
 from defenses.overfitting import Watch, accuracies
@@ -66,10 +66,6 @@ class AdversarialTraining:
         _check_numbers("at", steps=self.steps, step_size=self.step_size, travel=self.travel, epochs=self.epochs)
         if self.schedule not in ("multistep", "victim"):
             raise ValueError(f"at: schedule must be multistep or victim, got {self.schedule!r}")
-
-    def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
-        """Returns `train` itself: this defense acts during training."""
-        return train
 
     def change_recipe(self, recipe: Recipe) -> Recipe:
         """The recipe with this defense's epochs and schedule."""
@@ -142,10 +138,6 @@ class FastAdversarialTraining:
     def __post_init__(self) -> None:
         _check_radius("at-fast", self.eps, "linf")
         _check_numbers("at-fast", step_size=self.step_size, epochs=self.epochs, check_every=self.check_every)
-
-    def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
-        """Returns `train` itself: this defense acts during training."""
-        return train
 
     def change_recipe(self, recipe: Recipe) -> Recipe:
         """The recipe with this defense's epochs and schedule."""

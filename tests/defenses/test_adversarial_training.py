@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bench.api import ChangesRecipe, Recipe, TrainsDifferently
+from bench.api import Recipe
 from bench.errors import UserError
 from bench.plan import faces
 from bench.registry import defenses
@@ -218,12 +218,9 @@ def test_recipes():
 
 
 @pytest.mark.parametrize("name", ["at", "at-fast"])
-def test_acts_during_training_only(tiny, make_context, name):
-    defense = select(defenses, name)[0].component
-    assert defense.purify(tiny.train, make_context()) is tiny.train
-    assert isinstance(defense, TrainsDifferently)
-    assert isinstance(defense, ChangesRecipe)
-    assert faces(defense) == {"trains_differently": True, "changes_recipe": True, "sees_test_images": False}
+def test_acts_during_training_only(name):
+    acts = faces(select(defenses, name)[0].component)
+    assert [face for face, there in acts.items() if there] == ["trains_differently", "changes_recipe"]
 
 
 @pytest.mark.parametrize(

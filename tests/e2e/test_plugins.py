@@ -1,10 +1,12 @@
 """A user's own defense: scaffold, check, run; the README's plug-in; lists."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from .conftest import TINY
@@ -12,10 +14,13 @@ from .conftest import TINY
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("kind", ["defense", "attack", "victim"])
-def test_a_scaffold_passes_its_check_and_its_test(bench, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "options"), [("defense", []), ("defense", ["--during-training"]), ("attack", []), ("victim", [])]
+)
+def test_a_scaffold_passes_its_check_and_its_test(bench, tmp_path, kind, options):
     name = f"my-{kind}"
-    assert bench("new", kind, name).code == 0
+    assert bench("new", kind, name, *options).code == 0
+    assert ("batch_loss" in (tmp_path / f"my_{kind}.py").read_text()) == bool(options)
     checked = bench("check", name, "--plugin", f"my_{kind}.py")
     assert checked.code == 0, checked.out
     assert "all contracts that apply hold" in checked.out
@@ -50,9 +55,6 @@ from bench.registry import defenses
 class Noisy:
     """Train on noisy images."""
 
-    def purify(self, train, ctx):
-        return train
-
     def batch_loss(self, model, images_01, labels, ctx):
         noise = torch.randn(images_01.shape, generator=ctx.generator("noise"))
         return functional.cross_entropy(model(images_01 + 0.1 * noise), labels)
@@ -71,11 +73,72 @@ def test_the_same_draws_at_every_batch_are_refused_with_the_remedy(bench, tmp_pa
     assert bench("run", "--attacks", "ops", "--defenses", "noisy", *TINY, "--plugin", "noisy.py").code == 0
 
 
+_FACES = '''"""faces.py: defenses that purify nothing."""
+from dataclasses import dataclass, replace
+
+from bench.registry import defenses
+
+
+@defenses.register("longer", deterministic=True)
+@dataclass(frozen=True)
+class Longer:
+    """Train one epoch more."""
+
+    def change_recipe(self, recipe):
+        return replace(recipe, epochs=recipe.epochs + 1)
+
+
+@defenses.register("negative-view", deterministic=True)
+@dataclass(frozen=True)
+class NegativeView:
+    """Judge on negatives."""
+
+    def view(self, images_u8):
+        return 255 - images_u8
+'''
+
+
+@pytest.mark.parametrize(
+    ("defense", "contract", "acts"),
+    [
+        ("longer", "changed recipe is a recipe", {"trains_differently", "changes_recipe"}),
+        ("negative-view", "view is a view", {"sees_test_images"}),
+    ],
+)
+def test_a_defense_need_not_purify(bench, tmp_path, defense, contract, acts):
+    (tmp_path / "faces.py").write_text(_FACES, encoding="utf-8")
+    checked = bench("check", defense, "--plugin", "faces.py")
+    assert checked.code == 0, checked.out
+    assert f"  ok   {contract} (" in checked.out
+    assert "  n/a  keeps shape and labels\n" in checked.out
+    assert bench("run", "--attacks", "ops", "--defenses", defense, *TINY, "--plugin", "faces.py").code == 0
+    cells = [json.loads(path.read_text()) for path in (tmp_path / "results" / "cells").iterdir()]
+    cells = {(cell["attack"]["name"], cell["defense"]["name"]): cell for cell in cells}
+    cell, undefended = cells["ops", defense], cells["ops", "none"]
+    assert {face for face, there in cell["defense"]["extra"].items() if there} == acts
+    assert cell["costs"]["purify"]["wall_seconds"] == 0
+    assert cell["scores"]["residual_poison_ratio"] == pytest.approx(1)
+    assert len(cell["curve"]) == len(undefended["curve"]) + (defense == "longer")
+    assert (cell["view_seconds"] is not None) == (defense == "negative-view")
+    row = pd.read_csv(tmp_path / "results" / "leaderboard" / "cells.csv").set_index("key").loc[cell["key"]]
+    assert row["purify_seconds"] == 0
+    assert row["cost_seconds"] == pytest.approx(row["extra_train_seconds"] + (cell["view_seconds"] or 0))
+
+
+def test_a_defense_that_does_nothing_is_refused_with_what_it_could_do(bench, tmp_path):
+    idle = _FACES.replace("def view", "def veiw").replace("def change", "def chance")
+    (tmp_path / "faces.py").write_text(idle, encoding="utf-8")
+    ended = bench("check", "longer", "--plugin", "faces.py")
+    assert ended.code == 2
+    assert "defense 'longer': Longer does nothing; give it at least one of purify(train, ctx), batch_loss(" in ended.err
+    assert "change_recipe(recipe), view(images_u8)" in ended.err.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("name", "runs", "does_not_apply"),
     [
         ("jpeg", "ignores its seed if deterministic", ["view is a view", "batch loss is a loss"]),
-        ("cutout", "batch loss is a loss", ["ignores its seed if deterministic", "changed recipe is a recipe"]),
+        ("cutout", "batch loss is a loss", ["keeps shape and labels", "changed recipe is a recipe"]),
     ],
 )
 def test_a_check_says_which_contracts_do_not_apply(bench, name, runs, does_not_apply):
