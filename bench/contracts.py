@@ -21,6 +21,7 @@ from bench.api import ChangesRecipe, Context, ImageSet, Purifies, Recipe, Stacks
 from bench.data import Splits, content_digest
 from bench.errors import ContractError
 from bench.invariants import check_budget, check_same_kind
+from bench.kept_state import kept
 from bench.plan import faces
 from bench.poisoning import craft
 from bench.spec import Selected
@@ -131,6 +132,12 @@ def stacks_as_it_poisons(selected: Selected, tiny: Splits) -> None:
         result = attack.poison_onto(clean, negative, ctx)
         check_same_kind(selected.name, result, clean)
         check_budget(selected.name, attack.budget, result, negative, torch.ones(len(clean), dtype=torch.bool))
+
+
+def keeps_nothing_between_stages(selected: Selected, tiny: Splits) -> None:
+    """Every run pays for all it does: nothing that an earlier run computed is kept in modules, classes or files."""
+    if found := kept(selected, tiny.train):
+        raise ContractError(found)
 
 
 def view_is_a_view(selected: Selected, tiny: Splits) -> None:
@@ -337,6 +344,7 @@ CONTRACTS: dict[str, tuple[Contract, ...]] = {
     "attacks": (*_OF_RESULTS, Contract(respects_its_budget), Contract(stacks_as_it_poisons, _has(StacksOn))),
     "defenses": (
         *_OF_RESULTS,
+        Contract(keeps_nothing_between_stages),
         Contract(view_is_a_view, lambda selected: faces(selected.component)["sees_test_images"]),
         Contract(batch_loss_is_a_loss, _has(TrainsDifferently)),
         Contract(batch_loss_leaves_the_model_as_it_was, _has(TrainsDifferently)),

@@ -31,6 +31,11 @@ def source_digest(module: str) -> str:
     return total.hexdigest()
 
 
+def modules_of(module: str) -> list[str]:
+    """The modules that `source_digest` covers, without those of the core."""
+    return sorted(name for name in _closure(module) if ":" not in name and name.partition(".")[0] != "bench")
+
+
 def _closure(module: str) -> dict[str, Path]:
     package = module.partition(".")[0]
     files: dict[str, Path] = {}

@@ -1,0 +1,106 @@
+"""Defenses that remember: each kind of memory is found, and what is merely a table is not."""
+
+import pytest
+
+from bench.check import tiny
+from bench.kept_state import kept
+from bench.registry import defenses, load_plugin
+from bench.spec import select
+
+HEAD = """
+import functools
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from bench.registry import defenses
+
+MEMO = {}
+LAST = None
+STORE = Path(tempfile.gettempdir()) / "FILE"
+
+
+def work():
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+
+
+def remembers(images, memo=[]):
+    memo.append(images.sum())
+
+
+@functools.cache
+def table(size):
+    return torch.arange(size)
+
+
+@functools.cache
+def by_content(content):
+    return torch.zeros(3)
+
+
+class Fitted:
+    shift = None
+
+
+"""
+TAIL = '''
+@defenses.register("forgets", source="x", deterministic=True)
+@dataclass(frozen=True)
+class Forgets:
+    """A test."""
+
+    def purify(self, train, ctx):
+BODY
+'''
+BODIES = {
+    "global": ("global LAST\nLAST = train.images + 0\nreturn train", "LAST changed"),
+    "dictionary": ("MEMO.setdefault(int(train.images.sum()), 1)\nreturn train", "MEMO"),
+    "default": ("remembers(train.images)\nreturn train", "remembers.__defaults__"),
+    "cache": ("by_content(int(train.images.sum()))\nreturn train", "by_content changed"),
+    "class": ("Fitted.shift = train.images.float().mean()\nreturn train", "Fitted.shift"),
+    "function": ("work.fitted = train.images.float().mean()\nreturn train", "work.__dict__"),
+    "first images only": (
+        "MEMO.setdefault('fit', train.images[:1])\nreturn replace(train, images=train.images ^ MEMO['fit'])",
+        "another result in a process that has worked on other images",
+    ),
+    "file": (
+        "name = STORE.with_suffix(f'.{int(train.images[:, :, 0, 0].sum())}')\n"
+        "name.exists() or work()\nname.touch()\nreturn train",
+        "images it has seen",
+    ),
+    "once for all": ("'fit' in MEMO or work()\nMEMO['fit'] = 1\nreturn train", "computes once what every stage"),
+}
+HARMLESS = {
+    "table": "table(7)\nreturn replace(train, images=train.images // 2)",
+    "work": "work()\nreturn train",
+}
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch):
+    def found(body):
+        path = tmp_path / "forgets.py"
+        lines = "\n".join(f"        {line}" for line in body.splitlines())
+        text = HEAD.replace('Path(tempfile.gettempdir()) / "FILE"', f"Path({str(tmp_path / 'memo')!r})")
+        path.write_text(text + TAIL.replace("BODY", lines))
+        defenses._entries.pop("forgets", None)
+        load_plugin(path)
+        return kept(select(defenses, "forgets")[0], tiny().train)
+
+    yield found
+    defenses._entries.pop("forgets", None)
+
+
+@pytest.mark.parametrize(("body", "message"), BODIES.values(), ids=BODIES)
+def test_memory_is_found(found, body, message):
+    assert message in (found(body) or "nothing found")
+
+
+@pytest.mark.parametrize("body", HARMLESS.values(), ids=HARMLESS)
+def test_what_depends_on_nothing_or_is_done_again_is_no_memory(found, body):
+    assert found(body) is None
