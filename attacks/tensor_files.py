@@ -24,6 +24,7 @@ _PICKLES = {
     ".pt": ("import torch, numpy as np", "torch.load({path!r}, map_location='cpu', weights_only=False)"),
     ".pth": ("import torch, numpy as np", "torch.load({path!r}, map_location='cpu', weights_only=False)"),
 }
+PICKLES = (".pkl", ".pickle", ".p")
 _PLAIN_PICKLE = ("import pickle, numpy as np", "pickle.load(open({path!r}, 'rb'))")
 
 

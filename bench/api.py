@@ -23,9 +23,11 @@ __all__ = [
     "Attack",
     "Budget",
     "ChangesRecipe",
+    "ChecksFit",
     "Context",
     "DataInfo",
     "Defense",
+    "HoldsPart",
     "ImageSet",
     "PartialPoison",
     "Purifies",
@@ -200,6 +202,24 @@ class StacksOn(Protocol):
 
     def poison_onto(self, clean: ImageSet, poisoned: ImageSet, ctx: Context) -> ImageSet:
         """`poisoned`, changed by at most the budget; what is written is found on `clean`. Neither is modified."""
+        ...
+
+
+@runtime_checkable
+class ChecksFit(Protocol):
+    """Optional face of an attack: what it reads (a file) is checked against the training set before any work."""
+
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises UserError, saying what to do, if `poison` could not work on these images."""
+        ...
+
+
+@runtime_checkable
+class HoldsPart(Protocol):
+    """Optional face of a `PartialPoison`: it can poison only some images (a file that holds a part of the set)."""
+
+    def held_rows(self, train: ImageSet) -> Tensor | None:
+        """Positions of the images it can poison, int64, ascending; None for all of them."""
         ...
 
 

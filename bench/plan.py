@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.api import ChangesRecipe, Defense, Purifies, SeesTestImages, TrainsDifferently
-from bench.chain import part_of
+from bench.api import ChangesRecipe, ChecksFit, Defense, ImageSet, Purifies, SeesTestImages, TrainsDifferently
+from bench.chain import Chain, part_of
 from bench.config import Matrix
 from bench.crops import check_squeezed
 from bench.data import Splits
@@ -82,11 +83,9 @@ def make_plan(
     """Cells and jobs of a matrix, with what the store already has (every artifact's checksum is verified).
 
     Raises:
-        UserError: if a victim cannot take images of this size or would see them distorted, or an attack poisons
-            classes that do not exist.
+        UserError: all at once: a victim cannot take images of this size or would see them distorted, an attack poisons
+            classes that do not exist, or a file does not fit the training set (unless its poison is in the store).
     """
-    _check_attacks(matrix, splits)
-    _check_victims(matrix, splits)
     base = Job(
         stage="",
         key="",
@@ -128,30 +127,38 @@ def make_plan(
                     cells.append(_cell(base, matrix.preset, (attack, defense, victim), seed, [poison, purify, train]))
     ordered = {job.key: job for stage in STAGES for job in jobs.values() if job.stage == stage}
     states = {job.key: store.state(job.stage, job.key) for job in ordered.values()}
+    pending = {cell.attack.full_text for cell in cells if states[cell.jobs["poison"]] != "valid"}
+    if problems := [*_attack_problems(matrix, splits, pending), *_victim_problems(matrix, splits)]:
+        raise UserError("\n".join(problems))
     return Plan(matrix, cells, ordered, states, dataset)
 
 
-def _check_attacks(matrix: Matrix, splits: Splits) -> None:
-    problems = []
+def _attack_problems(matrix: Matrix, splits: Splits, pending: Container[str]) -> Iterator[str]:
     for attack in matrix.attacks:
-        try:
-            candidates(attack.component, splits.train)
-        except ValueError as error:
-            problems.append(f"attack {attack.text!r}: {error}")
-    if problems:
-        raise UserError("\n".join(problems))
+        checks: list[Callable[[Any, ImageSet], object]] = [candidates]
+        if attack.full_text in pending:
+            checks.append(_check_fit)
+        for check in checks:
+            try:
+                check(attack.component, splits.train)
+            except (ValueError, UserError) as error:
+                yield f"attack {attack.text!r}: {error}"
+                break
 
 
-def _check_victims(matrix: Matrix, splits: Splits) -> None:
-    problems = []
+def _check_fit(attack: Any, train: ImageSet) -> None:
+    for part in (component for _, component in attack.parts) if isinstance(attack, Chain) else [attack]:
+        if isinstance(part, ChecksFit):
+            part.check_fit(train)
+
+
+def _victim_problems(matrix: Matrix, splits: Splits) -> Iterator[str]:
     for victim in matrix.victims:
         try:
             victim.component.build(splits.train.info)
             check_squeezed(splits.train.aspect_ratios, victim.component.recipe.random_resized_crop)
         except ValueError as error:
-            problems.append(f"victim {victim.text!r}: {error}")
-    if problems:
-        raise UserError("\n".join(problems))
+            yield f"victim {victim.text!r}: {error}"
 
 
 def _job(

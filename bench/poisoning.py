@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench import data
-from bench.api import Context, ImageSet, StacksOn, map_images
+from bench.api import Context, HoldsPart, ImageSet, StacksOn, map_images
 from bench.chain import Chain, part_of
 from bench.invariants import check_budget, check_same_kind
 
@@ -52,15 +52,21 @@ def candidates(attack: Any, clean: ImageSet) -> tuple[Tensor, int]:
 
     Raises:
         ValueError: if a class does not exist or has no image, or the rate comes to no image.
+        UserError: if the attack cannot read which images it holds.
     """
     part = part_of(attack)
     chosen = torch.tensor(part.chosen_classes(clean.info.num_classes))
     if part.classes and (absent := chosen[~torch.isin(chosen, clean.labels)].tolist()):
         raise ValueError(f"classes={part.classes}: the training set has no image of class {absent}")
     rows = torch.isin(clean.labels, chosen).nonzero().flatten()
+    held = part.held_rows(clean) if isinstance(part, HoldsPart) else None
+    if held is not None:
+        rows = rows[torch.isin(rows, held)]
     count = int(part.poison_rate * len(rows) + 1e-9)
     if count == 0:
-        raise ValueError(f"poison_rate {part.poison_rate} of {len(rows)} images is no image; raise it")
+        raise ValueError(
+            f"poison_rate {part.poison_rate} of {len(rows)} images is no image; raise it or change classes"
+        )
     return rows, count
 
 

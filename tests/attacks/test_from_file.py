@@ -111,12 +111,15 @@ def test_png_names_are_sorted_as_numbers(train, poisoned, make_context, tmp_path
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([f"{index}.png" for index in (*range(5), *range(6, 13))], "5 is missing"),
+        ([f"{index}.png" for index in (*range(5), *range(6, 13))], r"12 is too large \(12 files\)"),
+        ([f"{index}.png" for index in range(1, 13)], "if they count from 1, rename them"),
         ([f"{index}.png" for index in range(11)] + ["x.png"], "does not end in its index"),
         ([f"{index}.png" for index in range(11)] + ["a0.png"], "have one index"),
     ],
 )
-def test_png_indices_must_be_complete(train, poisoned, make_context, tmp_path, names: list[str], message: str) -> None:
+def test_png_names_that_name_no_image_are_refused(
+    train, poisoned, make_context, tmp_path, names: list[str], message: str
+) -> None:
     _write_pngs(tmp_path, poisoned, names)
     with pytest.raises(UserError, match=message):
         FromFile(str(tmp_path)).poison(train, make_context())
@@ -137,9 +140,10 @@ def test_pngs_of_another_size_or_mode_are_refused(train, poisoned, make_context,
 
 def test_gray_pngs_serve_gray_sets(smooth_set, make_context, tmp_path) -> None:
     gray = smooth_set(count=3, classes=2, shape=(1, 7, 9))
-    for index, image in enumerate(gray.images):
+    poisoned = _added(gray.images, _noise(tuple(gray.images.shape)))
+    for index, image in enumerate(poisoned):
         Image.fromarray(image[0].numpy()).save(tmp_path / f"{index}.png")
-    assert torch.equal(FromFile(str(tmp_path)).poison(gray, make_context()).images, gray.images)
+    assert torch.equal(FromFile(str(tmp_path)).poison(gray, make_context()).images, poisoned)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,7 @@ def test_gray_pngs_serve_gray_sets(smooth_set, make_context, tmp_path) -> None:
         (torch.full((12, 3, 6, 5), -math.inf), "NaN or infinite"),
         (torch.full((12, 3, 6, 5), 300, dtype=torch.int16), "must lie in -255..255"),
         (torch.zeros(11, 3, 6, 5, dtype=torch.int8), r"11 entries, the data set needs 12 \(sample-wise\) or 4 "),
-        (torch.zeros(4, 3, 6, 5, dtype=torch.uint8), r"4 entries, the data set needs 12 \(sample-wise\)$"),
+        (torch.zeros(4, 3, 6, 5, dtype=torch.uint8), r"4 entries, the data set needs 12 \(sample-wise\); if"),
         (torch.zeros(12, 3, 5, 6, dtype=torch.uint8), r"needs \(N, 3, 6, 5\) or \(N, 6, 5, 3\)"),
         (torch.zeros(12, 90, dtype=torch.uint8), r"holds \(12, 90\)"),
         (torch.zeros(12, 3, 6, 5, dtype=torch.bool), "cannot import torch.bool"),
@@ -167,7 +171,7 @@ def test_contents_that_do_not_fit_are_refused(train, make_context, tmp_path, val
     [
         ("noise", torch.zeros(12, 3, 6, 5, dtype=torch.uint8), "uint8 cannot hold signed noise"),
         ("images", torch.zeros(12, 3, 6, 5, dtype=torch.int8), "export images as uint8"),
-        ("images", torch.full((12, 3, 6, 5), 255.0), "images as torch.float32 must lie in 0..1"),
+        ("images", torch.full((12, 3, 6, 5), 256.0), "images as torch.float32 must lie in 0..1"),
     ],
 )
 def test_a_declared_content_must_fit_the_type(
