@@ -128,16 +128,15 @@ def _why_over(found: Found, train: ImageSet, measured: Measured, over: Tensor, b
             f"is broken: {described(flat, labels)}, are {color}; get a repaired file"
             f"{without_classes(dead, train.info.num_classes)}"
         )
-    sizes = _sizes(measured)
-    strangers = measured.rows[over & ~(measured.alike >= _ALIKE)]
-    if found.content == "images" and len(strangers) > len(measured.rows[over]) / 2:
-        alike = float(measured.alike[over].nanmedian())
+    rows = measured.rows[over]
+    alike = float(measured.alike[over].nanmedian())
+    if found.content == "images" and not alike > _SAME and (why := _misplaced(found, train, rows, alike)):
         return (
-            f"does not fit {train.info.name}: {described(strangers, labels)}, are unlike the clean images at their "
-            f"positions (median correlation {alike:.2f}); {_order(found, train, strangers)}"
+            f"does not fit {train.info.name}: {described(rows, labels)}, are unlike the clean images at their "
+            f"positions (median correlation {alike:.2f}); {why}"
         )
     return (
-        f"exceeds its budget {budget} in {described(measured.rows[over], labels)}; measured: {sizes}; "
+        f"exceeds its budget {budget} in {described(rows, labels)}; measured: {_sizes(measured)}; "
         f"{_fitting(measured, budget, train.info)}"
     )
 
@@ -172,14 +171,16 @@ def _even(sizes: Tensor) -> bool:
     return float(((sizes - middle).abs() <= 0.1 * middle).double().mean()) >= _SAME
 
 
-def _order(found: Found, train: ImageSet, rows: Tensor) -> str:
-    """Why images do not correlate with the clean ones at their positions, and what to do."""
+def _misplaced(found: Found, train: ImageSet, rows: Tensor, alike: float) -> str:
+    """Why images are unlike the clean ones at their positions, and what to do; "" if they are like them."""
     some = rows[torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()]
     poisoned = found.poisoned(train, some).double()
     clean = train.images[some].double()
     for view, text in _VIEWS.items():
-        if float(correlation(_view(view, poisoned), clean).nanmedian()) > _SAME:
+        if float(correlation(_view(view, poisoned), clean).nanmedian()) > max(_SAME, alike + 0.05):
             return text
+    if alike >= _ALIKE:
+        return ""
     nearest, likeness = _nearest(poisoned, train)
     if float((likeness > _SAME).double().mean()) < _ALIKE:
         return "they are images of another data set, of another split, or changed beyond recognition"
@@ -216,6 +217,7 @@ _VIEWS = {
     "bgr": "their color channels are in reverse order: save images[:, ::-1], or [..., ::-1] if the channels come last",
     "transposed": "height and width are exchanged; transpose them",
     "reshaped": "they were reshaped where they should have been transposed; use transpose(0, 3, 1, 2)",
+    "reshaped back": "they were reshaped where they should have been transposed; use transpose(0, 2, 3, 1)",
     "mirrored": "they are mirrored; save them unaugmented",
     "upside down": "they stand upside down; flip them",
     "inverted": "they are inverted; save 255 - images",
@@ -225,6 +227,8 @@ _VIEWS = {
 def _view(name: str, images: Tensor) -> Tensor:
     n, channels, height, width = images.shape
     if name == "reshaped":
+        return images.reshape(n, height, width, channels).permute(0, 3, 1, 2)
+    if name == "reshaped back":
         return images.permute(0, 2, 3, 1).reshape(n, channels, height, width)
     if name == "transposed":
         return images.transpose(2, 3) if height == width else images

@@ -195,9 +195,15 @@ MISFITS: dict[str, tuple[Make, str]] = {
     "another set": (lambda f, t, p: _npy(f, _strangers()), "they are images of another data set"),
     "BGR": (lambda f, t, p: _npy(f, p.flip(1)), "channels are in reverse order"),
     "mirrored": (lambda f, t, p: _npy(f, p.flip(3)), "they are mirrored"),
-    "reshaped": (
+    "upside down": (lambda f, t, p: _npy(f, p.flip(2)), "they stand upside down"),
+    "transposed": (lambda f, t, p: _npy(f, p.transpose(2, 3)), "height and width are exchanged"),
+    "NHWC reshaped to NCHW": (
         lambda f, t, p: _npy(f, p.permute(0, 2, 3, 1).reshape(p.shape)),
-        "they were reshaped|channels are in reverse|another data set",
+        r"reshaped where they should have been transposed; use transpose\(0, 3, 1, 2\)",
+    ),
+    "NCHW reshaped to NHWC": (
+        lambda f, t, p: _npy(f, p.reshape(COUNT, 12, 12, 3)),
+        r"reshaped where they should have been transposed; use transpose\(0, 2, 3, 1\)",
     ),
     "inverted": (lambda f, t, p: _npy(f, 255 - p), "they are inverted"),
     "normalized": (lambda f, t, p: _npy(f, (p.float() / 255 - 0.5) / 0.5), "these are normalized images"),
