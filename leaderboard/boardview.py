@@ -18,14 +18,20 @@ Metric = tuple[str, str, Any, str]
 METRICS: list[Metric] = [
     ("mean_accuracy", "mean %", formats.percent, "clean test accuracy, mean over attacks"),
     ("half_width_95", "± 95 %", formats.percent, "of the mean, in points: half the 95 % interval over seeds"),
-    ("cost_seconds", "cost", formats.seconds, "purification + extra training + view of the test images"),
-    ("cost_multiple", "× training", formats.multiple, "total in undefended trainings; 1.000× costs nothing extra"),
+    ("cost_seconds", "cost", formats.seconds, "purification + extra training + view, median; below: range"),
+    (
+        "cost_multiple",
+        "× training",
+        formats.multiple,
+        "total in undefended trainings; 1.000× costs nothing extra, less: a shorter training",
+    ),
     ("worst_accuracy", "worst %", formats.percent, "the attack against which it does worst"),
     ("clean_accuracy", "clean %", formats.percent, "accuracy after this defense on clean training data: its price"),
     ("recovery", "recovery", formats.ratio, "0: as undefended, 1: as trained on clean data"),
-    ("cost_rank", "cost rank", str, "cheapest first; only exclusive measurements on one device"),
+    ("cost_rank", "cost rank", str, "cheapest first, ties within the range; only exclusive measurements on one device"),
     ("purify_seconds", "purify", formats.seconds, "wall time of the purification"),
     ("extra_train_seconds", "extra train", formats.seconds, "training with minus training without the defense"),
+    ("warm_seconds", "rehearsal", formats.seconds, "first steps on random images (loading, compiling): not charged"),
     ("peak_gpu_bytes", "peak GPU", formats.gibibytes, "largest GPU memory of purification and training"),
     ("peak_host_bytes", "peak host", formats.gibibytes, "most host memory that purification or training took"),
     ("cost_energy_joules", "energy", formats.joules, "of the GPU: purification and extra training"),
@@ -112,8 +118,9 @@ def _cell(row: pd.Series[Any], name: str, text: Any, board: pd.DataFrame) -> Cel
     if formats.is_missing(value):
         return Cell(formats.DASH, "")
     notes = {"worst_accuracy": row["worst_attack"]}
-    if "several devices" in row["flags"]:
-        notes["cost_seconds"] = row["device"]
+    within = formats.span(row["cost_seconds_min"], row["cost_seconds_max"])
+    device = row["device"] if "several devices" in row["flags"] else ""
+    notes["cost_seconds"] = ", ".join(filter(None, (within, device)))
     bar = text(value) if name == "mean_accuracy" else ""
     return Cell(text(value), str(value), is_best(row, name, text, board), notes.get(name, ""), bar=bar)
 

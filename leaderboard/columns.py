@@ -73,7 +73,9 @@ CELL_COLUMNS = {
     "view_seconds": Column("float64", "s; what the defense's view adds to scoring all test images"),
     "view_seconds_per_10k": Column("float64", "s; the same for 10,000 images"),
     "cost_seconds": Column("float64", "s; purify + extra_train + view: what the defender pays"),
-    "cost_multiple": Column("float64", "(cost + undefended training) / undefended training; 1.0 costs nothing"),
+    "cost_multiple": Column(
+        "float64", "(cost + undefended training) / undefended training; 1.0 costs nothing; below 1: a shorter training"
+    ),
     "peak_gpu_bytes": Column("Int64", "bytes; larger of purify and train"),
     "peak_host_bytes": Column("Int64", "bytes; larger of purify and train, each beyond what its process held before"),
     "purify_energy_joules": Column("float64", "J; of the GPU, during purify_seconds"),
@@ -100,7 +102,10 @@ BOARD_COLUMNS = {
     "rank": Column(
         "Int64", "by mean_accuracy inside one data set, preset, victim and precision; shared if not separable"
     ),
-    "cost_rank": Column("Int64", "by cost_seconds, two significant digits; only exclusive costs of one device"),
+    "cost_rank": Column(
+        "Int64",
+        "by cost_seconds, shared if ranges meet or two digits agree; only exclusive costs of one device",
+    ),
     "dataset": CELL_COLUMNS["dataset"],
     "dataset_selection": CELL_COLUMNS["dataset_selection"],
     "dataset_digest": CELL_COLUMNS["dataset_digest"],
@@ -120,13 +125,22 @@ BOARD_COLUMNS = {
     "recovery": Column(
         "float64", "(mean defended - mean undefended) / (mean clean baseline - mean undefended) accuracy of these cells"
     ),
-    "cost_seconds": Column("float64", "s; mean over the cells of mean_accuracy"),
-    "cost_multiple": Column("float64", "mean over the same cells; 1.0 costs nothing beyond an undefended training"),
-    "purify_seconds": Column("float64", "s; wall time of the purify stage, mean over the same cells"),
-    "extra_train_seconds": Column("float64", "s; training with minus without the defense, mean over the same cells"),
+    "cost_seconds": Column(
+        "float64", "s; purify + extra_train + view, each the median over the cells of mean_accuracy"
+    ),
+    "cost_seconds_min": Column("float64", "s; least that the measurements of these cells allow"),
+    "cost_seconds_max": Column("float64", "s; most that they allow"),
+    "cost_multiple": Column(
+        "float64",
+        "(cost + undefended training) / undefended training, medians; 1.0 costs nothing, below 1 the defended training "
+        "is shorter than the undefended one",
+    ),
+    "purify_seconds": Column("float64", "s; wall time of the purify stage, median over the same cells"),
+    "extra_train_seconds": Column("float64", "s; median training with the defense minus the median without"),
+    "warm_seconds": Column("float64", "s; rehearsals of first steps, median over the same cells; not charged"),
     "peak_gpu_bytes": Column("Int64", "bytes; largest of these cells"),
     "peak_host_bytes": Column("Int64", "bytes; largest of these cells"),
-    "cost_energy_joules": Column("float64", "J; mean over the same cells"),
+    "cost_energy_joules": Column("float64", "J; purify + extra training + view, medians like the seconds"),
     "device": Column("string", "devices of purify and train"),
     "n": Column("Int64", "finished cells behind mean_accuracy"),
     "seeds": Column("Int64", "seeds of the group"),

@@ -57,7 +57,8 @@ def markdown_text(board: pd.DataFrame) -> str:
 _LEGEND = (
     "Clean test accuracy in percent after the last epoch. Mean and worst are over attacks; ± is the 95 % Student-t "
     "half-width over seeds. Recovery: 0 as undefended, 1 as trained on clean data. Cost: purification, extra training "
-    "time and the view of the test images; 1.00× costs nothing beyond an undefended training. Rows that lack cells "
+    "time and the view of the test images, medians, in brackets the range measured; 1.00× costs nothing beyond an "
+    "undefended training, less is a shorter training. Rows that lack cells "
     "have no mean and no rank; an oracle row was chosen with test labels and is not ranked."
 )
 
@@ -78,7 +79,7 @@ def _markdown_table(group: pd.DataFrame) -> str:
                     formats.percent(row["worst_accuracy"]),
                     formats.percent(row["clean_accuracy"]),
                     formats.ratio(row["recovery"]),
-                    formats.seconds(row["cost_seconds"]),
+                    formats.cost(row),
                     formats.multiple(row["cost_multiple"]),
                     *(formats.percent(row[column]) for column in attacks.values()),
                     str(row["n"]),

@@ -9,6 +9,11 @@ import pandas as pd
 
 from leaderboard.columns import AND
 
+_SUMS = (
+    *("cost_seconds", "cost_seconds_min", "cost_seconds_max", "purify_seconds", "extra_train_seconds"),
+    *("warm_seconds", "cost_energy_joules"),
+)
+
 
 def best_per_attack(members: pd.DataFrame) -> pd.DataFrame:
     """Of the finished cells of a family, those of the member with the highest mean over seeds, for each attack.
@@ -35,9 +40,8 @@ def family_row(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> 
         "defense": f"{row['family']} (best per attack)",
         "defense_selection": f"{row['family']} (best per attack)",
         "uses": ", ".join(sorted({use for member in members for use in member["uses"].split(", ") if use})),
-        "cost_seconds": _over(members, "cost_seconds", sum),
         "cost_multiple": None if extra is None else 1 + extra,
-        **{name: _over(members, name, sum) for name in ("purify_seconds", "extra_train_seconds", "cost_energy_joules")},
+        **{name: _over(members, name, sum) for name in _SUMS},
         "peak_gpu_bytes": _over(members, "peak_gpu_bytes", max),
         "peak_host_bytes": _over(members, "peak_host_bytes", max),
         "device": AND.join(sorted({device for member in members for device in member["device"].split(AND)})),

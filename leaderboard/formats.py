@@ -64,6 +64,21 @@ def seconds(value: Any) -> str:
     raise AssertionError("the last limit is infinite")
 
 
+def span(low: Any, high: Any) -> str:
+    """A range of durations: `3.9–4.4 s`, `900 ms–1.2 s`; "" if it is unknown or both ends print alike."""
+    first, last = seconds(low), seconds(high)
+    if is_missing(low) or is_missing(high) or first == last:
+        return ""
+    number, unit = first.split(" ")
+    return f"{number}–{last}" if last.endswith(f" {unit}") else f"{first}–{last}"
+
+
+def cost(row: Any) -> str:
+    """The cost of a leaderboard row with its range: `4.1 s (3.9–4.4 s)`."""
+    within = span(row["cost_seconds_min"], row["cost_seconds_max"])
+    return seconds(row["cost_seconds"]) + (f" ({within})" if within else "")
+
+
 def gibibytes(value: Any) -> str:
     """Bytes as `312 MiB` or `2.4 GiB`."""
     if is_missing(value):

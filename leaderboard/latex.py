@@ -85,7 +85,7 @@ def _line(row: pd.Series[Any], index: Any, attacks: dict[str, str], bold: dict[s
         mean,
         *(_number(formats.percent(row[name])) for name in ("worst_accuracy", "clean_accuracy")),
         _number(formats.ratio(row["recovery"])),
-        escaped(formats.seconds(row["cost_seconds"])),
+        escaped(formats.cost(row)),
         escaped(formats.multiple(row["cost_multiple"])),
         str(row["n"]),
     ]

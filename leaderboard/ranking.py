@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from leaderboard.costs import Spread
+
 Result = tuple[float, float | None]
 
 
@@ -28,13 +30,20 @@ def separable(one: Result, other: Result) -> bool:
     return abs(one[0] - other[0]) >= width and round(100 * one[0], 1) != round(100 * other[0], 1)
 
 
-def cost_ranks(costs: Sequence[float]) -> list[int]:
-    """Competition ranks, cheapest first; costs that agree to two significant digits share a rank."""
+def cost_ranks(costs: Sequence[Spread]) -> list[int]:
+    """Competition ranks by the median, cheapest first.
+
+    A cost shares the rank of the first one of a place if their ranges meet, if they differ by less than the wider of
+    the two ranges, or if they agree to two significant digits.
+    """
 
     def tied(a: int, b: int) -> bool:
-        return f"{costs[a]:.1e}" == f"{costs[b]:.1e}"
+        one, other = costs[a], costs[b]
+        width = max(one.high - one.low, other.high - other.low)
+        alike = f"{one.median:.1e}" == f"{other.median:.1e}"
+        return alike or other.low <= one.high or abs(other.median - one.median) < width
 
-    return _competition(costs, tied)
+    return _competition([cost.median for cost in costs], tied)
 
 
 def _competition(values: Sequence[float], tied: Callable[[int, int], bool]) -> list[int]:

@@ -22,6 +22,7 @@ from leaderboard.columns import (
     half_width_column,
     typed,
 )
+from leaderboard.costs import Spread, row_costs
 from leaderboard.effect import with_effect_flags
 from leaderboard.families import best_per_attack, family_row
 from leaderboard.ranking import accuracy_ranks, cost_ranks
@@ -29,7 +30,6 @@ from leaderboard.statistics import binomial_half_width_95, half_width_95, mean
 from leaderboard.stores import repeat_flags
 
 _DOUBT = {"not exclusive", "exclusivity unknown", "several devices"}
-_MEANS = ("cost_seconds", "cost_multiple", "cost_energy_joules", "purify_seconds", "extra_train_seconds")
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
 
 
@@ -126,7 +126,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
         "tie_width": least if width is None else width,
         "worst_accuracy": by_attack[worst],
         "worst_attack": worst,
-        **{name: mean(poisoned[name]) for name in _MEANS},
+        **row_costs(poisoned),
         **{name: None if poisoned[name].isna().any() else int(poisoned[name].max()) for name in _PEAKS},
     }
 
@@ -175,7 +175,10 @@ def _rank(rows: list[dict[str, Any]]) -> None:
     undefended_doubtful = any(_DOUBT & set(row["flags"]) for row in rows if row["defense"] == "none")
     costed = [row for row in ranked if row["cost_seconds"] is not None and not _DOUBT & set(row["flags"])]
     if not undefended_doubtful:
-        for row, rank in zip(costed, cost_ranks([row["cost_seconds"] for row in costed]), strict=True):
+        names = ("cost_seconds", "cost_seconds_min", "cost_seconds_max")
+        for row, rank in zip(
+            costed, cost_ranks([Spread(*(row[name] for name in names)) for row in costed]), strict=True
+        ):
             row["cost_rank"] = rank
 
 

@@ -32,6 +32,8 @@ def print_leaderboard(board: pd.DataFrame, console: Console) -> None:
             console.print(Text(" · ".join(names), "bold"))
             console.print(_summary(group))
             console.print(Text(_legend(group), "dim"))
+            if ranges := _ranges(group):
+                console.print(Text(f"costs are medians; measured range: {ranges}", "dim"))
             for table in _by_attack(group, console.width):
                 console.print()
                 console.print(table)
@@ -53,6 +55,14 @@ def _legend(group: pd.DataFrame) -> str:
     seeds = int(group["seeds"].iloc[0])
     sure = "one seed, so no intervals" if seeds == 1 else f"± is the 95 % interval over {seeds} seeds"
     return f"accuracies in %; * best ranked row of its column; recovery 0: undefended, 1: clean; {sure}"
+
+
+def _ranges(group: pd.DataFrame) -> str:
+    spans = {
+        row["defense_selection"]: formats.span(row["cost_seconds_min"], row["cost_seconds_max"])
+        for _, row in group.iterrows()
+    }
+    return ", ".join(f"{defense} {span}" for defense, span in spans.items() if span)
 
 
 _COLUMNS = [

@@ -1,6 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leaderboard.costs import Spread
 from leaderboard.ranking import accuracy_ranks, cost_ranks
 
 
@@ -18,7 +19,14 @@ def test_what_is_close_to_the_second_alone_comes_next() -> None:
 
 
 def test_costs_share_a_rank_at_two_significant_digits() -> None:
-    assert cost_ranks([104.0, 96.0, 101.0, 0.0]) == [3, 2, 3, 1]
+    assert cost_ranks([Spread(cost, cost, cost) for cost in (104.0, 96.0, 101.0, 0.0)]) == [3, 2, 3, 1]
+
+
+def test_costs_share_a_rank_where_their_ranges_meet_or_are_wider_than_the_difference() -> None:
+    assert cost_ranks([Spread(10, 9, 13), Spread(14, 12, 15)]) == [1, 1]
+    assert cost_ranks([Spread(10, 9, 11), Spread(14, 12, 15)]) == [1, 2]
+    assert cost_ranks([Spread(10, 10, 10), Spread(14, 13.9, 19)]) == [1, 1], "5 s of range, 4 s apart"
+    assert cost_ranks([Spread(14, 14, 14), Spread(10, 10, 10)]) == [2, 1]
 
 
 @given(st.lists(st.floats(0, 1), max_size=12))

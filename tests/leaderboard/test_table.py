@@ -110,6 +110,26 @@ class TestBoard:
         assert (row["cost_seconds"], row["cost_multiple"]) == (400.0, 5.0)
         assert (row["n"], row["seeds"], row["missing"], row["flags"]) == (6, 3, 0, "")
 
+    def test_a_cost_is_the_median_of_the_cells_that_share_the_stage_with_its_range(self, make_cell: MakeCell) -> None:
+        plain, trained = (100.0, 104.0, 130.0), (300.0, 310.0, 340.0)
+        cells = [make_cell("lsp", "none", seed=seed, train=plain[seed]) for seed in range(3)]
+        at = {"extra": {"trains_differently": True}}
+        cells += [make_cell("lsp", "at", seed=s, purify=0, train=trained[s], **at) for s in range(3)]
+        cells += [make_cell("lsp", "gray", seed=s, purify=(2.0, 1.0, 9.0)[s]) for s in range(3)]
+        board = board_of(cells)
+        names = ["cost_seconds", "cost_seconds_min", "cost_seconds_max"]
+        assert board.loc["gray", names].tolist() == [2.0, 1.0, 9.0]
+        assert board.loc["at", names].tolist() == [310 - 104, 300 - 130, 340 - 100]
+        assert board.loc["at", "cost_multiple"] == pytest.approx(310 / 104)
+        assert board.loc["at", "cost_energy_joules"] == pytest.approx(100 * (310 - 104))
+        assert board.loc["none", names].tolist() == [0.0, 0.0, 0.0]
+        assert board.loc["at", "purify_seconds"] == 0
+
+    def test_a_defense_that_trains_less_has_a_multiple_below_one(self, make_cell: MakeCell) -> None:
+        shorter = make_cell("lsp", "short", purify=5, train=20, extra={"trains_differently": True})
+        row = board_of([make_cell(train=100), shorter]).loc["short"]
+        assert (row["cost_seconds"], row["cost_multiple"]) == (-75, 0.25)
+
     def test_every_attack_has_its_interval(self, matrix: list[CellResult]) -> None:
         row = board_of(matrix).loc["dvae"]
         assert row["half_width_95[lsp]"] == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-6)

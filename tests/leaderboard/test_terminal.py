@@ -5,6 +5,8 @@ import pytest
 from rich.console import Console
 
 from bench.results import CellResult
+from leaderboard.export import markdown_text
+from leaderboard.latex import latex_text
 from leaderboard.table import cells_frame, leaderboard_frame
 from leaderboard.terminal import print_leaderboard
 
@@ -52,6 +54,14 @@ def test_names_are_never_markup(make_cell: MakeCell) -> None:
     text = printed([make_cell("none", "[red]x[/red]"), make_cell("[b]y", "[red]x[/red]")], 100)
     assert "[red]x[/red]" in text
     assert "[b]y" in text
+
+
+def test_the_range_of_a_cost_is_shown_on_every_surface(make_cell: MakeCell) -> None:
+    cells = [make_cell("lsp", d, purify=p, seed=s) for d in ("none", "slow") for s, p in enumerate((3.9, 4.1, 4.4))]
+    assert "measured range: slow 3.9–4.4 s" in printed(cells, 80)
+    board = leaderboard_frame(cells_frame(cells))
+    assert "| 4.1 s (3.9–4.4 s) |" in markdown_text(board)
+    assert "& 4.1 s (3.9--4.4 s) &" in latex_text(board)
 
 
 def test_ties_share_a_place_and_the_star(make_cell: MakeCell) -> None:
