@@ -147,7 +147,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     from leaderboard.terminal import print_leaderboard
 
     job = next(iter(plan.jobs.values()))
-    history = History(store, device_name(torch.device(job.device), job.engine))
+    history = History(store, device_name(torch.device(job.device), job.engine), job.digests[0])
     command = shlex.join(["bench", *sys.argv[1:]])
     # The stream itself, not whatever standard error is at the time: a stage's own output goes to its log file.
     with progress_display(Console(file=sys.stderr), history) as display:
@@ -175,43 +175,13 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
 
 @cli.command()
 @_matrix_options
-def plan(config: Path | None, **options: Any) -> None:
+@click.option("--jobs", is_flag=True, help="List every job, not only their numbers by stage and component.")
+def plan(config: Path | None, jobs: bool, **options: Any) -> None:
     """Show what a run would do, what is cached and how long it may take. Runs nothing."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from bench.cost import device_name
-    from bench.jobs import STAGES
-    from bench.plan import History
-    from bench.progress import Clock, duration, title
+    from bench.forecast import print_plan
 
     matrix, planned, store = _prepare(config, runs=False, **options)
-
-    import torch
-
-    job = next(iter(planned.jobs.values()))
-    machine = device_name(torch.device(job.device), job.engine)
-    history = History(store, machine)
-    console = Console()
-    table = Table("stage", "job", "state", "estimate")
-    for stage in STAGES:
-        for job in (job for job in planned.jobs.values() if job.stage == stage):
-            state = {"valid": "cached", "absent": "to run", "damaged": "damaged, to run again"}
-            seconds = history.seconds(job) if planned.states[job.key] != "valid" else 0.0
-            estimate = "not yet timed here" if seconds is None else duration(seconds) if seconds else "-"
-            table.add_row(stage, title(job, planned), state[planned.states[job.key]], estimate)
-    console.print(table)
-    if matrix.from_dataset:
-        text = f"for this data set (preset {matrix.preset} or file): {', '.join(matrix.from_dataset)}"
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-    waiting = sum(len(planned.pending(stage)) for stage in STAGES)
-    console.print(
-        f"{len(planned.cells)} cells ({len(matrix.attacks)} attacks x {len(matrix.defenses)} defenses x "
-        f"{len(matrix.victims)} victims x {len(matrix.seeds)} seeds), {len(planned.jobs)} jobs, "
-        f"{waiting} to run on {machine}: {Clock(planned, history).text()}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_plan(matrix, planned, store, each_job=jobs)
 
 
 @cli.command("list")
@@ -372,8 +342,8 @@ def cache_gc(store: Path, dry_run: bool, unfinished: bool) -> None:
 @cli.command()
 @click.option("--store", type=_FOLDER, default=Path("results"), show_default=True)
 @click.option("--data-root", type=_FOLDER, default=Path("data"), show_default=True)
-def doctor(store: Path, data_root: Path) -> None:
-    """Device, versions, data found, health of the store."""
-    from bench.housekeeping import report_health
+def doctor(store: Path, data_root: Path) -> int:
+    """Whether this machine is ready: packages, GPU, memory, disk, data, store. Exit code 1 if it is not."""
+    from bench.doctor import examine
 
-    report_health(store, data_root)
+    return examine(store, data_root)

@@ -1,8 +1,7 @@
-"""`bench cache` and `bench doctor`: what the store holds, whether it is sound, and what this machine offers."""
+"""`bench cache`: what the store holds, whether it is sound, and the collection of garbage."""
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -115,36 +114,3 @@ def _collect(store: Store, dry_run: bool, unfinished: bool) -> None:
 def _logs_of_failures(store: Store) -> set[Path]:
     errors = [read_cell(path).error or {} for path in store.cells.glob("*.json")]
     return {store.log(error["stage"], error["key"]) for error in errors if "key" in error}
-
-
-def report_health(root: Path, data_root: Path) -> None:
-    """Prints device, versions, memory, data found and the state of the store."""
-    import psutil
-    import torch
-
-    from bench.cost import device_name
-    from bench.engine import Engine, has_bfloat16
-    from bench.stages import environment
-
-    console = Console(highlight=False)
-    cuda = torch.cuda.is_available()
-    device = "cuda" if cuda else "cpu"
-    facts = environment(device, Engine.choose(device))
-    for name, value in facts.items():
-        console.print(f"{name}: {value}", soft_wrap=True)
-    if not has_bfloat16(device):
-        console.print("this GPU does not compute in bfloat16: --precision auto is float32 here")
-    if not cuda:
-        console.print("no CUDA device: runs use the CPU; energy is not measured")
-    console.print(f"CPU: {device_name(torch.device('cpu'))}, {os.cpu_count()} cores")
-    memory = psutil.virtual_memory()
-    console.print(f"memory: {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free")
-    found = sorted(path.name for path in data_root.iterdir()) if data_root.is_dir() else []
-    console.print(f"data root {data_root}: {', '.join(found) or 'empty (downloads go here)'}", soft_wrap=True)
-    if not (root / "store.json").is_file():
-        console.print(f"store {root}: none yet")
-        return
-    store = Store(root)
-    states = [store.state(stage, key) for stage, key in store.artifacts()]
-    cells = len(list(store.cells.glob("*.json")))
-    console.print(f"store {root}: {cells} cells, {len(states)} artifacts, {states.count('damaged')} damaged")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -17,7 +18,7 @@ from bench.engine import Engine
 from bench.errors import UserError
 from bench.jobs import STAGES, Job
 from bench.poisoning import candidates
-from bench.results import SCHEMA_VERSION, Component
+from bench.results import SCHEMA_VERSION, Component, Manifest
 from bench.source import source_digest
 from bench.spec import Selected, digest, plain
 from bench.store import DamagedArtifactError, State, Store
@@ -264,17 +265,24 @@ def describe(selected: Selected) -> Component:
 class History:
     """Seconds that stages took before, from the manifests of a store: the only basis of an estimate."""
 
-    def __init__(self, store: Store, device: str) -> None:
-        self._seconds: dict[tuple[str, str], list[float]] = {}
+    def __init__(self, store: Store, device: str, training_images: str) -> None:
+        """Reads all manifests.
+
+        Args:
+            store: whose artifacts are looked at.
+            device: name of the device that took the time.
+            training_images: digest of the data set's; times on other images say nothing.
+        """
+        manifests: dict[str, Manifest] = {}
         for stage, key in store.artifacts():
-            try:
-                manifest = store.manifest(stage, key)
-            except DamagedArtifactError:
-                continue
+            with suppress(DamagedArtifactError):
+                manifests[key] = store.manifest(stage, key)
+        self._seconds: dict[tuple[str, str], list[float]] = {}
+        for manifest in manifests.values():
             seconds = manifest.cost.wall_seconds + manifest.cost.phases.get("warm", 0.0)
-            if manifest.cost.device == device:
+            if manifest.cost.device == device and _root(manifest, manifests) == training_images:
                 for label in _labels(manifest.preimage):
-                    self._seconds.setdefault((stage, label), []).append(seconds)
+                    self._seconds.setdefault((manifest.stage, label), []).append(seconds)
 
     def seconds(self, job: Job) -> float | None:
         """Median time of the same components with the same parameters, else of the same names; None if never run."""
@@ -282,6 +290,14 @@ class History:
             if (job.stage, label) in self._seconds:
                 return median(self._seconds[job.stage, label])
         return None
+
+
+def _root(manifest: Manifest, manifests: Mapping[str, Manifest]) -> str | None:
+    """Digest of the training images at the beginning of an artifact's stages; None if an artifact before it is gone."""
+    before = [manifests.get(key) for key in manifest.preimage["inputs"].values()]
+    if "dataset" in manifest.preimage:
+        return str(manifest.preimage["dataset"])
+    return _root(before[0], manifests) if before and before[0] is not None else None
 
 
 def _labels(preimage: dict[str, Any]) -> tuple[str, str]:

@@ -34,7 +34,7 @@ def title(job: Job, plan: Plan) -> str:
 
 
 class Clock:
-    """Remaining time: what jobs of the store's history and of this run took, for the jobs that are left."""
+    """Remaining time of the jobs that are left, from what such jobs took in the store's history and in this run."""
 
     def __init__(self, plan: Plan, history: History) -> None:
         self._history = history
@@ -46,27 +46,24 @@ class Clock:
         self._left.pop(job.key, None)
         self._measured.setdefault((job.stage, job.preimage["component"]["name"]), []).append(seconds)
 
-    def remaining(self) -> tuple[float, int]:
-        """Seconds of the jobs left whose time can be told, and how many cannot."""
-        total, unknown = 0.0, 0
+    def remaining(self) -> float | None:
+        """Seconds of the jobs that are left; None while the time of one of them is unknown."""
+        total = 0.0
         for job in self._left.values():
             here = self._measured.get((job.stage, job.preimage["component"]["name"]))
             seconds = sum(here) / len(here) if here else self._history.seconds(job)
             if seconds is None:
-                unknown += 1
-            else:
-                total += seconds
-        return total, unknown
+                return None
+            total += seconds
+        return total
 
     def text(self) -> str:
-        """`about 3 min 20 s left`, with what is not known."""
-        seconds, unknown = self.remaining()
+        """`about 3 min 20 s left`; no number while a part of it is unknown."""
         if not self._left:
             return "nothing left"
-        if unknown == len(self._left):
-            return f"{unknown} jobs left"
-        more = f" + {unknown} not yet timed" if unknown else ""
-        return f"about {duration(seconds)} left{more}"
+        seconds = self.remaining()
+        jobs = f"{len(self._left)} job{'s' * (len(self._left) > 1)} left"
+        return f"{jobs}, estimating" if seconds is None else f"{jobs}, about {duration(seconds)}"
 
 
 class Warned:

@@ -1,6 +1,7 @@
 """`bench run` on a tiny matrix: results, resuming, repair, plan, housekeeping, Python."""
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -85,8 +86,13 @@ def test_plan_shows_what_would_run_and_runs_nothing(bench, tmp_path):
     assert not artifacts(tmp_path / "results")
     bench(*RUN)
     again = bench("plan", *RUN[1:], "--seeds", "2")
-    assert "cached" in again.out
-    assert "about" in again.out
+    assert re.search(r"train +linear:epochs=2 +18 +9 +9 +\S+ s", again.out), "the nine trainings of seed 0 are cached"
+    assert re.search(r"13 to run on .*: 13 jobs left, about \S+ s", again.out), "all of them were timed before"
+    assert "not timed yet" in planned.out
+    assert "21 jobs left, estimating" in planned.out
+    assert len(again.out.splitlines()) < 20
+    each = bench("plan", *RUN[1:], "--seeds", "2", "--jobs")
+    assert len(each.out.splitlines()) == 34 + 2
 
 
 def test_plan_and_cells_say_what_the_tables_of_the_data_set_decided(bench, tmp_path):
@@ -236,3 +242,9 @@ def test_ctrl_c_that_a_library_swallows_stops_the_run(bench, tmp_path, monkeypat
     ended = bench(*RUN)
     assert ended.code == 130
     assert "run the same command again to continue" in ended.err
+
+
+def test_times_of_another_data_set_are_no_estimate(bench):
+    bench(*RUN)
+    other = ["shapes:train=64:test=32:seed=1" if word.startswith("shapes") else word for word in RUN[1:]]
+    assert "21 jobs left, estimating" in bench("plan", *other).out
