@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.api import Recipe
-from victims.recipes import recipe_for
+from victims.recipes import RecipeName, recipe_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,10 @@ class RecipeChoice:
     """A stored recipe (`preset`) and what to change in it; None keeps the recipe's value.
 
     Attributes:
-        preset: `paper`, `fast` or `demo`.
+        preset: `paper` (60 epochs), `paper-100` and `paper-30` (as many epochs, transformers as in `paper`), `fast` or
+            `demo`.
+        optimizer: with which the stored recipe trains; None is the network's own, `adamw` for transformers. `sgd` gives
+            them the convolutional networks' recipe, as the D-VAE authors do.
         epochs: passes over the training set.
         batch_size: images a step.
         lr: peak learning rate.
@@ -24,7 +27,8 @@ class RecipeChoice:
         flip: horizontal flip with probability 0.5.
     """
 
-    preset: Literal["paper", "fast", "demo"] = "paper"
+    preset: RecipeName = "paper"
+    optimizer: Literal["sgd", "adamw"] | None = None
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None
@@ -44,6 +48,6 @@ class RecipeChoice:
             changes.setdefault("crop_padding", 0)
         elif self.crop_padding:
             changes.setdefault("random_resized_crop", False)
-        stored = recipe_for(model, self.preset)
+        stored = recipe_for(model, self.preset, self.optimizer)
         warmup = min(stored.warmup_epochs, 0.2 * changes.get("epochs", stored.epochs))
         return replace(stored, **changes, warmup_epochs=warmup)

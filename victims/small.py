@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from bench.api import DataInfo, Recipe
 from bench.registry import victims
 from victims.recipe_choice import RecipeChoice
+from victims.recipes import RecipeName
 
 
 class _Centered(nn.Module):
@@ -40,7 +40,7 @@ class SmallCnn(RecipeChoice):
         width: channels of the first layer; the others have 2, 2, 4 and 4 times as many.
     """
 
-    preset: Literal["paper", "fast", "demo"] = "demo"
+    preset: RecipeName = "demo"
     width: int = 16
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class Linear(RecipeChoice):
         preset: which stored recipe to train with.
     """
 
-    preset: Literal["paper", "fast", "demo"] = "demo"
+    preset: RecipeName = "demo"
     lr: float | None = 0.01
 
     @property

@@ -10,7 +10,8 @@ Strides are taken out from the input on, level by level, until that holds:
 
 At 32x32 this gives a ResNet the 3x3 stride-1 stem without max-pool of the CIFAR papers, and DenseNet and MobileNet-V2
 their usual CIFAR forms. Vision transformers instead get patches of min(H, W) / 8 pixels (4 at 32x32). Images whose
-shorter side is at least 128 pixels keep the original stem.
+shorter side is at least 128 pixels keep the original stem; for VGG 32 pixels suffice, because its CIFAR form in the
+papers is the original one: five pools, which leave one position.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ def adapt_strides(model: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
     Raises:
         ValueError: if no stride can be taken out where the rule asks for it.
     """
+    from timm.models import VGG
+
     side = min(shape[1:])
-    if side >= 128:
+    if side >= (32 if isinstance(model, VGG) else 128):
         return model
     levels = _levels(model, shape[0])
     total = 1

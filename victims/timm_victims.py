@@ -20,20 +20,28 @@ from victims.stems import adapt_strides
 class TimmVictim(RecipeChoice):
     """A timm network, trained from scratch; any timm model name is a victim by itself (`resnet18`, `densenet121`).
 
-    Images go in as they are, in [0, 1], without mean and deviation, as in the D-VAE authors' code.
+    Images go in as they are, in [0, 1], without mean and deviation, as in the D-VAE authors' code. Where the networks
+    differ from theirs is in docs/victims.md.
 
     Attributes:
         model: timm's name.
         stem: `auto` fits the network to small images; `imagenet` keeps timm's.
+        init: `pytorch`: PyTorch's default for every layer; `timm`: the network's own, without zeroed normalizations at
+            the ends of residual blocks; `auto`: `pytorch` for ResNets and DenseNets, as in the papers' CIFAR networks.
+        dropout: before the classifier (in VGG between its linear layers too); None keeps timm's, which is none.
     """
 
     model: str
     stem: Literal["auto", "imagenet"] = "auto"
+    init: Literal["auto", "pytorch", "timm"] = "auto"
+    dropout: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.model not in model_names():
             raise ValueError(f"timm has no model {self.model!r}; see `bench list victims`")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
     @property
     def recipe(self) -> Recipe:
@@ -48,10 +56,11 @@ class TimmVictim(RecipeChoice):
         """
         import timm
         from timm.models import VisionTransformer
-        from timm.models.resnet import ResNet
 
         channels, height, width = info.shape
         options = {"pretrained": False, "num_classes": info.num_classes, "in_chans": channels}
+        if self.dropout is not None:
+            options["drop_rate"] = self.dropout
         if self.stem == "imagenet":
             model = timm.create_model(self.model, **options)
         elif self.model.startswith(("vit_", "deit")):
@@ -60,17 +69,27 @@ class TimmVictim(RecipeChoice):
             assert isinstance(model, VisionTransformer)
         else:
             model = adapt_strides(timm.create_model(self.model, **options), info.shape)
-        if isinstance(model, ResNet):
-            _initialise_as_the_papers_do(model)
+        _initialise(model, self.init)
         _check(model, info, self.model)
         return model
 
 
-def _initialise_as_the_papers_do(model: nn.Module) -> None:
-    """PyTorch's default initialisation, as the papers' CIFAR networks have it (timm: Kaiming, last norms zeroed)."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
-            module.reset_parameters()
+def _initialise(model: nn.Module, scheme: str) -> None:
+    """Sets the weights that timm initialises otherwise than the papers' code does."""
+    from timm.models import VGG, DenseNet, ResNet
+
+    if scheme == "pytorch" or (scheme == "auto" and isinstance(model, ResNet | DenseNet)):
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+                module.reset_parameters()
+    elif isinstance(model, ResNet):  # timm starts every residual block as the identity
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+        model.init_weights(zero_init_last=False)
+    elif isinstance(model, VGG):  # timm treats the first two linear layers as the convolutions that they are there
+        for layer in (model.pre_logits.fc1, model.pre_logits.fc2):
+            nn.init.normal_(layer.weight, 0, 0.01)
 
 
 def _check(model: nn.Module, info: DataInfo, name: str) -> None:

@@ -58,6 +58,48 @@ def test_a_vision_transformer_gets_small_patches():
     assert model.patch_embed.num_patches == 64
 
 
+def test_vgg19_at_32_pixels_is_the_released_network():
+    """torchvision's, which has no other strides there: the same logits from the same weights."""
+    import torchvision
+
+    with torch.device("meta"):
+        theirs = torchvision.models.vgg19(num_classes=10)
+    ours = build("vgg19:dropout=0.5").eval()
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters()) == 139_611_210
+    weights = list(ours.state_dict().values())
+    theirs.load_state_dict(
+        {name: w.view(p.shape) for (name, p), w in zip(theirs.state_dict().items(), weights, strict=True)}, assign=True
+    )
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs.eval()(images))
+    assert float(ours.pre_logits.fc1.weight.detach().std()) == pytest.approx(0.01, rel=0.01)
+    drops = [module.p for module in ours.modules() if isinstance(module, torch.nn.Dropout)]
+    assert drops == [module.p for module in theirs.modules() if isinstance(module, torch.nn.Dropout)] == [0.5, 0.5]
+
+
+def test_initialisation():
+    """Spread of the weights where PyTorch's default and the networks' own schemes differ, and zeroed norms."""
+
+    def weights(text, layer):
+        return build(text).get_submodule(layer).weight.detach()
+
+    fan_in = 512 * 9
+    assert weights("resnet18", "layer4.1.conv2").std() == pytest.approx((1 / (3 * fan_in)) ** 0.5, rel=0.01)
+    assert weights("resnet18:init=timm", "layer4.1.conv2").std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.01)
+    assert weights("resnet18:init=timm", "conv1").std() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
+    for init in ("auto", "pytorch", "timm"):
+        assert torch.equal(weights(f"resnet18:init={init}", "layer4.1.bn2"), torch.ones(512))
+    dense = "features.denseblock4.denselayer16.conv1"
+    assert weights("densenet121", dense).std() == pytest.approx((1 / (3 * 992)) ** 0.5, rel=0.02)
+    assert weights("densenet121:init=timm", dense).std() == pytest.approx((2 / 992) ** 0.5, rel=0.02)
+
+
+def test_dropout_is_checked():
+    with pytest.raises(UserError, match=r"dropout must be in \[0, 1\), got 1"):
+        select(victims, "vgg19:dropout=1")
+
+
 def test_a_network_of_a_fixed_size_is_refused_with_a_reason():
     with pytest.raises(ValueError, match=r"cannot take \(3, 32, 32\) images"):
         build("swin_tiny_patch4_window7_224")
@@ -80,6 +122,25 @@ def test_the_papers_recipe():
 def test_every_tuned_model_has_every_preset(model):
     for preset in PRESETS:
         assert recipe_for(model, preset).epochs >= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("resnet18:preset=paper-100", ("sgd", 0.1, 5e-4, 100)),
+        ("resnet18:preset=paper-30", ("sgd", 0.1, 5e-4, 30)),
+        ("vit_tiny_patch16_224:preset=paper-100", ("adamw", 5e-4, 0.03, 200)),
+        ("vit_tiny_patch16_224:preset=paper-30", ("adamw", 5e-4, 0.03, 200)),
+        ("deit_tiny_patch16_224:optimizer=adamw", ("adamw", 5e-4, 0.03, 200)),
+        ("vit_base_patch16_224:optimizer=sgd", ("sgd", 0.1, 5e-4, 60)),
+        ("vit_base_patch16_224:optimizer=sgd:preset=paper-100", ("sgd", 0.1, 5e-4, 100)),
+        ("small-cnn:optimizer=adamw", ("adamw", 5e-3, 5e-4, 10)),
+        ("small-cnn:optimizer=sgd", ("sgd", 0.1, 5e-4, 10)),
+    ],
+)
+def test_lengths_and_optimizers_of_the_stored_recipes(words, expected):
+    recipe = select(victims, words)[0].component.recipe
+    assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.epochs) == expected
 
 
 def test_changes_win_over_the_stored_recipe():
