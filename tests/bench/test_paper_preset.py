@@ -227,11 +227,3 @@ def test_purifiers_are_trained_as_published(chosen, name):
 def test_victims_are_trained_as_the_dvae_authors_do(chosen):
     assert [victim.name for victim in chosen["victims"].values()] == ["resnet18"]
     assert chosen["victims"]["resnet18"].component.recipe == VICTIM
-
-
-@pytest.mark.parametrize("name", ["dvae", "vae"])
-def test_cifar100_is_run_for_100_epochs_and_needs_no_other_name(name):
-    """yuyi-sd/D-VAE: configs/cifar100."""
-    defense = make_matrix([Settings(preset="paper", dataset="cifar100", defenses=name)]).defenses[1]
-    assert defense.parameters["epochs"] == 100
-    assert defense.text == name

@@ -1,0 +1,88 @@
+"""What `paper` changes on each data set: nothing but what is in these tables, each with where it was read."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench.api import Recipe
+from bench.config import Matrix, Settings, make_matrix
+
+VICTIMS = "resnet18,resnet50,densenet121,mobilenetv2_100,vgg19,vit_base_patch16_224,vit_tiny_patch16_224,small-cnn"
+SGD = Recipe()  # 60 epochs, batch 128, lr 0.1, weight decay 5e-4: test_paper_preset
+ADAMW = Recipe(
+    epochs=200, optimizer="adamw", lr=5e-4, weight_decay=0.03, schedule="cosine", warmup_epochs=5.0, clip_grad_norm=1.0
+)
+
+CHANGED = {
+    "cifar100": {
+        # yuyi-sd/D-VAE: configs/cifar100/resnet18DVAE, resnet18VAE, resnet18AE
+        "dvae": {"epochs": 100},
+        "vae": {"epochs": 100},
+        "ae": {"epochs": 50},
+        # HanxunH/Unlearnable-Examples: scripts/cifar100/min-min-noise/samplewise-noise, configs/cifar100/resnet18
+        "em": {"batches_per_round": 20, "weight_decay": 5e-5},
+    },
+    "svhn": {},
+}
+
+# yuyi-sd/D-VAE: configs/<data set>/<network>.yaml, dataset.py; the tiny vision transformer is ours.
+RECIPES = {
+    "cifar10": {
+        "densenet121": replace(SGD, batch_size=96),
+        "vit_tiny_patch16_224": ADAMW,
+        "*": SGD,
+    },
+    "cifar100": {
+        "resnet50": replace(SGD, epochs=100, weight_decay=5e-5),
+        "densenet121": replace(SGD, epochs=100, weight_decay=5e-5, batch_size=96),
+        "vit_tiny_patch16_224": ADAMW,
+        "*": replace(SGD, epochs=100),
+    },
+    "svhn": {
+        "densenet121": replace(SGD, epochs=30, crop_padding=0, flip=False, batch_size=96),
+        "vit_tiny_patch16_224": replace(ADAMW, crop_padding=0, flip=False),
+        "*": replace(SGD, epochs=30, crop_padding=0, flip=False),
+    },
+}
+
+
+def paper(dataset: str) -> Matrix:
+    return make_matrix([Settings("paper", dataset, "all", "all", VICTIMS)])
+
+
+@pytest.mark.parametrize("dataset", CHANGED)
+@pytest.mark.parametrize("kind", ["attacks", "defenses"])
+def test_methods_change_as_published_and_in_nothing_else(kind: str, dataset: str) -> None:
+    reference, found = (getattr(paper(name), kind) for name in ("cifar10", dataset))
+    for before, after in zip(reference, found, strict=True):
+        expected = before.parameters | CHANGED[dataset].get(after.name, {})
+        assert after.parameters == pytest.approx(expected), after.name
+
+
+@pytest.mark.parametrize("dataset", RECIPES)
+def test_victims_are_trained_as_published(dataset: str) -> None:
+    for victim in paper(dataset).victims:
+        expected = RECIPES[dataset].get(victim.name, RECIPES[dataset]["*"])
+        assert victim.component.recipe == expected, victim.name
+
+
+@pytest.mark.parametrize("dataset", RECIPES)
+def test_what_the_papers_did_needs_no_words(dataset: str) -> None:
+    matrix = paper(dataset)
+    for selected in (*matrix.attacks, *matrix.defenses, *matrix.victims):
+        assert selected.text == selected.name
+
+
+def test_adversarial_training_has_its_own_length_everywhere() -> None:
+    """100 epochs, also on SVHN with its 30: configs/svhn/resnet18_madrys.yaml."""
+    for dataset in RECIPES:
+        matrix = paper(dataset)
+        at = next(defense for defense in matrix.defenses if defense.name == "at").component
+        recipe = at.change_recipe(matrix.victims[0].component.recipe)
+        assert (recipe.epochs, recipe.schedule, recipe.milestones) == (100, "multistep", (75, 90))
+
+
+@pytest.mark.parametrize(("victim", "dropout"), [("mobilenetv2_100", 0.2), ("vgg19", 0.5), ("resnet18", None)])
+def test_dropout_is_that_of_the_released_networks(victim: str, dropout: float | None) -> None:
+    (chosen,) = make_matrix([Settings("paper", victims=victim)]).victims
+    assert chosen.component.dropout == dropout
