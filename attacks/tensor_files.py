@@ -58,7 +58,7 @@ def read_named(path: Path) -> dict[str, Tensor]:
         raise UserError(conversion(path, "holds Python objects besides tensors")) from error
     except (OSError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "allow_pickle" in reason:
+        if reason.startswith("Object arrays"):
             raise UserError(conversion(path, "holds Python objects besides numbers")) from error
         raise UserError(f"{path}: cannot be read as {path.suffix}: {reason}; export it again") from error
     if not found:

@@ -9,7 +9,15 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/results.md", "docs/measurements.md", "docs/datasets.md"]
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/results.md",
+        "docs/measurements.md",
+        "docs/datasets.md",
+        "docs/poison-files.md",
+    ],
 )
 def test_relative_links_resolve(page):
     text = (ROOT / page).read_text(encoding="utf-8")

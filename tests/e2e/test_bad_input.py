@@ -1,5 +1,8 @@
 """Errors before any work: exit code 2, no traceback, the value, the choices and the remedy."""
 
+import pickle
+
+import numpy as np
 import pytest
 
 from .conftest import TINY
@@ -149,6 +152,16 @@ def test_bad_arguments(bench, tmp_path, arguments, message):
     assert message in ended.err
     assert "Traceback" not in ended.err
     assert not list(tmp_path.glob("results/artifacts/*"))
+
+
+def test_a_pickled_poison_is_answered_with_code_to_copy(bench, tmp_path):
+    (tmp_path / "rem.pkl").write_bytes(pickle.dumps([1, 2]))
+    ended = bench("run", "--preset", "demo", "--attacks", "from-file:rem.pkl")
+    assert ended.code == 2
+    first, *code = ended.err.splitlines()
+    assert first.startswith("error: attack 'from-file': from-file: rem.pkl: is a pickle and is never unpickled")
+    exec("\n".join(code), {})
+    assert np.load("rem-converted.npy").tolist() == [1, 2]
 
 
 def test_a_victim_that_cannot_take_the_images_is_refused_before_any_work(bench, tmp_path):
