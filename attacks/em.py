@@ -57,7 +57,7 @@ class Em(PartialPoison):
         official_order: sample-wise training batches in the order of the data set, as in the authors' code.
         positive_only: drop negative noise when it is added to the images, as in the authors' code.
         rounding: `nearest`, or `floor` as in the authors' code.
-        surrogate: `resnet18`, or `s-net` for seconds on a CPU.
+        surrogate: `resnet18`, `resnet18-imagenet` (torchvision's stem, for 224 pixels), or `s-net` (for a CPU).
         max_passes: stop once this many images went through the surrogate; None for no limit.
         max_seconds: stop after about this time; None for no limit.
         craft_on: `all`: with poison_rate < 1 the noise is found on all images, as in the authors' code; or `subset`.

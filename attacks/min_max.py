@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from attacks.transforms import crop, draw_crops
+from attacks.transforms import crop, draw_crops, draw_flips
 from bench.api import Budget, Context
+from bench.crops import crop_and_resize, draw_boxes
 from bench.pgd import pgd, random_start
 
 
@@ -23,6 +24,7 @@ class Players:
         attacker_step_size: of the attacker.
         attacker_steps: 0 for no attacker.
         crop_padding: of the moves, in pixels.
+        random_resized_crop: moves are boxes of the images, resized, instead.
         flip: mirror half of the images.
     """
 
@@ -35,6 +37,7 @@ class Players:
     attacker_step_size: float
     attacker_steps: int
     crop_padding: int
+    random_resized_crop: bool
     flip: bool
 
     @property
@@ -42,8 +45,18 @@ class Players:
         """Gradients that one image costs the defender."""
         return self.steps * self.samples * (self.attacker_steps + 1)
 
-    def move(self, images_01: Tensor) -> Tensor:
-        """The images cropped and mirrored, each by its own fresh draw; differentiable."""
+    def move(self, images_01: Tensor, aspect_ratios: Tensor | None = None) -> Tensor:
+        """The images cropped and mirrored, each by its own fresh draw; differentiable.
+
+        Args:
+            images_01: float (B, C, H, W).
+            aspect_ratios: (B,) of the originals of squeezed images, for resized crops; None for none squeezed.
+        """
+        if self.random_resized_crop:
+            stream = self.ctx.stream("transform")
+            ratios = images_01.new_ones(len(images_01)) if aspect_ratios is None else aspect_ratios
+            boxes = draw_boxes(ratios, stream)
+            return crop_and_resize(images_01, boxes, draw_flips(len(images_01), self.flip, stream))
         if not (self.crop_padding or self.flip):
             return images_01
         moves = draw_crops(len(images_01), self.crop_padding, self.flip, self.ctx.stream("transform"))
@@ -66,7 +79,9 @@ class Players:
         )
         return images_01 + delta
 
-    def defend(self, model: nn.Module, images_01: Tensor, labels: Tensor) -> Tensor:
+    def defend(
+        self, model: nn.Module, images_01: Tensor, labels: Tensor, aspect_ratios: Tensor | None = None
+    ) -> Tensor:
         """Noise that makes the loss small under moves and attack (section 3 of the paper), from a random start.
 
         The gradient is taken at the attacked image and pulled back through the move alone: the attack counts as a
@@ -76,6 +91,7 @@ class Players:
             model: in any mode; frozen and in eval mode meanwhile.
             images_01: float (B, C, H, W) in [0, 1].
             labels: int64 (B,).
+            aspect_ratios: as in `move`.
 
         Returns:
             float32 (B, C, H, W) within the budget; images_01 plus it may leave [0, 1].
@@ -89,7 +105,7 @@ class Players:
             step_size=self.step_size,
             steps=self.steps,
             start=random_start(images_01, self.budget, self.ctx.stream("delta-init")),
-            transform=self.move,
+            transform=lambda noisy: self.move(noisy, aspect_ratios),
             samples=self.samples,
             inner=(lambda moved: self.attack(model, moved, labels)) if self.attacker_steps else None,
             box="graph",

@@ -6,8 +6,7 @@ Error-minimizing noise for a surrogate that is attacked: the defender makes the 
 Deviations from the authors' code (`fshp971/robust-unlearnable-examples`):
 - at the end the noise of every image is made anew; theirs leaves out an incomplete last batch (80 of 50,000 images),
   whose noise stems from an earlier surrogate;
-- noise that the next visit would overwrite is not stored: with a fresh start each visit nothing ever reads it;
-- for 224 pixels they crop at random sizes; here every size is padded and cropped.
+- noise that the next visit would overwrite is not stored: with a fresh start each visit nothing ever reads it.
 """
 
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from attacks.min_max import Players
 from attacks.quantiser import perturb
 from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate, endless
 from bench.api import Budget, Context, ImageSet, PartialPoison, Recipe
+from bench.crops import check_crops
 from bench.pgd import step_across
 from bench.registry import attacks
 from bench.training import Batches, Stepper, autocast, resident
@@ -68,8 +68,10 @@ class Rem(PartialPoison):
         travel: how far all steps of a player go together, in its radii, where its step size is None.
         samples: crops and flips that each step of the defender averages over.
         crop_padding: black border of the random crop, in pixels; 0 for no crop.
+        random_resized_crop: crops of a random size, resized, as the authors have them at 224 pixels; needs
+            crop_padding=0.
         flip: mirror half of the images.
-        surrogate: `resnet18`, or `s-net` for seconds on a CPU.
+        surrogate: `resnet18`, `resnet18-imagenet` (torchvision's stem, for 224 pixels), or `s-net` (for a CPU).
         max_passes: stop training so early that with the last generation of the noise about this many images went
             through the surrogate; None for no limit.
         max_seconds: stop training after about this time; the last generation comes on top. None for no limit.
@@ -89,6 +91,7 @@ class Rem(PartialPoison):
     travel: float = 2.0
     samples: int = 5
     crop_padding: int = 4
+    random_resized_crop: bool = False
     flip: bool = True
     surrogate: SurrogateName = "resnet18"
     max_passes: int | None = None
@@ -119,6 +122,7 @@ class Rem(PartialPoison):
                 f"rho_a must be in 0..eps/2 = {self.eps * 127.5:g}/255, got {self.rho_a * 255:g}/255; "
                 "the noise cannot outweigh a stronger attacker: raise eps or lower rho_a"
             )
+        check_crops(self.crop_padding, self.random_resized_crop)
         if self.attacker_steps < 0 or self.crop_padding < 0:
             raise ValueError(
                 f"attacker_steps and crop_padding must be at least 0, got {self.attacker_steps} and {self.crop_padding}"
@@ -150,8 +154,9 @@ class Rem(PartialPoison):
             passes.gradient += players.passes * (rows.stop - rows.start)
             parts = []
             for part in chunks(rows.stop - rows.start, train.info.shape, ctx.device):
-                images, labels = load(near, slice(rows.start + part.start, rows.start + part.stop), ctx.device)
-                parts.append(players.defend(surrogate, images, labels).cpu())
+                here = slice(rows.start + part.start, rows.start + part.stop)
+                images, labels = load(near, here, ctx.device)
+                parts.append(players.defend(surrogate, images, labels, _ratios(near, here)).cpu())
             return torch.cat(parts)
 
         with ctx.phase("regenerate"):
@@ -175,6 +180,7 @@ class Rem(PartialPoison):
             self.attacker_step_size or step_across(rho_a, self.attacker_steps, self.travel),
             self.attacker_steps if rho_a else 0,
             self.crop_padding,
+            self.random_resized_crop,
             self.flip,
         )
 
@@ -184,9 +190,10 @@ class Rem(PartialPoison):
         batches = endless(Batches(near, ctx.device, self.batch_size, ctx.generator("batch-order"), drop_last=True))
         for step in range(1, self.train_steps + 1):
             batch = next(batches)
-            delta = players.defend(surrogate, batch.images_01, batch.labels)
+            ratios = _ratios(near, batch.rows)
+            delta = players.defend(surrogate, batch.images_01, batch.labels, ratios)
             noisy = (batch.images_01 + (255 * delta).round() / 255).clamp(0, 1)
-            hostile = players.attack(surrogate, players.move(noisy), batch.labels)
+            hostile = players.attack(surrogate, players.move(noisy, ratios), batch.labels)
             surrogate.train()
             with autocast(ctx.device):
                 loss = functional.cross_entropy(surrogate(hostile).float(), batch.labels)
@@ -208,11 +215,11 @@ class Rem(PartialPoison):
         order = torch.randperm(len(near), generator=ctx.generator("report-sample"))[:_REPORTED].sort().values
         sums = {}
         for name, data in (("clean", near), ("poison", poisoned)):
-            part = data.take(order.to(data.images.device))
+            part = resident(data.take(order.to(data.images.device)), ctx.device)
             total, right = torch.zeros(2, device=ctx.device).unbind()
             for rows in chunks(len(part), part.info.shape, ctx.device):
                 images, labels = load(part, rows, ctx.device)
-                hostile = players.attack(surrogate, players.move(images), labels)
+                hostile = players.attack(surrogate, players.move(images, _ratios(part, rows)), labels)
                 loss, hits = judge(surrogate, hostile, labels)
                 total, right = total + loss, right + hits
             sums[name] = (float(total) / len(part), float(right) / len(part))
@@ -221,3 +228,8 @@ class Rem(PartialPoison):
             ctx.log(f"robust_loss_{name}", sums[name][0])
         ctx.log("robust_loss_gap", sums["clean"][0] - sums["poison"][0])
         ctx.log("surrogate_robust_accuracy", sums["poison"][1])
+
+
+def _ratios(images: ImageSet, rows: slice | Tensor) -> Tensor | None:
+    """Width by height of the originals of these images, if they were squeezed."""
+    return None if images.aspect_ratios is None else images.aspect_ratios[rows]

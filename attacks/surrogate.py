@@ -1,6 +1,7 @@
-"""The networks that EM, REM and TAP train while crafting: the ResNet-18 of the CIFAR papers, and a tiny one.
+"""The networks that EM, REM and TAP train while crafting: ResNet-18 as the CIFAR papers have it and as torchvision has
+it for ImageNet, and a tiny one.
 
-Both take float images in [0, 1]; any normalization is their first layer, so that budgets and step sizes need no
+All take float images in [0, 1]; any normalization is their first layer, so that budgets and step sizes need no
 conversion. Batch normalization everywhere: train mode only while training, eval mode while crafting.
 """
 
@@ -15,7 +16,7 @@ from bench.api import Context, DataInfo
 from bench.errors import unknown
 from bench.training import Batch, Batches, build
 
-SurrogateName = Literal["resnet18", "s-net"]
+SurrogateName = Literal["resnet18", "resnet18-imagenet", "s-net"]
 
 
 class _Normalize(nn.Module):
@@ -62,15 +63,24 @@ def _head(channels: int, classes: int) -> tuple[nn.Module, ...]:
     return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
 
 
-def _resnet18(channels: int, classes: int) -> tuple[nn.Module, ...]:
-    """ResNet-18 with a 3x3 stem of stride 1 and no max-pool: 11.2 million parameters."""
+def _resnet18_blocks() -> list[_BasicBlock]:
     stages = ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
-    blocks = [
+    return [
         block
         for before, after, stride in stages
         for block in (_BasicBlock(before, after, stride), _BasicBlock(after, after, 1))
     ]
-    return (_convolution(channels, 64, 3, 1), nn.ReLU(inplace=True), *blocks, *_head(512, classes))
+
+
+def _resnet18(channels: int, classes: int) -> tuple[nn.Module, ...]:
+    """ResNet-18 with a 3x3 stem of stride 1 and no max-pool: 11.2 million parameters."""
+    return (_convolution(channels, 64, 3, 1), nn.ReLU(inplace=True), *_resnet18_blocks(), *_head(512, classes))
+
+
+def _resnet18_imagenet(channels: int, classes: int) -> tuple[nn.Module, ...]:
+    """ResNet-18 with torchvision's stem, a 7x7 convolution of stride 2 and a max-pool: a quarter of each side left."""
+    stem = (_convolution(channels, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, padding=1))
+    return (*stem, *_resnet18_blocks(), *_head(512, classes))
 
 
 def _s_net(channels: int, classes: int) -> tuple[nn.Module, ...]:
@@ -82,7 +92,11 @@ def _s_net(channels: int, classes: int) -> tuple[nn.Module, ...]:
     return (*layers, *_head(128, classes))
 
 
-_MAKERS: dict[str, Callable[[int, int], tuple[nn.Module, ...]]] = {"resnet18": _resnet18, "s-net": _s_net}
+_MAKERS: dict[str, Callable[[int, int], tuple[nn.Module, ...]]] = {
+    "resnet18": _resnet18,
+    "resnet18-imagenet": _resnet18_imagenet,
+    "s-net": _s_net,
+}
 
 
 def check_surrogate(name: str) -> None:
@@ -103,7 +117,7 @@ def build_surrogate(
     """A surrogate with seeded weights, on the device.
 
     Args:
-        name: `resnet18` or `s-net`.
+        name: `resnet18`, `resnet18-imagenet` or `s-net`.
         info: gives channels and classes; any image size works.
         ctx: seeds the weights (`model-init`).
         mean: (C,) subtracted from the images, 0 if None.

@@ -23,7 +23,7 @@ from attacks.quantiser import perturb
 from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate
 from attacks.tap_sweep import Sweep
 from attacks.transforms import draw_shifts, shift
-from bench.api import Budget, Context, ImageSet, PartialPoison, Recipe
+from bench.api import Budget, Context, DataInfo, ImageSet, PartialPoison, Recipe
 from bench.pgd import step_across
 from bench.registry import attacks
 from bench.training import Batch, Batches, fit, predict, resident
@@ -52,14 +52,15 @@ class Tap(PartialPoison):
         steps: gradient steps.
         step_size: of one step; None is eps / 20, for fewer than 40 steps more (2 * eps / steps, at most eps).
         restarts: random starts; the one with the best mean loss over all images is kept.
-        shift: largest shift along each axis, in pixels, while crafting and while training the surrogate.
+        shift: largest shift along each axis, in pixels, while crafting and while training the surrogate; None is an
+            eighth of the shorter side: 4 at 32 pixels, 8 at 64, 28 at 224.
         flip: mirror half of the images, likewise.
         surrogate_epochs: its training on clean images.
         schedule: of the surrogate's learning rate: `multistep` (times 0.1 from epochs 14, 24 and 35 of 40 on, counted
             from 0) or `one-cycle`.
         batch_size: of the surrogate's training; a smaller set is one batch.
         lr: of the surrogate's training, at its highest.
-        surrogate: `resnet18`, or `s-net` for seconds on a CPU.
+        surrogate: `resnet18`, `resnet18-imagenet` (torchvision's stem, for 224 pixels), or `s-net` (for a CPU).
         max_passes: stop crafting once this many images went through the surrogate, its training counted in; None for
             no limit. The surrogate's training and one step are always completed.
         max_seconds: stop crafting after about this time, likewise; None for no limit.
@@ -71,7 +72,7 @@ class Tap(PartialPoison):
     steps: int = 250
     step_size: float | None = None
     restarts: int = 8
-    shift: float = 4.0
+    shift: float | None = None
     flip: bool = True
     surrogate_epochs: int = 40
     schedule: Literal["multistep", "one-cycle"] = "multistep"
@@ -96,7 +97,7 @@ class Tap(PartialPoison):
             max_passes=self.max_passes,
             max_seconds=self.max_seconds,
         )
-        if not 0 <= self.shift < 1e4:
+        if self.shift is not None and not 0 <= self.shift < 1e4:
             raise ValueError(f"shift must be a number of pixels >= 0, got {self.shift}")
         if self.schedule not in ("multistep", "one-cycle"):
             raise ValueError(f"schedule must be multistep or one-cycle, got {self.schedule!r}")
@@ -125,10 +126,11 @@ class Tap(PartialPoison):
         mean, std = _statistics(near)
         surrogate = build_surrogate(self.surrogate, train.info, ctx, mean=mean, std=std, kaiming=True)
         mean = mean.to(ctx.device)
-        self._train(surrogate, near, mean, ctx)
+        pixels = self._pixels(train.info)
+        self._train(surrogate, near, mean, pixels, ctx)
         passes.training += self.surrogate_epochs * len(train)
         with ctx.phase("craft"):
-            delta, losses, complete = self._craft(surrogate, near, mean, ctx, passes)
+            delta, losses, complete = self._craft(surrogate, near, mean, pixels, ctx, passes)
         with ctx.phase("perturb"):
             poisoned = perturb(train, lambda rows: delta[rows].cpu(), ctx, linf=self.eps)
         ctx.log("restart_losses", losses)
@@ -144,22 +146,22 @@ class Tap(PartialPoison):
         """The class each image moves to; untargeted, the one it moves away from."""
         return (labels + 1) % classes if self.targeted else labels
 
-    def _train(self, surrogate: nn.Module, near: ImageSet, mean: Tensor, ctx: Context) -> None:
+    def _train(self, surrogate: nn.Module, near: ImageSet, mean: Tensor, pixels: float, ctx: Context) -> None:
         def loss(batch: Batch) -> Tensor:
-            moves = draw_shifts(len(batch.rows), self.shift, self.flip, ctx.stream("transform"))
-            logits = surrogate(shift(batch.images_01, moves, mean) if self._moving else batch.images_01)
+            moves = draw_shifts(len(batch.rows), pixels, self.flip, ctx.stream("transform"))
+            logits = surrogate(shift(batch.images_01, moves, mean) if pixels or self.flip else batch.images_01)
             return functional.cross_entropy(logits.float(), batch.labels)
 
         lonely = len(near) % self.batch_size == 1
         batches = Batches(near, ctx.device, self.batch_size, ctx.generator("batch-order"), drop_last=lonely)
         fit(surrogate, batches, loss, self._recipe, ctx, phase="surrogate")
 
-    @property
-    def _moving(self) -> bool:
-        return self.shift > 0 or self.flip
+    def _pixels(self, info: DataInfo) -> float:
+        """The largest shift; the authors' 8/31 of half the side (31 between outer centers) is 4 pixels at 32."""
+        return min(info.shape[1:]) / 8 if self.shift is None else self.shift
 
     def _craft(
-        self, surrogate: nn.Module, near: ImageSet, mean: Tensor, ctx: Context, passes: Passes
+        self, surrogate: nn.Module, near: ImageSet, mean: Tensor, pixels: float, ctx: Context, passes: Passes
     ) -> tuple[Tensor, list[float], bool]:
         """The noise of the best restart, the loss of every one, and whether no limit cut them short."""
         starts, draws = ctx.generator("delta-init"), ctx.generator("craft-transform")
@@ -168,13 +170,14 @@ class Tap(PartialPoison):
         step_size = self.step_size or max(self.eps / 20, step_across(self.eps, self.steps))
         sweep = Sweep(surrogate, targeted, direction, self.budget, step_size, mean, ctx.device, passes)
         losses: list[float] = []
+        moving = pixels > 0 or self.flip
         done, total = 0, self.restarts * self.steps
         best = torch.empty(0)
         while len(losses) < self.restarts and not (losses and passes.spent()):
             delta = sweep.start(starts)
             for step in range(1, self.steps + 1):
                 last = step == self.steps or passes.spent()
-                moves = draw_shifts(len(near), self.shift, self.flip, draws).to(ctx.device) if self._moving else None
+                moves = draw_shifts(len(near), pixels, self.flip, draws).to(ctx.device) if moving else None
                 value = sweep.step(delta, moves, measure=last)
                 done += 1
                 ctx.progress(done, total, f"start {len(losses) + 1} of {self.restarts}")

@@ -1,7 +1,7 @@
 """Shifts and flips of each image by its own amount: drawn first, then applied, so that they can be replayed.
 
-Both kinds are differentiable in the images. A whole-pixel crop after zero padding is what REM uses; a shift by a
-fraction of a pixel, bilinear, is what TAP uses.
+Both kinds are differentiable in the images. A whole-pixel crop after zero padding is what REM uses (at 224 pixels a
+resized one, `bench.crops`); a shift by a fraction of a pixel, bilinear, is what TAP uses.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def draw_crops(count: int, padding: int, flip: bool, generator: torch.Generator)
     """
     device = generator.device
     dy, dx = torch.randint(-padding, padding + 1, (2, count), generator=generator, device=device)
-    return Moves(dy, dx, _coins(count, flip, generator))
+    return Moves(dy, dx, draw_flips(count, flip, generator))
 
 
 def crop(images: Tensor, moves: Moves) -> Tensor:
@@ -64,7 +64,7 @@ def draw_shifts(count: int, pixels: float, flip: bool, generator: torch.Generato
         generator: of the draws.
     """
     dy, dx = (2 * torch.rand((2, count), generator=generator, device=generator.device) - 1) * pixels
-    return Moves(dy, dx, _coins(count, flip, generator))
+    return Moves(dy, dx, draw_flips(count, flip, generator))
 
 
 def shift(images: Tensor, moves: Moves, fill: Tensor) -> Tensor:
@@ -86,5 +86,6 @@ def shift(images: Tensor, moves: Moves, fill: Tensor) -> Tensor:
     return grid_sample(images - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=True) + fill
 
 
-def _coins(count: int, flip: bool, generator: torch.Generator) -> Tensor:
+def draw_flips(count: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """bool (count,), on the generator's device: which images to mirror; about half of them, or none."""
     return torch.rand(count, generator=generator, device=generator.device) < (0.5 if flip else 0.0)

@@ -385,7 +385,9 @@ def cross_entropy(model: nn.Module) -> Loss:
 
 
 def resident(data: ImageSet, device: torch.device) -> ImageSet:
-    """The same set with its tensors on the device, if the images fit there; for repeated evaluation."""
+    """The same set with its tensors on the device, images and labels if they fit there; for repeated evaluation."""
+    if data.aspect_ratios is not None:
+        data = replace(data, aspect_ratios=data.aspect_ratios.to(device))
     if not _fits(data.images, device):
         return data
     return replace(data, images=data.images.to(device), labels=data.labels.to(device))

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from attacks.rem import Rem
 from attacks.surrogate import build_surrogate
 from attacks.transforms import crop, draw_crops
 from bench.api import Budget, Context, ImageSet
+from bench.crops import draw_boxes
 from bench.errors import UserError
 from bench.pgd import random_start
 from bench.training import TrainingDivergedError, lr_factor, to_float
@@ -47,6 +49,7 @@ def _players(ctx: Context, **changes: object) -> Players:
         "attacker_step_size": 1 / 255,
         "attacker_steps": 2,
         "crop_padding": 2,
+        "random_resized_crop": False,
         "flip": True,
     }
     return Players(**{**settings, **changes})
@@ -205,7 +208,7 @@ def _count_visits(monkeypatch) -> list[int]:
     """The defender returns the number of its call, in levels; the list holds the sizes of the batches."""
     visits: list[int] = []
 
-    def defend(self: Players, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def defend(self: Players, model: nn.Module, images: Tensor, labels: Tensor, ratios: object) -> Tensor:
         visits.append(len(images))
         return torch.full_like(images, min(len(visits), 5) / 255)
 
@@ -226,7 +229,7 @@ def test_the_surrogate_trains_on_noise_in_whole_levels(learnable_set, make_conte
     seen: list[Tensor] = []
     move: Callable[[Players, Tensor], Tensor] = Players.move
 
-    def record(self: Players, images: Tensor) -> Tensor:
+    def record(self: Players, images: Tensor, ratios: object = None) -> Tensor:
         if not images.requires_grad:
             seen.append(images)
         return move(self, images)
@@ -274,6 +277,41 @@ def test_the_seed_decides(learnable_set, make_context) -> None:
     assert not torch.equal(one, other)
 
 
+def test_resized_crops_are_drawn_for_each_image_and_pull_back_into_their_box(make_context) -> None:
+    players = _players(make_context(), crop_padding=0, random_resized_crop=True, flip=False)
+    images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (pulled,) = torch.autograd.grad(players.move(images).sum(), images)
+    stream = make_context().stream("transform")  # of the same seed
+    top, left, height, width = (16 * draw_boxes(torch.ones(6), stream)).T
+    for row in range(6):
+        rows, columns = (pulled[row, 0] > 0).any(1).nonzero().flatten(), (pulled[row, 0] > 0).any(0).nonzero().flatten()
+        assert (int(rows[0]), int(rows[-1])) == (int(top[row]), int((top + height)[row].ceil()) - 1)
+        assert (int(columns[0]), int(columns[-1])) == (int(left[row]), int((left + width)[row].ceil()) - 1)
+    assert pulled[:, 0].sum((1, 2)).tolist() == pytest.approx([256] * 6, rel=1e-4)
+
+
+def test_squeezed_images_are_cropped_in_their_own_geometry(learnable_set, make_context, monkeypatch) -> None:
+    train = learnable_set(count=60)
+    table = torch.linspace(0.5, 2, train.info.num_classes)
+    train = replace(train, aspect_ratios=table[train.labels])
+    seen = []
+
+    def noted(ratios: Tensor, generator: torch.Generator) -> Tensor:
+        seen.append(ratios)
+        return draw_boxes(ratios, generator)
+
+    def defend(self: Players, model: nn.Module, images: Tensor, labels: Tensor, ratios: Tensor) -> Tensor:
+        assert torch.equal(ratios, table[labels])
+        return whole(self, model, images, labels, ratios)
+
+    whole = Players.defend
+    monkeypatch.setattr("attacks.min_max.draw_boxes", noted)
+    monkeypatch.setattr(Players, "defend", defend)
+    poisoned = _quick(train_steps=4, random_resized_crop=True).poison(train, make_context())
+    assert 0 < _difference(poisoned, train).abs().max() <= 8
+    assert all(not torch.equal(ratios, torch.ones(len(ratios))) for ratios in seen)
+
+
 def test_odd_sizes_two_unbalanced_classes_and_saturated_images(learnable_set, make_context) -> None:
     train = learnable_set(41, 2, shape=(1, 9, 14), labels=torch.tensor([0] * 37 + [1] * 4))
     train.images[:3], train.images[3:6] = 0, 255
@@ -311,6 +349,7 @@ def test_one_class_is_refused(learnable_set, make_context) -> None:
         ({"train_steps": 0}, "train_steps"),
         ({"samples": 0}, "samples"),
         ({"attacker_steps": -1}, "attacker_steps and crop_padding"),
+        ({"random_resized_crop": True}, "crop_padding=4 are two kinds of random crops"),
         ({"crop_padding": -1}, "attacker_steps and crop_padding"),
     ],
 )

@@ -10,8 +10,8 @@ from attacks.crafting import Passes
 from attacks.surrogate import build_surrogate
 from attacks.tap import Tap, _statistics
 from attacks.tap_sweep import Sweep
-from attacks.transforms import draw_shifts, shift
-from bench.api import Budget, ImageSet, Recipe
+from attacks.transforms import Moves, draw_shifts, shift
+from bench.api import Budget, DataInfo, ImageSet, Recipe
 from bench.errors import UserError
 from bench.poisoning import craft
 from bench.training import Batches, TrainingDivergedError, fit, lr_factor, predict, to_float
@@ -223,6 +223,22 @@ def test_a_part_is_crafted_as_it_is_in_the_whole(learnable_set, make_context) ->
     assert mask.sum() == 60
     assert torch.equal(part.images[mask], whole[mask]), "the surrogate saw all clean images"
     assert torch.equal(part.images[~mask], train.images[~mask])
+
+
+@pytest.mark.parametrize(("side", "given", "pixels"), [(32, None, 4), (64, None, 8), (224, None, 28), (64, 3.0, 3)])
+def test_the_shift_grows_with_the_image_unless_it_is_given(make_context, monkeypatch, side, given, pixels) -> None:
+    drawn = []
+
+    def noted(count: int, largest: float, *rest: object) -> Moves:
+        drawn.append(largest)
+        return draw_shifts(count, largest, *rest)
+
+    monkeypatch.setattr("attacks.tap.draw_shifts", noted)
+    images = torch.randint(256, (2, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    train = ImageSet(images, torch.arange(2), DataInfo("two", 2, (3, side, side)))
+    _quick(shift=given, surrogate_epochs=1, steps=1, restarts=1).poison(train, make_context())
+    assert len(drawn) >= 2, "in the surrogate's training and while crafting"
+    assert set(drawn) == {pixels}
 
 
 def test_odd_sizes_two_unbalanced_classes_and_saturated_images(learnable_set, make_context) -> None:

@@ -68,6 +68,7 @@ ATTACKS = {
             "attacker_step_size": None,
             "samples": 5,
             "crop_padding": 4,
+            "random_resized_crop": False,
             "flip": True,
             "surrogate": "resnet18",
             "craft_on": "all",
@@ -83,7 +84,7 @@ ATTACKS = {
             "steps": 250,
             "step_size": None,
             "restarts": 8,
-            "shift": 4.0,
+            "shift": None,  # 4 pixels at 32: tests/attacks/test_tap
             "flip": True,
             "surrogate_epochs": 40,
             "schedule": "multistep",
