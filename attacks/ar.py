@@ -79,6 +79,11 @@ class Ar(PartialPoison):
         """Of the external coefficients; shipped ones count as source code."""
         return digest_files([Path(self.coefficients)]) if self.coefficients else None
 
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises UserError if external coefficients cannot be read or used for these classes."""
+        if self.coefficients:
+            self._load(train.info.num_classes)
+
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         if train.info.shape[0] != 3:
             raise UserError(

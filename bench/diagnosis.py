@@ -32,6 +32,7 @@ def poison_scores(
         "poisoned_images": int(mask.sum()),
         "poison_separability": separability,
         "poison_separability_images": held_out or None,
+        "poison_class_share": class_share(*offered, labels[mask]),
         **{f"poison_{name}": share for name, share in entry_shares(poisoned_u8, clean_u8, mask, budget).items()},
     }
 
@@ -143,6 +144,23 @@ def _ridge(inputs: Tensor, targets: Tensor) -> Tensor:
     moments.diagonal().add_(strength)
     solution: Tensor = torch.linalg.solve(moments, (targets if dual else inputs.T @ targets).double()).float()
     return inputs.T @ solution if dual else solution
+
+
+def class_share(poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor) -> float | None:
+    """Share of a perturbation's energy that is one pattern a class; None without a poison.
+
+    sum_c n_c |mean of d over class c|^2 / sum |d|^2: 1 for class-wise noise that nowhere clips, and for independent
+    noise about the number of classes by the number of images.
+    """
+    classes, index, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(classes), poisoned_u8[:1].numel(), dtype=torch.float64)
+    energy = 0.0
+    for start, delta in _numbered(_differences(poisoned_u8, clean_u8)):
+        flat = delta.flatten(1)
+        part = flat.new_zeros(sums.shape).index_add_(0, index[start : start + len(flat)], flat)
+        sums += part.double()
+        energy += float(flat.square().sum(dim=1).double().sum())
+    return float((sums.square().sum(dim=1) / counts).sum()) / energy if energy else None
 
 
 def entry_shares(

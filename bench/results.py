@@ -35,6 +35,7 @@ SCORES = {
     "poisoned_images": "images offered to the attack (poison_rate, classes)",
     "poison_separability": "share of held-out perturbations whose class a linear classifier finds",
     "poison_separability_images": "n behind it: held-out images",
+    "poison_class_share": "of the perturbation's energy, the part that is one pattern a class: 1 is class-wise noise",
     "poison_at_bound_share": "entries of the poisoned images that use the whole radius of an L-inf budget",
     "poison_negative_share": "of the changed entries, those that became darker",
     "poison_clipped_share": "of the changed entries, those that ended at 0 or 255, where they may have been cut",

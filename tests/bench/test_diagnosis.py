@@ -10,6 +10,7 @@ from bench.api import Budget
 from bench.budget import BudgetSum
 from bench.diagnosis import (
     class_mean_cosine,
+    class_share,
     entry_shares,
     linear_separability,
     measured_sizes,
@@ -181,7 +182,23 @@ def test_every_score_of_a_poison_is_explained(poisoned):
         "poison_psnr_db",
         *("poison_separability", "poison_separability_images"),
         *("poison_at_bound_share", "poison_negative_share", "poison_clipped_share"),
+        "poison_class_share",
     }
+
+
+def test_the_class_share_is_the_energy_of_class_means(poisoned):
+    clean, images, delta = poisoned
+    assert class_share(images, clean.images, clean.labels) == pytest.approx(1.0)
+    generator = torch.Generator().manual_seed(2)
+    own = torch.randint(-8, 9, delta.shape, generator=generator)
+    mixed = (clean.images.short() + delta + own).to(torch.uint8)
+    d = mixed.double() - clean.images
+    means = torch.stack([d[clean.labels == label].mean(0) for label in range(4)])
+    expected = float(means[clean.labels].square().sum() / d.square().sum())
+    assert class_share(mixed, clean.images, clean.labels) == pytest.approx(expected)
+    assert 0.5 < expected < 0.9
+    alone = class_share((clean.images.short() + own).to(torch.uint8), clean.images, clean.labels)
+    assert alone == pytest.approx(4 / 60, abs=0.02)
 
 
 def test_images_that_were_not_offered_do_not_dilute_the_scores(poisoned):
