@@ -67,6 +67,8 @@ def decode(files: list[Path], size: int, fit: Fit, target: Path) -> list[float]:
             with Image.open(files[row]) as image:
                 ratio = image.width / image.height
                 fitted = fit(image.convert("RGB"), size)
+        except Image.DecompressionBombError as error:
+            raise UserError(f"folder: {files[row]} has too many pixels ({error}); shrink or remove it") from error
         except (UnidentifiedImageError, OSError) as error:
             raise UserError(f"folder: {files[row]} is not a readable image ({error}); remove or replace it") from error
         pixels[row] = np.asarray(fitted).transpose(2, 0, 1)

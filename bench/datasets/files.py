@@ -15,14 +15,15 @@ from bench.api import DataInfo, ImageSet
 from bench.data import Splits, Subset, content_digest
 from bench.datasets import decoding
 from bench.datasets.arrays import check_classes, read_images, read_labels
+from bench.datasets.tree import Labelled, find_splits
 from bench.errors import UserError
 from bench.registry import datasets
 from bench.results import write_json
 from bench.spec import digest
 
+_LONG = 4.0  # length by width from which an image is noted
 _SPLITS = ("train", "test")
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-_IMAGE_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 
 
 @datasets.register("npz", deterministic=True)
@@ -75,7 +76,8 @@ class Npz(Subset):
 class Folder(Subset):
     """Folders train/CLASS/* and test/CLASS/* (or val/CLASS/*) of image files, resized; may exceed memory.
 
-    Decoded once into memory-mapped files below the data root.
+    Decoded once into memory-mapped files below the data root. Tiny-ImageNet is read as it is unpacked. Hidden files,
+    `__MACOSX` and the like are ignored.
 
     Attributes:
         path: of the folder that contains `train` and `test`.
@@ -98,15 +100,16 @@ class Folder(Subset):
     def load(self, root: Path) -> Splits:
         """Decodes what is new and maps the result; `root` keeps the decoded images."""
         base = Path(self.path)
-        train, test = _split_folders(base)
-        classes, others = _class_folders(train), _class_folders(test)
-        if classes != others:
-            odd = set(classes) ^ set(others)
+        notes: list[str] = []
+        train, test = find_splits(base, notes.append)
+        if train.classes != test.classes:
+            odd = set(train.classes) ^ set(test.classes)
+            names = train.root.name, test.root.name
             raise UserError(
-                f"folder: {base}: {train.name} and {test.name} have different classes: {', '.join(sorted(odd)[:5])}"
+                f"folder: {base}: {names[0]} and {names[1]} have different classes: {', '.join(sorted(odd)[:5])}"
             )
-        whole = _Prepared(root, DataInfo(base.name, len(classes), (3, self.size, self.size)), classes)
-        return self.cut(whole.load(train, test, self.fit))
+        info = DataInfo(base.name, len(train.classes), (3, self.size, self.size))
+        return self.cut(_Prepared(root, info, notes).load(train, test, self.fit))
 
 
 @datasets.register("imagenet100", source="Russakovsky et al. 2015", deterministic=True)
@@ -136,49 +139,25 @@ class Imagenet100(Subset):
     def load(self, root: Path) -> Splits:
         """Decodes what is new and maps the result; `root` keeps the decoded images."""
         base = Path(self.path) if self.path else root / "imagenet100"
-        train, test = _split_folders(base)
-        classes = _class_folders(train)[: self.classes]
+        notes: list[str] = []
+        train, test = find_splits(base, notes.append)
+        classes = train.classes[: self.classes]
         if len(classes) < self.classes:
             raise UserError(
-                f"imagenet100: {train} has {len(classes)} classes, {self.classes} are wanted; copy the others there, "
-                f"or say classes={len(classes)}"
+                f"imagenet100: {train.root} has {len(classes)} classes, {self.classes} are wanted; "
+                f"copy the others there, or say classes={len(classes)}"
             )
-        absent = [name for name in classes if not (test / name).is_dir()]
+        absent = sorted(set(classes) - set(test.classes))
         if absent:
-            raise UserError(f"imagenet100: {test} lacks {len(absent)} classes of {train}: {', '.join(absent[:5])}")
-        whole = _Prepared(root, DataInfo("imagenet100", len(classes), (3, self.size, self.size)), classes)
-        return self.cut(whole.load(train, test, "whole"))
+            lacks = f"{test.root} lacks {len(absent)} classes of {train.root}: {', '.join(absent[:5])}"
+            raise UserError(f"imagenet100: {lacks}")
+        info = DataInfo("imagenet100", len(classes), (3, self.size, self.size))
+        return self.cut(_Prepared(root, info, notes).load(train.of(classes), test.of(classes), "whole"))
 
 
 def _check_size(size: int) -> None:
     if not 8 <= size <= 1024:
         raise ValueError(f"size must be in 8..1024 pixels, got {size}")
-
-
-def _split_folders(base: Path) -> tuple[Path, Path]:
-    """Of training and of test images: `test`, or `val` where there is none (or a flat one without labels)."""
-    train, test, val = (base / name for name in ("train", "test", "val"))
-    return train, val if not _has_classes(test) and _has_classes(val) else test
-
-
-def _has_classes(split: Path) -> bool:
-    return split.is_dir() and any(entry.is_dir() for entry in split.iterdir())
-
-
-def _class_folders(split: Path) -> list[str]:
-    if not split.is_dir():
-        raise UserError(f"folder: no folder {split}; it must contain one folder a class")
-    names = sorted(entry.name for entry in split.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise UserError(f"folder: {split} has no class folders")
-    return names
-
-
-def _image_files(folder: Path) -> list[Path]:
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in _IMAGE_FILES)
-    if not files:
-        raise UserError(f"folder: {folder} has no images ({', '.join(sorted(_IMAGE_FILES))})")
-    return files
 
 
 @dataclass(frozen=True)
@@ -187,30 +166,44 @@ class _Prepared:
 
     root: Path
     info: DataInfo
-    classes: list[str]
+    notes: list[str]
 
-    def load(self, train: Path, test: Path, fit: str) -> Splits:
+    def load(self, train: Labelled, test: Labelled, fit: str) -> Splits:
         """Both splits, with the digests stored beside them."""
         ways = (decoding.squeezed, decoding.as_tested) if fit == "whole" else (decoding.cropped, decoding.cropped)
         sets = [self._split(split, way) for split, way in zip((train, test), ways, strict=True)]
-        return Splits(sets[0][0], sets[1][0], (sets[0][1], sets[1][1]))
+        return Splits(sets[0][0], sets[1][0], (sets[0][1], sets[1][1]), tuple(self.notes))
 
-    def _split(self, split: Path, fit: decoding.Fit) -> tuple[ImageSet, str]:
-        files = [(f, k) for k, name in enumerate(self.classes) for f in _image_files(split / name)]
-        stats = [(str(f.relative_to(split)), f.stat().st_size, f.stat().st_mtime_ns) for f, _ in files]
+    def _split(self, split: Labelled, fit: decoding.Fit) -> tuple[ImageSet, str]:
+        stats = [(str(f.relative_to(split.root)), f.stat().st_size, f.stat().st_mtime_ns) for f, _ in split.files]
+        labels = [k for _, k in split.files]
         size, way = self.info.shape[1], fit.__name__
-        name = f"{split.name}-{digest([str(split.resolve()), size, way, stats])[:20]}"
+        name = f"{split.root.name}-{digest([str(split.root.resolve()), size, way, stats, labels])[:20]}"
         target = self.root / "prepared" / name
         sidecar = target.with_suffix(".json")
 
         def images(ratios: list[float] | None) -> ImageSet:
             aspect = None if ratios is None else torch.tensor(ratios, dtype=torch.float32)
-            pixels = decoding.mapped(target, len(files), size)
-            return ImageSet(pixels, torch.tensor([k for _, k in files]), self.info, aspect)
+            return ImageSet(decoding.mapped(target, len(labels), size), torch.tensor(labels), self.info, aspect)
 
         if not sidecar.is_file():
-            ratios = decoding.decode([f for f, _ in files], size, fit, target)
+            ratios = decoding.decode([f for f, _ in split.files], size, fit, target)
             kept = ratios if fit is decoding.squeezed else None
-            write_json(sidecar, {"digest": content_digest(images(kept)), "aspect_ratios": kept})
+            facts = {"digest": content_digest(images(kept)), "aspect_ratios": kept}
+            write_json(sidecar, {**facts, "note": _on_extremes(split, ratios)})
         facts = json.loads(sidecar.read_text(encoding="utf-8"))
+        if facts["note"]:
+            self.notes.append(facts["note"])
         return images(facts["aspect_ratios"]), facts["digest"]
+
+
+def _on_extremes(split: Labelled, ratios: list[float]) -> str:
+    """A note on images that are so long that little of them is left in a square; "" if there are none."""
+    lengths = [max(ratio, 1 / ratio) for ratio in ratios]
+    count, longest = sum(length > _LONG for length in lengths), max(lengths)
+    if not count:
+        return ""
+    file = split.files[lengths.index(longest)][0]
+    return (
+        f"folder: {split.root}: {count} images are over {_LONG:g} times as long as wide (up to {longest:.0f}: {file})"
+    )

@@ -128,6 +128,9 @@ def test_bad_folders_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"0\.png is not a readable image"):
         load(f"folder:{base}:size=16", tmp_path / "data")
     (base / "train/horse").mkdir()
+    with pytest.raises(UserError, match="horse has no images"):
+        load(f"folder:{base}:size=16", tmp_path / "data")
+    (base / "train/cat/1.png").rename(base / "train/horse/1.png")
     with pytest.raises(UserError, match="different classes: horse"):
         load(f"folder:{base}:size=16", tmp_path / "data")
 

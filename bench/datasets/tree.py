@@ -1,0 +1,129 @@
+"""Finds the labelled image files below a folder: class folders as in ImageNet and Tiny-ImageNet, without the litter."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UserError
+
+IMAGE_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+_OTHER_IMAGES = {".gif", ".avif", ".heic", ".jp2", ".svg", ".npy", ".psd"}
+_LITTER = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+_ANNOTATIONS = "val_annotations.txt"  # of Tiny-ImageNet
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The files of a split, each with the position of its class in `classes`.
+
+    Attributes:
+        root: folder of the split.
+        classes: names in ascending order.
+        files: path and class of every image.
+    """
+
+    root: Path
+    classes: list[str]
+    files: list[tuple[Path, int]]
+
+    def of(self, classes: list[str]) -> Labelled:
+        """The images of these classes alone, numbered by their order there."""
+        chosen = {self.classes.index(name): k for k, name in enumerate(classes)}
+        return Labelled(self.root, classes, [(file, chosen[k]) for file, k in self.files if k in chosen])
+
+
+def find_splits(base: Path, note: Note) -> tuple[Labelled, Labelled]:
+    """Training and test images: train/CLASS/*, and test/CLASS/* or, as in ImageNet, val/CLASS/*.
+
+    Tiny-ImageNet is read as it is unpacked: images of a class may lie one folder deeper (CLASS/images/*), and the
+    classes of its validation images are read from val/val_annotations.txt.
+
+    Args:
+        base: folder that contains `train`.
+        note: told of files that are left out.
+
+    Raises:
+        UserError: if a folder or its images are missing, or an image cannot be used.
+    """
+    train = _by_folders(base / "train", note)
+    if (base / "val" / _ANNOTATIONS).is_file():
+        return train, _annotated(base / "val", note)
+    test, val = base / "test", base / "val"
+    return train, _by_folders(val if not _has_classes(test) and _has_classes(val) else test, note)
+
+
+def _has_classes(split: Path) -> bool:
+    return split.is_dir() and any(entry.is_dir() for entry in _entries(split))
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """What is in a folder, by name, without hidden files and what macOS and Windows leave behind."""
+    yield from sorted(e for e in folder.iterdir() if not e.name.startswith(".") and e.name not in _LITTER)
+
+
+def _by_folders(split: Path, note: Note) -> Labelled:
+    if not split.is_dir():
+        raise UserError(f"folder: no folder {split}; it must contain one folder per class")
+    folders = [entry for entry in _entries(split) if entry.is_dir()]
+    if not folders:
+        raise UserError(f"folder: {split} has no class folders; put the images of each class into a folder of its name")
+    files = [(file, k) for k, folder in enumerate(folders) for file in _images(folder, note)]
+    return Labelled(split, [folder.name for folder in folders], files)
+
+
+def _images(folder: Path, note: Note) -> list[Path]:
+    """The image files of a class; those in its folder `images` if it has no others."""
+    found: list[Path] = []
+    left_out: Counter[str] = Counter()
+    for entry in _entries(folder):
+        suffix = entry.suffix.lower()
+        if suffix in IMAGE_FILES:
+            found.append(_usable(entry))
+        elif suffix in _OTHER_IMAGES and entry.is_file():
+            raise UserError(f"folder: {entry}: {suffix} files are not supported; convert them to PNG, or remove them")
+        elif entry.is_file():
+            left_out[suffix or entry.name] += 1
+    if left_out:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(left_out.items()))
+        note(f"folder: {folder}: left out what is no image: {kinds}")
+    if not found and (folder / "images").is_dir():
+        return _images(folder / "images", lambda text: None)
+    if not found:
+        raise UserError(f"folder: {folder} has no images ({', '.join(sorted(IMAGE_FILES))})")
+    return found
+
+
+def _usable(path: Path) -> Path:
+    """The path itself, if it is a file.
+
+    Raises:
+        UserError: for a link to nowhere, and for a folder that is called like an image.
+    """
+    if path.is_symlink() and not path.exists():
+        target = os.readlink(path)
+        raise UserError(
+            f"folder: {path} is a link to {target}, which is not there; restore that file or remove the link"
+        )
+    if not path.is_file():
+        raise UserError(f"folder: {path} is a folder, but it is called like an image; rename or remove it")
+    return path
+
+
+def _annotated(split: Path, note: Note) -> Labelled:
+    """Tiny-ImageNet's validation images: `images/*`, and lines `file<TAB>class<TAB>box` in the list of annotations."""
+    path = split / _ANNOTATIONS
+    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if bad := next((number for number, line in enumerate(lines, 1) if len(line) < 2), 0):
+        raise UserError(f"folder: {path}: line {bad} is not `file<TAB>class...`; unpack the archive again")
+    class_of = {line[0]: line[1] for line in lines}
+    classes = sorted(set(class_of.values()))
+    images = _images(split / "images", note)
+    if unknown := [file.name for file in images if file.name not in class_of]:
+        raise UserError(f"folder: {path} names no class for {len(unknown)} images, the first is {unknown[0]}")
+    return Labelled(split, classes, [(file, classes.index(class_of[file.name])) for file in images])
