@@ -11,6 +11,7 @@ import pandas as pd
 from leaderboard import formats
 from leaderboard.columns import GROUP, accuracy_columns, half_width_column
 from leaderboard.published import Comparison, comparisons, measured_of
+from leaderboard.statistics import half_width_95
 
 _FACTS = ["dataset", "train_images", "attack", "budget", "victim"]
 _SETTINGS = ["epochs", "attack_parameters", "defense_parameters", "victim_parameters"]
@@ -38,10 +39,14 @@ def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]
         board: from `leaderboard_frame`.
     """
     keys: dict[tuple[Any, ...], dict[int, str]] = {}
+    clean: dict[tuple[Any, ...], list[float]] = {}
     done = current[current["status"] == "done"]
     place = [*GROUP, "defense_selection", "attack_selection"]
-    for *where, seed, key in done[[*place, "seed", "key"]].itertuples(index=False, name=None):
-        keys.setdefault(tuple(where), {})[int(seed)] = key
+    recorded = [*place, "seed", "key", "clean_test_accuracy"]
+    for *where, attack, seed, key, accuracy in done[recorded].itertuples(index=False, name=None):
+        keys.setdefault((*where, attack), {})[int(seed)] = key
+        if attack == "none":
+            clean.setdefault(tuple(where), []).append(accuracy)
     facts = {
         tuple(where): dict(zip(_FACTS, values, strict=True))
         for *where, values in zip(
@@ -59,16 +64,18 @@ def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]
     found = []
     for row in board.to_dict("records"):
         group = tuple(row[name] for name in GROUP)
-        columns = {"none": ("clean_accuracy", None)} | {a: (c, half_width_column(a)) for a, c in attacks.items()}
+        widths = {name: row[half_width_column(name)] for name in attacks}
+        if not formats.is_missing(row["clean_accuracy"]):
+            widths["none"] = half_width_95(clean.get((*group, row["defense_selection"]), []))
         of_row = {}
-        for attack, (accuracy, width) in columns.items():
+        for attack, column in {"none": "clean_accuracy", **attacks}.items():
             fact = facts.get((*group, attack))
             if fact is None:
                 continue
-            mean, half = _number(row[accuracy]), _number(row[width]) if width else None
+            mean, half = _number(row[column]), _number(widths.get(attack))
             own = settings.get((*group, row["defense_selection"], attack), dict.fromkeys(_SETTINGS))
             published = comparisons(measured_of({**row, "attack_selection": attack, **fact, **own}, mean, half))
-            cells = keys.get((*group, _measured_as(row, accuracy, board), attack), {})
+            cells = keys.get((*group, _measured_as(row, column, board), attack), {})
             of_row[attack] = Entry(attack, mean, half, cells, published)
         found.append(of_row)
     return found

@@ -51,6 +51,7 @@ def test_every_value_stands_beside_what_was_measured(tables: Tables) -> None:
     assert (row["published_accuracy"], row["measured_accuracy"]) == (0.9241, pytest.approx(0.93))
     assert (row["verdict"], row["tolerance"]) == ("reproduced", tolerance())
     assert row["difference"] == pytest.approx(0.0059)
+    assert row["measured_half_width_95"] == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3), "clean cells have seeds too"
     assert row["recipe_difference"] == "last or best epoch is not said"
     other = found[found["reason"].str.contains("ops: sparsity is not recorded")]
     assert set(other["verdict"]) == {"not comparable"}
