@@ -51,6 +51,13 @@ def _matrix_options(command: Any) -> Any:
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores)."),
         click.option(
+            "--repeat-costs",
+            type=click.IntRange(min=1),
+            default=1,
+            metavar="N",
+            help="Run purifications N times, and take the median cost (short ones: up to 5 times in any case).",
+        ),
+        click.option(
             "--engine",
             type=click.Choice(["eager", "compile"]),
             default="eager",
@@ -86,6 +93,7 @@ def _prepare(
     data_root: Path,
     device: str,
     threads: int | None,
+    repeat_costs: int,
     engine: str,
     deterministic: bool,
     precision: str,
@@ -116,7 +124,7 @@ def _prepare(
     splits = data.load(matrix.dataset, data_root)
     for note in splits.notes:
         click.echo(f"note: {note}", err=True)
-    return matrix, make_plan(matrix, splits, opened, data_root, chosen_device, threads or 0, how), opened
+    return matrix, make_plan(matrix, splits, opened, data_root, chosen_device, threads or 0, how, repeat_costs), opened
 
 
 @cli.command()

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import torch
@@ -22,6 +23,8 @@ from bench.results import Cost
 
 WARM = "warm"
 """The phase of rehearsals: only `Meter.warm` adds to it."""
+
+_SECONDS, _RUNS = 1.0, 5
 
 
 class Meter:
@@ -144,6 +147,31 @@ class Meter:
         if self._device.type != "cpu":
             answers += [*self._on_board, self._board.used_by_one() if self._board else None]
         return False if False in answers else None if None in answers else True
+
+
+def another_run(seconds: Sequence[float], asked: int) -> bool:
+    """Whether a stage that took these seconds is run again: until a second or five runs, and as often as asked."""
+    return len(seconds) < asked or (sum(seconds) < _SECONDS and len(seconds) < _RUNS)
+
+
+def median_cost(runs: Sequence[Cost]) -> Cost:
+    """The cost of a stage that was run several times: that of the median run, as `Cost.repeats` says."""
+    middle = sorted(runs, key=lambda run: run.wall_seconds)[(len(runs) - 1) // 2]
+    exclusive = [run.exclusive for run in runs]
+    return replace(
+        middle,
+        phases={**middle.phases, **{name: s for name, s in runs[0].phases.items() if name == WARM}},
+        peak_gpu_bytes=_most(run.peak_gpu_bytes for run in runs),
+        peak_host_bytes=_most(run.peak_host_bytes for run in runs),
+        exclusive=False if False in exclusive else None if None in exclusive else True,
+        created=runs[0].created,
+        repeats=[run.wall_seconds for run in runs],
+    )
+
+
+def _most(values: Iterable[int | None]) -> int | None:
+    measured = [value for value in values if value is not None]
+    return max(measured, default=None)
 
 
 def device_name(device: torch.device, engine: Engine | None = None) -> str:

@@ -29,6 +29,7 @@ class Job:
         data_root: folder.
         device: `cpu`, `cuda`, `cuda:1`.
         plugins: files to import first.
+        repeat_costs: how often a purification is run at least, so that its cost is a median.
         threads: CPU threads, or 0 for the executor's own choice.
         engine: compiled or not, repeatable to the bit or not, in which precision.
     """
@@ -48,6 +49,7 @@ class Job:
     plugins: tuple[str, ...] = ()
     threads: int = 0
     engine: Engine = field(default_factory=Engine)
+    repeat_costs: int = 1
 
     def to_json(self) -> str:
         """For another process."""

@@ -80,6 +80,7 @@ def make_plan(
     device: str,
     threads: int = 0,
     engine: Engine | None = None,
+    repeat_costs: int = 1,
 ) -> Plan:
     """Cells and jobs of a matrix, with what the store already has (every artifact's checksum is verified).
 
@@ -103,6 +104,7 @@ def make_plan(
         plugins=matrix.plugins,
         threads=threads,
         engine=engine or Engine(),
+        repeat_costs=repeat_costs,
     )
     info = splits.train.info
     dataset = {

@@ -62,6 +62,8 @@ class Cost:
         exclusive: False if other processes used the device meanwhile; None if it could not be told.
         created: UTC time at which it was measured (ISO 8601).
         phase_joules: energy by phase, like `phases`; empty without a GPU.
+        repeats: wall seconds of every run in order, where the stage was run several times; the other figures are those
+            of the median run (of an even number, the lower), memory is the largest, `warm` that of the first run.
     """
 
     phases: dict[str, float]
@@ -73,6 +75,7 @@ class Cost:
     exclusive: bool | None
     created: str
     phase_joules: dict[str, float] = field(default_factory=dict)
+    repeats: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,7 @@ def run_matrix(
     device: str = "auto",
     executor: str = "inline",
     threads: int | None = None,
+    repeat_costs: int = 1,
     engine: Literal["eager", "compile"] = "eager",
     deterministic: bool = False,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
@@ -249,6 +250,7 @@ def run_matrix(
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
         executor: selection of an executor.
         threads: CPU threads; None leaves PyTorch's number.
+        repeat_costs: runs of a purification, of which the median counts; what is in the store keeps its cost.
         engine: `compile` sends training steps through torch.compile.
         deterministic: repeatable to the bit, and slower.
         precision: of matrix products and convolutions; `auto` is bfloat16 on a GPU that computes in it, else float32.
@@ -261,6 +263,8 @@ def run_matrix(
     """
     from leaderboard.table import cells_frame
 
+    if repeat_costs < 1:
+        raise UserError(f"repeat_costs must be at least 1, got {repeat_costs}")
     settings = Settings(preset, dataset, attacks, defenses, victims, seeds, parameters)
     matrix = make_matrix([settings], tuple(Path(plugin) for plugin in plugins))
     chosen, where = choose_executor(executor), choose_device(device)
@@ -270,7 +274,7 @@ def run_matrix(
     root = Path(data_root)
     with opened.in_use(), _threads(threads):
         splits = data.load(matrix.dataset, root)
-        plan = make_plan(matrix, splits, opened, root, where, threads or 0, how)
+        plan = make_plan(matrix, splits, opened, root, where, threads or 0, how, repeat_costs)
         outcome = run_plan(plan, opened, chosen, Silent(), command=" ".join(sys.argv))
     return cells_frame(outcome.cells)
 

@@ -81,9 +81,14 @@ def _costs(console: Console, cell: CellResult) -> None:
     table = _table("stage", "phase", "time", "peak GPU", "peak host", "energy", right=range(2, 6))
     for stage, cost in cell.costs.items():
         memory = (formats.gibibytes(cost.peak_gpu_bytes), formats.gibibytes(cost.peak_host_bytes))
-        table.add_row(stage, "whole", formats.seconds(cost.wall_seconds), *memory, formats.joules(cost.energy_joules))
+        runs = f", median of {len(cost.repeats)} runs" if cost.repeats else ""
+        table.add_row(
+            stage, f"whole{runs}", formats.seconds(cost.wall_seconds), *memory, formats.joules(cost.energy_joules)
+        )
         for name, seconds in cost.phases.items():
-            table.add_row("", name, formats.seconds(seconds))
+            what = "warm (not charged)" if name == "warm" else name
+            energy = formats.joules(cost.phase_joules[name]) if name in cost.phase_joules else ""
+            table.add_row("", what, formats.seconds(seconds), "", "", energy)
     if cell.costs:
         console.print(table)
     for stage, cost in cell.costs.items():

@@ -23,7 +23,7 @@ from torch import Tensor
 from bench import data, diagnosis
 from bench.api import ChangesRecipe, Context, ImageSet, Purifies, Recipe, SeesTestImages, TrainsDifferently
 from bench.capture import captured
-from bench.cost import Meter, device_name
+from bench.cost import Meter, another_run, device_name, median_cost
 from bench.crops import center_boxes, check_squeezed, crop_and_resize
 from bench.engine import Engine
 from bench.errors import ContractError, of_the_machine
@@ -31,9 +31,9 @@ from bench.invariants import check_budget, check_same_kind, untouched
 from bench.jobs import Job, Report
 from bench.poisoning import craft
 from bench.registry import attacks, defenses, load_plugin, victims
-from bench.results import Manifest
+from bench.results import Cost, Manifest
 from bench.samples import sample_tensors
-from bench.spec import plain, select
+from bench.spec import Selected, plain, select
 from bench.store import Store
 from bench.training import Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
 
@@ -105,6 +105,7 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
         if isinstance(defense.component, Purifies):
             purified = _anew(defense.component).purify(given, ctx)
     check_same_kind(f"defense {defense.name!r}", purified, given)
+    cost = meter.cost() if purified is given else _repeated(job, defense, given, purified, meter.cost(), scratch)
     scores: dict[str, float | None] = {
         "purified_psnr_db": diagnosis.psnr_db(purified.images, clean.images),
         "residual_poison_ratio": diagnosis.residual_poison_ratio(
@@ -119,10 +120,32 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
         )
     alias_of = "poison" if purified is given else ""
     manifest, tensors = _artifact(job, ctx, meter, alias_of, scores, {"images": purified.images}, clean)
+    manifest = replace(manifest, cost=cost)
     if not isinstance(defense.component, Purifies):
         joules = None if manifest.cost.energy_joules is None else 0.0
         manifest = replace(manifest, cost=replace(manifest.cost, wall_seconds=0.0, energy_joules=joules))
     return manifest, tensors
+
+
+def _repeated(job: Job, defense: Selected, given: ImageSet, purified: ImageSet, first: Cost, scratch: Path) -> Cost:
+    """The median of several runs of the same purification, the first included; their results are not kept.
+
+    Raises:
+        ContractError: if a defense that is registered as deterministic gives other bytes.
+    """
+    runs = [first]
+    with untouched(given, f"defense {defense.name!r}"):
+        while another_run([run.wall_seconds for run in runs], job.repeat_costs):
+            folder = scratch / f"run-{len(runs) + 1}"
+            folder.mkdir()
+            ctx, meter = _context(job, defense.name, folder, lambda done, total, note: None)
+            with meter:
+                again = _anew(defense.component).purify(given, ctx)
+            if defense.entry.deterministic and not torch.equal(again.images, purified.images):
+                raise ContractError(f"defense {defense.name!r} is registered deterministic=True, but two runs differ")
+            shutil.rmtree(folder)
+            runs.append(meter.cost())
+    return median_cost(runs) if len(runs) > 1 else first
 
 
 def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tuple[Manifest, dict[str, Tensor]]:

@@ -51,6 +51,7 @@ def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
         "seed": cell.seed,
         "clean_test_accuracy": cell.clean_test_accuracy if cell.status == "done" else None,
         "purify_seconds": purify.wall_seconds if purify else None,
+        "purify_runs": len(purify.repeats) or 1 if purify else None,
         "fit_seconds": purify.phases.get("fit") if purify else None,
         "apply_seconds": purify.phases.get("apply") if purify else None,
         "train_seconds": of_training(train.phases) if train and "train" in train.phases else None,

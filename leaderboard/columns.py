@@ -60,6 +60,7 @@ CELL_COLUMNS = {
     "clean_baseline_accuracy": Column("float64", "fraction; attack none and defense none, otherwise the same cell"),
     "recovery": Column("float64", "(defended - undefended) / (clean baseline - undefended); null if that gap is <= 0"),
     "purify_seconds": Column("float64", "s; wall time of the purify stage, without rehearsal"),
+    "purify_runs": Column("Int64", "runs of the purify stage, of which purify_seconds is the median"),
     "fit_seconds": Column("float64", "s; its phase fit"),
     "apply_seconds": Column("float64", "s; its phase apply"),
     "train_seconds": Column(

@@ -40,6 +40,7 @@ function bytes(value) {
   return `${Number((value / divisor).toPrecision(3))} ${unit}`;
 }
 
+const joules = (value) => (missing(value) ? DASH : `${number(value)} J`);
 const multiple = (value) => `${value.toFixed(value < 1.1 ? 3 : value < 10 ? 2 : 1)}×`;
 
 const card = (title, ...children) => el("section", { class: "card" }, el("h2", {}, title), ...children);
@@ -118,8 +119,8 @@ function settings(cell) {
 function costs(cell) {
   if (!Object.keys(cell.costs).length) return null;
   const rowsOf = (measured, whole) => Object.entries(measured).flatMap(([stage, cost]) => [
-    [stage, whole, seconds(cost.wall_seconds), bytes(cost.peak_gpu_bytes), bytes(cost.peak_host_bytes), missing(cost.energy_joules) ? DASH : `${number(cost.energy_joules)} J`, cost.device, { true: "yes", false: "no" }[cost.exclusive] ?? "unknown", cost.created],
-    ...Object.entries(cost.phases).map(([phase, value]) => ["", phase, seconds(value), "", "", "", "", "", ""]),
+    [stage, cost.repeats?.length ? `${whole}, median of ${cost.repeats.length} runs` : whole, seconds(cost.wall_seconds), bytes(cost.peak_gpu_bytes), bytes(cost.peak_host_bytes), joules(cost.energy_joules), cost.device, { true: "yes", false: "no" }[cost.exclusive] ?? "unknown", cost.created],
+    ...Object.entries(cost.phases).map(([phase, value]) => ["", phase === "warm" ? "warm (rehearsal, not charged)" : phase, seconds(value), "", "", joules(cost.phase_joules?.[phase]), "", "", ""]),
   ]);
   const rows = [...rowsOf(cell.costs, "whole stage"), ...cell.elsewhere.flatMap((other) => rowsOf(other.costs, "in another store, not used"))];
   const derived = [["purification", "purify_seconds"], ["extra training", "extra_train_seconds"], ["view of the test images", "view_seconds"], ["cost: what the defender pays", "cost_seconds"]];

@@ -6,15 +6,19 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bench import cost, probes
-from bench.cost import Meter, device_name
+from bench.cost import Meter, device_name, median_cost
 from bench.engine import Engine
 from bench.probes import CpuSeconds, GpuBoard, alone
+from bench.registry import defenses
+from bench.results import read_cell
+from bench.runner import run_matrix
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 MIB = 2**20
@@ -281,3 +285,77 @@ def _compute(seconds: float) -> None:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
+
+
+class TestRepeats:
+    @pytest.mark.parametrize(
+        ("seconds", "asked", "again"),
+        [
+            ([0.4], 1, True),
+            ([0.4, 0.4], 1, True),
+            ([0.4, 0.4, 0.4], 1, False),  # a second
+            ([0.01] * 4, 1, True),
+            ([0.01] * 5, 1, False),  # five times
+            ([0.01] * 5, 7, True),
+            ([9.0], 1, False),
+            ([9.0], 3, True),
+            ([9.0] * 3, 3, False),
+        ],
+    )
+    def test_short_stages_are_repeated_and_long_ones_if_asked(self, seconds, asked, again):
+        assert cost.another_run(seconds, asked) is again
+
+    def test_the_median_run_counts_and_every_run_is_kept(self, clock, quiet):
+        runs = []
+        for seconds, warm in ((9.0, 50.0), (1.0, 2.0), (3.0, 2.0)):
+            with Meter(CPU) as meter:
+                with meter.warm():
+                    clock.passes(warm)
+                with meter.phase("apply"):
+                    clock.passes(seconds)
+            runs.append(replace(meter.cost(), peak_host_bytes=int(seconds), exclusive=seconds < 9))
+        found = median_cost(runs)
+        assert (found.wall_seconds, found.repeats) == (3.0, [9.0, 1.0, 3.0])
+        assert found.phases == {"warm": 50.0, "apply": 3.0}
+        assert (found.peak_host_bytes, found.exclusive) == (9, False)
+        assert median_cost(runs[1:]).wall_seconds == 1.0
+
+    def test_a_run_repeats_a_short_purification_and_records_it(self, tmp_path):
+        options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
+        run_matrix("none", "iss-gray", store=tmp_path, repeat_costs=6, **options)
+        cells = [read_cell(path) for path in (tmp_path / "cells").glob("*.json")]
+        (gray,) = [cell.costs["purify"] for cell in cells if cell.defense.name == "iss-gray"]
+        assert len(gray.repeats) == 6
+        assert gray.wall_seconds == sorted(gray.repeats)[2]
+        (none,) = [cell.costs["purify"] for cell in cells if cell.defense.name == "none"]
+        assert none.repeats == []
+
+    def test_a_deterministic_defense_must_repeat_its_bytes(self, tmp_path):
+        plugin = tmp_path / "drifts.py"
+        plugin.write_text(DRIFTS)
+        options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
+        try:
+            cells = run_matrix("none", "drifts", store=tmp_path / "store", plugins=[plugin], **options)
+        finally:
+            defenses._entries.pop("drifts", None)
+        (message,) = cells.loc[cells["defense"] == "drifts", "error_message"]
+        assert "two runs differ" in message
+
+
+DRIFTS = '''
+from dataclasses import dataclass, replace
+
+from bench.registry import defenses
+
+RUNS = []
+
+
+@defenses.register("drifts", source="x", deterministic=True)
+@dataclass(frozen=True)
+class Drifts:
+    """A test."""
+
+    def purify(self, train, ctx):
+        RUNS.append(1)
+        return replace(train, images=train.images // len(RUNS))
+'''
