@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from bench.results import NO_BOUND
 
 _ROUNDING = 0.5 / 255  # largest error of one entry when an image is rounded to 8 bits
 _GUARD = 1e-6  # of a level: 8 / 255 * 255 may come out as 7.9999999
@@ -18,18 +21,24 @@ class Budget:
     """How far a poisoned image may be from the clean one: a norm and its radius on the [0, 1] scale.
 
     `linf` and `l2` are over all entries of an image; `l0` counts pixels (all channels of a position are one pixel).
+    `Budget("none")` promises no bound (convolutions, shifts of color): what is changed is measured and shown only.
     """
 
-    norm: Literal["linf", "l2", "l0"]
-    radius: float
+    norm: Literal["linf", "l2", "l0", "none"]
+    radius: float = math.inf
 
     def __post_init__(self) -> None:
-        if self.norm not in ("linf", "l2", "l0"):
-            raise ValueError(f"budget norm must be linf, l2 or l0, got {self.norm!r}")
-        if not (math.isfinite(self.radius) and self.radius >= 0):
+        if self.norm not in ("linf", "l2", "l0", "none"):
+            raise ValueError(f"budget norm must be linf, l2, l0 or none, got {self.norm!r}")
+        if self.norm == "none":
+            if self.radius != math.inf:
+                raise ValueError(f"a budget without a norm has no radius, got {self.radius}")
+        elif not (math.isfinite(self.radius) and self.radius >= 0):
             raise ValueError(f"budget radius must be a finite number >= 0, got {self.radius}")
 
     def __str__(self) -> str:
+        if self.norm == "none":
+            return NO_BOUND
         if self.norm == "linf":
             return f"linf:{self.radius * 255:g}/255"
         return f"{self.norm}:{self.radius:g}"
@@ -40,11 +49,11 @@ class Budget:
         return math.floor(255 * self.radius + _GUARD)
 
     def measure(self, clean_u8: Tensor, poisoned_u8: Tensor) -> Tensor:
-        """Size of each image's perturbation in this norm, float64 (N,); both inputs uint8 (N, C, H, W)."""
+        """Size of each image's perturbation in this norm (L2 for none), float64 (N,); inputs uint8 (N, C, H, W)."""
         difference = poisoned_u8.float().sub_(clean_u8)  # whole levels: exact, and so are sums of squares along a row
         if self.norm == "linf":
             return difference.abs().amax(dim=(1, 2, 3)).double() / 255
-        if self.norm == "l2":
+        if self.norm in ("l2", "none"):
             return difference.square().sum(dim=3).double().sum(dim=(1, 2)).sqrt() / 255
         return (difference != 0).any(dim=1).sum(dim=(1, 2)).double()
 
@@ -52,7 +61,7 @@ class Budget:
         """The largest measured size that respects the budget once images are rounded to 8 bits.
 
         L-inf budgets are whole levels: floor(255 * radius). Rounding moves an entry by at most half a level, which
-        adds up to 0.5 * sqrt(C*H*W) / 255 to an L2 norm.
+        adds up to 0.5 * sqrt(C*H*W) / 255 to an L2 norm. Without a norm everything is allowed.
         """
         if self.norm == "linf":
             return self.levels / 255 + 1e-9
@@ -93,3 +102,9 @@ class BudgetSum:
 
     def _of(self, norm: str) -> list[Budget]:
         return [part for part in self.parts if part.norm == norm]
+
+
+def total_budget(parts: Iterable[Budget]) -> Budget | BudgetSum:
+    """What several attacks may add up to; without a bound if one of them has none."""
+    budgets = tuple(parts)
+    return Budget("none") if any(part.norm == "none" for part in budgets) else BudgetSum(budgets)

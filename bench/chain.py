@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.api import PartialPoison
-from bench.budget import BudgetSum
+from bench.budget import Budget, BudgetSum, total_budget
 from bench.grammar import separators
 
 _LINK = re.compile(r"\+(?!\d)(?=\s*[\w*?\[\]-]*\s*(?:[:+]|$))")
@@ -51,9 +51,9 @@ class Chain:
                     )
 
     @property
-    def budget(self) -> BudgetSum:
+    def budget(self) -> Budget | BudgetSum:
         """What all parts together may add up to."""
-        return BudgetSum(tuple(component.budget for _, component in self.parts))
+        return total_budget(component.budget for _, component in self.parts)
 
 
 def part_of(attack: Any) -> PartialPoison:

@@ -321,7 +321,7 @@ def trains(selected: Selected, tiny: Splits) -> None:
 
 def _has_result(selected: Selected) -> bool:
     """Whether it makes images of images: every attack, and a defense that purifies."""
-    return isinstance(selected.component, Purifies) or hasattr(selected.component, "poison")
+    return isinstance(selected.component, Purifies) or hasattr(selected.component, "budget")
 
 
 def _has_result_without_seed(selected: Selected) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.api import Budget
 from bench.budget import BudgetSum
+from bench.ssim import mean_ssim
 
 _CHUNK = 256
 _SEPARABILITY_IMAGES = 5000  # of 3 x 32 x 32; fewer of larger images, so that the time stays within some seconds
@@ -26,8 +27,11 @@ def poison_scores(
     """Everything that is said of a poison, about the images of the mask; `bench.results.SCORES` explains the names."""
     separability, held_out = linear_separability(poisoned_u8, clean_u8, labels, mask)
     offered = (poisoned_u8, clean_u8) if bool(mask.all()) else (poisoned_u8[mask], clean_u8[mask])
+    similarity, compared = mean_ssim(*offered)
     return {
         "poison_psnr_db": psnr_db(*offered),
+        "poison_ssim": similarity,
+        "poison_ssim_images": compared or None,
         **{f"poison_{name}": size for name, size in measured_sizes(*offered).items()},
         "poisoned_images": int(mask.sum()),
         "poison_separability": separability,

@@ -72,4 +72,4 @@ def check_budget(name: str, budget: Budget | BudgetSum, poisoned: ImageSet, give
                 f"poison {name!r} changed image {start + int(outside.nonzero()[0])} outside its poison_rate or classes"
             )
     if not changed and budget != Budget("linf", 0):
-        raise ContractError(f"poison {name!r} changed no image within its budget {budget} (in 8 bits); raise eps")
+        raise ContractError(f"poison {name!r} changed no image within its budget {budget} (in 8 bits); strengthen it")

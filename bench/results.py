@@ -26,8 +26,13 @@ _DATASET = {
     "shape": list,
 }
 
+NO_BOUND = "no norm bound"
+"""What stands in place of a norm and a radius where an attack promises neither."""
+
 SCORES = {
     "poison_psnr_db": "PSNR of the poisoned images against the same before, over all entries",
+    "poison_ssim": "mean structural similarity of the same (11 x 11 Gaussian windows): 1 is equal",
+    "poison_ssim_images": "n behind it: images compared",
     "poison_linf_max": "largest change of an entry, [0, 1] scale, after rounding to 8 bits",
     "poison_l2_mean": "mean L2 norm of an image's perturbation, [0, 1] scale",
     "poison_l2_max": "largest L2 norm of an image's perturbation, [0, 1] scale",
@@ -90,7 +95,7 @@ class Manifest:
         data_bytes: size of the data file.
         alias_of: name of the input whose images this stage passed on unchanged (`dataset` or `poison`), or "".
         cost: what it cost when it was computed.
-        payload: what the stage reports besides tensors: `scores`, `logs`, `curve`, `clean_test_accuracy`, ...
+        payload: what the stage reports besides tensors: `scores`, `budget`, `logs`, `curve`, `clean_test_accuracy`, ...
         environment: versions, device, threads.
     """
 

@@ -92,7 +92,9 @@ def _poison(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
     check_budget(attack.name, attack.component.budget, poisoned, clean, mask)
     scores = diagnosis.poison_scores(poisoned.images, clean.images, clean.labels, mask, attack.component.budget)
     alias_of = "dataset" if poisoned is clean else ""
-    return _artifact(job, ctx, meter, alias_of, scores, {"images": poisoned.images, "mask": mask}, clean)
+    manifest, tensors = _artifact(job, ctx, meter, alias_of, scores, {"images": poisoned.images, "mask": mask}, clean)
+    payload = {**manifest.payload, "budget": str(attack.component.budget)}
+    return replace(manifest, payload=payload), tensors
 
 
 def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tuple[Manifest, dict[str, Tensor]]:

@@ -46,7 +46,7 @@ CELL_COLUMNS = {
     "attack": Column("string", "registered name of the attack; none: clean training data"),
     "attack_selection": Column("string", "name and non-default parameters"),
     "attack_parameters": Column("string", "JSON; all parameters, a file by the digest of its content if it is logged"),
-    "budget": Column("string", "norm and radius of the perturbation"),
+    "budget": Column("string", "norm and radius of the perturbation, or `no norm bound`"),
     "defense": Column("string", "registered name of the defense; none: undefended"),
     "defense_selection": Column("string", "name and non-default parameters"),
     "defense_parameters": Column("string", "JSON; likewise"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.results import NO_BOUND
 from leaderboard import formats
 from leaderboard.answers import Answer, answers
 from leaderboard.boardview import HIGH_FIRST, METRICS, BoardRow, board_row
@@ -158,14 +159,14 @@ def _group(
 
 def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
     first = cells.iloc[0]
-    budgets = cells.loc[cells["attack"] != "none"].groupby("attack_selection")["budget"].first()
+    attacks = cells.loc[cells["attack"] != "none"].groupby("attack_selection")
     facts = [
         ("images", f"{first['train_images']:,} train, {first['test_images']:,} test"),
         (
             "attacks",
             ", ".join(
-                f"{formats.isolated(name)} ({text})" if text else formats.isolated(name)
-                for name, text in budgets.fillna("").items()
+                f"{formats.isolated(str(name))} ({text})" if text else formats.isolated(str(name))
+                for name, text in ((name, _distance(of)) for name, of in attacks)
             ),
         ),
         ("seeds", ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))),
@@ -173,6 +174,16 @@ def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
         ("data digest", str(first["dataset_digest"])[:16]),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _distance(of_attack: pd.DataFrame) -> str:
+    """How far poisoned images may be from the clean ones: the budget; how far they are, if it has no bound."""
+    budgets = of_attack["budget"].dropna()
+    if budgets.empty or budgets.iloc[0] != NO_BOUND:
+        return "" if budgets.empty else str(budgets.iloc[0])
+    shown = {"score_poison_psnr_db": "PSNR {:.1f} dB", "score_poison_ssim": "SSIM {:.2f}"}
+    means = {text: of_attack[name].mean() for name, text in shown.items() if name in of_attack}
+    return "; ".join([NO_BOUND, *(text.format(mean) for text, mean in means.items() if not formats.is_missing(mean))])
 
 
 def _problems(cells: pd.DataFrame) -> list[Problem]:

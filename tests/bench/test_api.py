@@ -1,5 +1,7 @@
 """Budgets, image sets, contexts and chunked mapping."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -51,7 +53,18 @@ def test_linf_budget_of_whole_levels_allows_exactly_those(level: int):
         assert budget.measure(clean, at + 1).item() > budget.allowed((1, 1, 1))
 
 
-@pytest.mark.parametrize(("norm", "radius"), [("l1", 1.0), ("linf", -1.0), ("l2", float("nan"))])
+def test_a_budget_without_a_norm_allows_everything_and_says_so():
+    budget = Budget("none")
+    clean = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    assert str(budget) == "no norm bound"
+    assert float(budget.measure(clean, clean + 255)) == pytest.approx(math.sqrt(12)), "L2"
+    assert budget.allowed((3, 2, 2)) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("norm", "radius"),
+    [("l1", 1.0), ("linf", -1.0), ("l2", float("nan")), ("linf", float("inf")), ("none", 1.0), ("none", 0.0)],
+)
 def test_budget_refuses_nonsense(norm, radius):
     with pytest.raises(ValueError, match=r"norm|radius"):
         Budget(norm, radius)

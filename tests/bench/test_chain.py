@@ -15,6 +15,7 @@ from bench.config import Settings, make_matrix, read_settings
 from bench.contracts import CONTRACTS, checks_of, stacks_as_it_poisons
 from bench.engine import Engine
 from bench.errors import ContractError, UserError
+from bench.invariants import check_budget
 from bench.plan import describe, identity, make_plan
 from bench.poisoning import craft
 from bench.registry import attacks
@@ -265,6 +266,24 @@ class TestCrafting:
         assert len(checks) == len(CONTRACTS["attacks"]) - 2, "it is not deterministic and no part of a chain"
         for check in checks:
             check(chosen(text), tiny())
+
+
+def test_a_chain_with_a_part_without_a_norm_has_none(random_set, make_context):
+    class Inverts(Brighter):
+        budget = Budget("none")
+
+        def poison(self, train, ctx):
+            return replace(train, images=255 - train.images)
+
+    chain = Chain((("ops", Ops()), ("inverts", Inverts())))
+    assert chain.budget == Budget("none")
+    assert str(chain.budget) == "no norm bound"
+    clean = random_set()
+    poisoned, mask = craft(chain, clean, make_context())
+    check_budget("ops+inverts", chain.budget, poisoned, clean, mask)
+    careless = Chain((("brighter", Brighter(levels=8, promised=4)), ("inverts", Inverts())))
+    with pytest.raises(ContractError, match="'brighter' exceeds its budget linf:4/255"):
+        craft(careless, clean, make_context())
 
 
 class TestBudgetSum:

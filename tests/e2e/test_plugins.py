@@ -125,6 +125,61 @@ def test_a_defense_need_not_purify(bench, tmp_path, defense, contract, acts):
     assert row["cost_seconds"] == pytest.approx(row["extra_train_seconds"] + (cell["view_seconds"] or 0))
 
 
+_BLUR = '''"""blur.py"""
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from bench.api import Budget, PartialPoison, map_images
+from bench.registry import attacks
+
+
+@attacks.register("blur")
+@dataclass(frozen=True, kw_only=True)
+class Blur(PartialPoison):
+    """Convolve the images of every class with a kernel of its own."""
+
+    @property
+    def budget(self):
+        return Budget("none")
+
+    def poison(self, train, ctx):
+        kernels = torch.rand(train.info.num_classes, 1, 3, 3, generator=ctx.generator("kernels"))
+        kernels /= kernels.sum(dim=(2, 3), keepdim=True)
+
+        def convolve(images_u8, rows):
+            images = functional.pad(images_u8.float(), (1, 1, 1, 1), mode="replicate").transpose(0, 1)
+            chosen = kernels[train.labels[rows]]
+            return functional.conv2d(images, chosen, groups=len(chosen)).transpose(0, 1).round().byte()
+
+        return map_images(train, convolve, ctx)
+'''
+
+
+def test_an_attack_without_a_norm_says_so_everywhere(bench, tmp_path):
+    (tmp_path / "blur.py").write_text(_BLUR, encoding="utf-8")
+    checked = bench("check", "blur", "--plugin", "blur.py")
+    assert checked.code == 0, checked.out
+    ran = bench("run", "--attacks", "blur,blur+ops", "--defenses", "iss-gray", *TINY, "--plugin", "blur.py")
+    assert ran.code == 0, ran.err
+    results = tmp_path / "results"
+    cells = pd.read_csv(results / "leaderboard" / "cells.csv").set_index(["attack_selection", "defense"])
+    for attack in ("blur", "blur+ops"):
+        cell = cells.loc[attack, "iss-gray"]
+        assert cell["budget"] == "no norm bound"
+        assert 10 < cell["score_poison_psnr_db"] < 40
+        assert 0.2 < cell["score_poison_ssim"] < 0.99
+        assert cell["score_poison_ssim_images"] == 64
+        assert pd.isna(cell["score_poison_at_bound_share"])
+        (manifest,) = (results / "artifacts" / "poison").glob(f"*/{cell['poison_key']}/manifest.json")
+        assert json.loads(manifest.read_text())["payload"]["budget"] == "no norm bound"
+        page = (results / "leaderboard" / "index.html").read_text(encoding="utf-8")
+        shown = f"(no norm bound; PSNR {cell['score_poison_psnr_db']:.1f} dB; SSIM {cell['score_poison_ssim']:.2f})"
+        assert shown in page
+        assert "no norm bound" in bench("show", cell["key"]).out.replace("\n", " ")
+
+
 def test_a_defense_that_does_nothing_is_refused_with_what_it_could_do(bench, tmp_path):
     idle = _FACES.replace("def view", "def veiw").replace("def change", "def chance")
     (tmp_path / "faces.py").write_text(idle, encoding="utf-8")
