@@ -85,5 +85,5 @@ def _kind_of(name: str) -> str:
     try:
         BY_KIND["victims"].find(name)
     except UserError:
-        raise unknown("plug-in", name, [n for kind in CONTRACTS for n in BY_KIND[kind]]) from None
+        raise unknown("plug-in", name, [n for kind in CONTRACTS for n in BY_KIND[kind]], plugin=True) from None
     return "victims"

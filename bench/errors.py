@@ -2,7 +2,9 @@
 
 import errno
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -13,13 +15,32 @@ class ContractError(Exception):
     """A plug-in broke a promise (shape, labels, budget, input changed in place): the cell is recorded as failed."""
 
 
-def unknown(what: str, name: str, choices: Iterable[str], remedy: str = "") -> UserError:
-    """The error for a name that was not found: shows it, suggests the nearest and lists the choices."""
+def unknown(what: str, name: str, choices: Iterable[str], remedy: str = "", plugin: bool = False) -> UserError:
+    """The error for a name that was not found: shows it, suggests the nearest and lists the choices.
+
+    Args:
+        what: kind of name.
+        name: that was not found.
+        choices: all there are.
+        remedy: a sentence at the end.
+        plugin: a file of the user's own may define it: names the file in the current folder that does, or the option.
+    """
     choices = sorted(choices)
     near = get_close_matches(name, choices, n=1, cutoff=0.6)
     suggestion = f"; did you mean {near[0]}?" if near else "."
     listed = f" Choices: {', '.join(choices)}." if len(choices) <= 40 else ""
-    return UserError(f"unknown {what} {name!r}{suggestion}{listed}{' ' + remedy if remedy else ''}")
+    hint = _plugin_hint(name, bool(near)) if plugin else ""
+    return UserError(" ".join(filter(None, [f"unknown {what} {name!r}{suggestion}{listed}", remedy, hint])))
+
+
+def _plugin_hint(name: str, has_near: bool) -> str:
+    """Which file to give with --plugin: one that registers the name, or is called like it."""
+    for path in sorted(Path().glob("*.py")):
+        with suppress(OSError):
+            called = path.stem.replace("_", "-") == name.replace("_", "-")
+            if called or f'register("{name}"' in path.read_text(encoding="utf-8", errors="replace"):
+                return f"If {path} defines it: --plugin {path}."
+    return "" if has_near else "If a file of yours defines it: --plugin FILE."
 
 
 _REMEDIES = {

@@ -168,8 +168,9 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
             names = self._open_ended.names()
             if name in names:
                 return self._entries[self._open_ended.entry], {self._open_ended.parameter: name}
-            raise unknown(self.kind, name, [*self._entries, *names])
-        raise unknown(self.kind, name, [*self._entries, *self.families()], f"`bench list {self.kind}s` lists them.")
+            raise unknown(self.kind, name, [*self._entries, *names], plugin=True)
+        listed = f"`bench list {self.kind}s` lists them."
+        raise unknown(self.kind, name, [*self._entries, *self.families()], listed, plugin=True)
 
     def families(self) -> dict[str, list[str]]:
         """Family name -> names of its members."""

@@ -157,6 +157,23 @@ class Blur(PartialPoison):
 '''
 
 
+def test_an_unknown_name_may_be_a_plug_ins(bench, tmp_path):
+    def said(*command):
+        ended = bench(*command)
+        assert ended.code == 2
+        return ended.err.replace("\n", " ")
+
+    of_any = "If a file of yours defines it: --plugin FILE."
+    assert of_any in said("check", "my-thing")
+    assert of_any in said("plan", "--defenses", "my-thing")
+    assert "--plugin" not in said("plan", "--defenses", "iss-jpg"), "there is a near name"
+    (tmp_path / "filters.py").write_text(_NOISY.replace('"noisy"', '"iss-jpg"'), encoding="utf-8")
+    (tmp_path / "my_thing.py").write_text("", encoding="utf-8")
+    assert "If filters.py defines it: --plugin filters.py." in said("plan", "--defenses", "iss-jpg")
+    for command in (["check"], ["plan", "--attacks"], ["plan", "--defenses"], ["plan", "--victims"]):
+        assert "If my_thing.py defines it: --plugin my_thing.py." in said(*command, "my-thing"), command
+
+
 def test_an_attack_without_a_norm_says_so_everywhere(bench, tmp_path):
     (tmp_path / "blur.py").write_text(_BLUR, encoding="utf-8")
     checked = bench("check", "blur", "--plugin", "blur.py")
