@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
         "docs/measurements.md",
         "docs/datasets.md",
         "docs/poison-files.md",
+        "docs/victims.md",
     ],
 )
 def test_relative_links_resolve(page):

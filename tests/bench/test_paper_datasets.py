@@ -3,15 +3,18 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from bench.api import Recipe
 from bench.config import Matrix, Settings, make_matrix
+from defenses.dvae.architecture import choose
 
 VICTIMS = "resnet18,resnet50,densenet121,mobilenetv2_100,vgg19,vit_base_patch16_224,vit_tiny_patch16_224,small-cnn"
 SGD = Recipe()  # 60 epochs, batch 128, lr 0.1, weight decay 5e-4: test_paper_preset
 ADAMW = Recipe(
     epochs=200, optimizer="adamw", lr=5e-4, weight_decay=0.03, schedule="cosine", warmup_epochs=5.0, clip_grad_norm=1.0
 )
+IMAGENET = replace(SGD, epochs=100, crop_padding=0, random_resized_crop=True)
 
 CHANGED = {
     "cifar100": {
@@ -23,6 +26,12 @@ CHANGED = {
         "em": {"batches_per_round": 20, "weight_decay": 5e-5},
     },
     "svhn": {},
+    "imagenet100": {
+        # yuyi-sd/D-VAE: configs/imagenet-mini/resnet18DVAE, resnet18VAE, resnet18_madrys
+        "dvae": {"epochs": 20},
+        "vae": {"epochs": 20},
+        "at": {"steps": 5, "travel": 1.25},
+    },
 }
 
 # yuyi-sd/D-VAE: configs/<data set>/<network>.yaml, dataset.py; the tiny vision transformer is ours.
@@ -42,6 +51,12 @@ RECIPES = {
         "densenet121": replace(SGD, epochs=30, crop_padding=0, flip=False, batch_size=96),
         "vit_tiny_patch16_224": replace(ADAMW, crop_padding=0, flip=False),
         "*": replace(SGD, epochs=30, crop_padding=0, flip=False),
+    },
+    "imagenet100": {
+        "resnet50": replace(IMAGENET, weight_decay=5e-5),
+        "densenet121": replace(IMAGENET, weight_decay=5e-5, batch_size=96),
+        "vit_tiny_patch16_224": replace(ADAMW, crop_padding=0, random_resized_crop=True),
+        "*": IMAGENET,
     },
 }
 
@@ -86,3 +101,47 @@ def test_adversarial_training_has_its_own_length_everywhere() -> None:
 def test_dropout_is_that_of_the_released_networks(victim: str, dropout: float | None) -> None:
     (chosen,) = make_matrix([Settings("paper", victims=victim)]).victims
     assert chosen.component.dropout == dropout
+
+
+@pytest.mark.parametrize(("dataset", "init"), [("cifar10", "auto"), ("cifar100", "auto"), ("imagenet100", "timm")])
+def test_initialisation(dataset: str, init: str) -> None:
+    assert {v.component.init for v in paper(dataset).victims if v.name != "small-cnn"} == {init}
+
+
+@pytest.mark.parametrize(("dataset", "epochs"), [("cifar10", 60), ("cifar100", 100), ("imagenet100", 20)])
+def test_the_amplitude_term_of_dvae_sets_in_after_11_epochs(dataset: str, epochs: int) -> None:
+    """main_vae_disentangle.py counts epochs, not shares."""
+    dvae = next(defense for defense in paper(dataset).defenses if defense.name == "dvae").component
+    assert (dvae.warmup_epochs, dvae.epochs) == (11, epochs)
+
+
+def test_dvae_gets_its_network_for_224_pixels() -> None:
+    """configs/imagenet-mini/resnet18DVAE.yaml: code of 256 channels on 512x28x28."""
+    dvae = next(defense for defense in paper("imagenet100").defenses if defense.name == "dvae").component
+    name, architecture = choose(dvae.network, (3, 224, 224))
+    assert (name, architecture.latent, architecture.embedding) == ("imagenet", 256, "vector")
+    assert architecture.code_shape((3, 224, 224)) == (512, 28, 28)
+
+
+@pytest.mark.parametrize(("eps", "step"), [(8 / 255, 2 / 255), (4 / 255, 1 / 255)])
+@pytest.mark.parametrize("dataset", RECIPES)
+def test_steps_of_adversarial_training(monkeypatch, dataset: str, eps: float, step: float) -> None:
+    """A quarter of the radius: ten on small images, five on ImageNet (configs/*/resnet18_madrys.yaml)."""
+    seen = {}
+
+    def record(model, images_01, labels, **options):
+        seen.update(options)
+        return torch.zeros_like(images_01)
+
+    monkeypatch.setattr("defenses.adversarial_training.pgd", record)
+    at = make_matrix([Settings("paper", dataset, defenses=f"at:eps={eps}")]).defenses[1].component
+    at.attack(torch.nn.Flatten(), torch.zeros(1, 3, 4, 4), torch.zeros(1).long(), torch.Generator())
+    assert (seen["steps"], seen["step_size"]) == (5 if dataset == "imagenet100" else 10, pytest.approx(step))
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_augmentation_that_the_images_do_not_bear_is_off_under_every_preset(preset: str) -> None:
+    """Digits are not mirrored, and the shape of a squeezed ImageNet picture comes back by its crop alone."""
+    svhn, imagenet = (make_matrix([Settings(preset, name)]).victims[0].component for name in ("svhn", "imagenet100"))
+    assert (svhn.recipe.flip, svhn.recipe.crop_padding) == (False, 0)
+    assert imagenet.recipe.random_resized_crop

@@ -1,5 +1,7 @@
 """Victims: the papers' parameter counts, the stem rule, recipes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -56,6 +58,34 @@ def test_a_vision_transformer_gets_small_patches():
     model = build("vit_tiny_patch16_224")
     assert model.patch_embed.patch_size == (4, 4)
     assert model.patch_embed.num_patches == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "released"),
+    [
+        ("resnet50", 23_520_842, 23_520_842),
+        ("densenet121", 6_956_426, 6_956_298 + 2 * 64),
+        ("mobilenetv2_100", 2_236_682, 2_236_682),
+        ("vit_base_patch16_224", 85_152_010, 85_806_346 - 768 * (3 * (16**2 - 4**2) + (197 - 65))),
+    ],
+)
+def test_differences_from_the_released_networks_are_those_of_the_documentation(name, ours, released):
+    """yuyi-sd/D-VAE: models, configs/models; its torchvision networks."""
+    assert sum(p.numel() for p in build(name).parameters()) == ours == released
+    page = (Path(__file__).parents[2] / "docs" / "victims.md").read_text(encoding="utf-8")
+    assert f"| `{name}` | {ours:,}, " in page
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("resnet18", 11_227_812), ("resnet50", 23_712_932), ("densenet121", 7_056_356)]
+)
+def test_networks_at_224_pixels_have_torchvisions_parameters(name, expected):
+    import torchvision
+
+    with torch.device("meta"):
+        theirs = getattr(torchvision.models, name)(num_classes=100)
+    ours = build(name, DataInfo("imagenet100", 100, (3, 224, 224)))
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters()) == expected
 
 
 def test_vgg19_at_32_pixels_is_the_released_network():
