@@ -243,3 +243,15 @@ def test_bad_parameters_are_named(options, message):
 def test_images_the_network_cannot_halve_are_an_error(random_set, make_context):
     with pytest.raises(ValueError, match="divisible by 2, got 9x8"):
         QUICK.purify(random_set(shape=(3, 9, 8)), make_context())
+
+
+def test_the_network_for_large_images_purifies_squeezed_ones(tmp_path):
+    train = data.load("shapes:train=4:test=10:size=64", Path()).train
+    train = replace(train, aspect_ratios=torch.tensor([1.0, 1.5, 0.5, 2.0]))
+    ctx = context(tmp_path)
+    purified = Dvae(network="imagenet", epochs=1, batch_size=4, warmup_epochs=0).purify(train, ctx)
+    assert purified.images.shape == train.images.shape
+    assert torch.equal(purified.aspect_ratios, train.aspect_ratios)
+    assert ctx.logs["network"] == "imagenet"
+    assert 0 < ctx.logs["stage1_kld"] < 200
+    assert 0 < ctx.logs["stage2_kld"] < 200
