@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.api import ChangesRecipe, Context, ImageSet, Purifies, Recipe, StacksOn, TrainsDifferently
 from bench.data import Splits, content_digest
+from bench.engine import Engine, Precision
 from bench.errors import ContractError
 from bench.invariants import check_budget, check_same_kind
 from bench.kept_state import kept
@@ -26,10 +27,11 @@ from bench.plan import faces
 from bench.poisoning import craft
 from bench.spec import Selected
 from bench.stages import changed_recipe
-from bench.training import seeded, to_float
+from bench.training import autocast, seeded, to_float
 
 Check = Callable[[Selected, Splits], None]
 
+_BFLOAT16_SHARE = 0.05  # of a loss; the built-in ones differ by a thousandth
 _STEPS = 8  # batches: no draw of several values is the same in all of them by chance
 
 
@@ -118,6 +120,12 @@ def respects_its_budget(selected: Selected, tiny: Splits) -> None:
         check_budget(selected.name, selected.component.budget, poisoned, tiny.train, mask)
 
 
+def works_in_bfloat16(selected: Selected, tiny: Splits) -> None:
+    """In what a GPU computes in by default it keeps shape, labels and, if it is an attack, its budget."""
+    with Engine(precision="bfloat16").applied():
+        (respects_its_budget if hasattr(selected.component, "budget") else keeps_shape_and_labels)(selected, tiny)
+
+
 def stacks_as_it_poisons(selected: Selected, tiny: Splits) -> None:
     """Onto clean images an attack of a chain writes what it writes alone; onto others it keeps its budget."""
     attack: Any = selected.component
@@ -162,6 +170,19 @@ def batch_loss_is_a_loss(selected: Selected, tiny: Splits) -> None:
     )
     loss.backward()  # type: ignore[no-untyped-call]
     _demand(all(p.grad is not None for p in model.parameters()), "batch_loss has no gradient to the model")
+
+
+def batch_loss_is_the_same_in_bfloat16(selected: Selected, tiny: Splits) -> None:
+    """In what a GPU computes in by default the loss is that of float32, within 5 %."""
+    found = []
+    for precision in get_args(Precision):
+        with Engine(precision=precision).applied(), autocast(torch.device("cpu")):
+            found.append(_losses(selected, _network(tiny), tiny, batches=1)[0].item())
+    expected, got = found
+    _demand(
+        abs(got - expected) <= _BFLOAT16_SHARE * abs(expected),
+        f"the loss is {expected:g} in float32 and {got:g} in bfloat16; take .float() of what the network returns",
+    )
 
 
 def batch_loss_leaves_the_model_as_it_was(selected: Selected, tiny: Splits) -> None:
@@ -319,6 +340,12 @@ def trains(selected: Selected, tiny: Splits) -> None:
     _demand(selected.component.recipe.epochs >= 1, "the recipe has no epochs")
 
 
+def trains_in_bfloat16(selected: Selected, tiny: Splits) -> None:
+    """In what a GPU computes in by default it trains too."""
+    with Engine(precision="bfloat16").applied(), autocast(torch.device("cpu")):
+        trains(selected, tiny)
+
+
 def _has_result(selected: Selected) -> bool:
     """Whether it makes images of images: every attack, and a defense that purifies."""
     return isinstance(selected.component, Purifies) or hasattr(selected.component, "budget")
@@ -338,6 +365,7 @@ _OF_RESULTS = (
     Contract(repeats_with_the_same_seed, _has_result),
     Contract(ignores_its_seed_if_deterministic, _has_result_without_seed),
     Contract(takes_other_class_counts, _has_result),
+    Contract(works_in_bfloat16, _has_result),
 )
 
 CONTRACTS: dict[str, tuple[Contract, ...]] = {
@@ -347,12 +375,13 @@ CONTRACTS: dict[str, tuple[Contract, ...]] = {
         Contract(keeps_nothing_between_stages),
         Contract(view_is_a_view, lambda selected: faces(selected.component)["sees_test_images"]),
         Contract(batch_loss_is_a_loss, _has(TrainsDifferently)),
+        Contract(batch_loss_is_the_same_in_bfloat16, _has(TrainsDifferently)),
         Contract(batch_loss_leaves_the_model_as_it_was, _has(TrainsDifferently)),
         Contract(batch_loss_repeats_with_the_same_seed, _has(TrainsDifferently)),
         Contract(batch_loss_draws_anew_at_every_batch, _has(TrainsDifferently)),
         Contract(changed_recipe_is_a_recipe, _has(ChangesRecipe)),
     ),
-    "victims": (Contract(builds_a_classifier), Contract(trains)),
+    "victims": (Contract(builds_a_classifier), Contract(trains), Contract(trains_in_bfloat16)),
 }
 
 
