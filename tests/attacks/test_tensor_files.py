@@ -139,3 +139,13 @@ def test_the_three_lines_of_a_conversion_run(
     assert len(code) == 3
     exec("\n".join(line.strip() for line in code), {})
     assert np.array_equal(read_tensors(tmp_path / f"rem{written}")[""].numpy(), expected)
+
+
+class _BareDtype:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (np.dtype, ("O8",))
+
+
+def test_a_dtype_that_is_no_number_is_refused_by_itself(tmp_path) -> None:
+    with pytest.raises(UserError, match="never unpickled"):
+        read_tensors(_save({"noise": torch.zeros(2), "type": _BareDtype()}, tmp_path))
