@@ -213,9 +213,11 @@ class TestHostMemory:
         def blocks() -> list[torch.Tensor]:
             return [torch.ones(64 * 2**10, dtype=torch.uint8) for _ in range(50 * 16)]
 
-        blocks()
+        freed, last = blocks(), torch.ones(64 * 2**10, dtype=torch.uint8)  # the last one keeps the heap from shrinking
+        freed.clear()
         with Meter(CPU) as meter:
             blocks()
+        del last
         found = meter.cost().peak_host_bytes
         if found is None:
             pytest.skip("this system does not tell the peak of resident memory (/proc/self/clear_refs)")
@@ -358,4 +360,58 @@ class Drifts:
     def purify(self, train, ctx):
         RUNS.append(1)
         return replace(train, images=train.images // len(RUNS))
+'''
+
+
+def test_all_that_a_defense_runs_is_charged(tmp_path):
+    """Construction, change_recipe and view: each takes some time here, and each stands in a phase that is paid."""
+    plugin = tmp_path / "slow.py"
+    plugin.write_text(SLOW)
+    options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
+    try:
+        cells = run_matrix("none", "slow", store=tmp_path / "store", plugins=[plugin], **options)
+    finally:
+        defenses._entries.pop("slow", None)
+    (row,) = cells[cells["defense"] == "slow"].to_dict("records")
+    cell = read_cell(tmp_path / "store" / "cells" / f"{row['key']}.json")
+    train = cell.costs["train"].phases
+    assert cell.costs["purify"].wall_seconds >= 0.02, "constructed in the stage"
+    assert train["change_recipe"] >= 0.04, "constructed, and the recipe changed"
+    assert row["train_seconds"] == pytest.approx(train["train"] + train["change_recipe"])
+    assert row["view_seconds"] == pytest.approx(train["view"], abs=1e-5)
+    assert row["view_seconds"] >= 0.04
+    assert row["warm_seconds"] > 0
+
+
+SLOW = '''
+import time
+from dataclasses import dataclass, replace
+
+from bench.registry import defenses
+
+
+def work():
+    end = time.perf_counter() + 0.02
+    while time.perf_counter() < end:
+        pass
+
+
+@defenses.register("slow", source="x", deterministic=True)
+@dataclass(frozen=True)
+class Slow:
+    """A test."""
+
+    def __post_init__(self):
+        work()
+
+    def purify(self, train, ctx):
+        return replace(train, images=train.images // 2)
+
+    def change_recipe(self, recipe):
+        work()
+        return replace(recipe, epochs=2)
+
+    def view(self, images_u8):
+        work()
+        return images_u8 // 2
 '''
