@@ -23,6 +23,8 @@ REPRODUCED, DIFFERS, NOT_COMPARABLE, OTHER_METHOD = "reproduced", "differs", "no
 REPEAT, ORACLE, USES = "repeat", "oracle", "uses="
 _PRESETS = frozenset({"", "paper"})
 """The text of a selection tells what is not at its default only under a preset that keeps the defaults."""
+_NAMED = 3
+"""Parameters that a reason names of one component; the files hold all of them."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +258,10 @@ def _obstacles(measured: Measured, published: Published, recipes: Mapping[str, R
     ):
         if not recipes[kind].known:
             yield f"the recipe of {name} is not in the table"
-        yield from departures(recipes[kind], name, parameters, selection)
+        found = list(departures(recipes[kind], name, parameters, selection))
+        yield from found[:_NAMED]
+        if len(found) > _NAMED:
+            yield f"{name}: {len(found) - _NAMED} more parameters"
 
 
 def _same_budget(measured: Measured, published: Published) -> bool:

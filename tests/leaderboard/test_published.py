@@ -128,6 +128,7 @@ def test_a_difference_smaller_than_that_of_repeats_says_so() -> None:
         ({"preset": "demo"}, "preset demo"),
         ({"train_images": 40_000}, "trained on 40,000 images, published on 50,000"),
         ({"attack_parameters": {}}, "lsp: eps is not recorded, published 1"),
+        ({"attack_parameters": {}}, "lsp: 2 more parameters"),
     ],
 )
 def test_another_experiment_is_not_compared(changes: dict[str, object], reason: str) -> None:
