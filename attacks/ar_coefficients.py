@@ -1,16 +1,22 @@
-"""Finds the coefficients of the AR attack; the sets shipped in `attacks/data` were found once with it.
+"""Finds the coefficients of the AR attack; the 10-class set shipped in `attacks/data` was found once with it.
 
-    python -m attacks.ar_coefficients --classes 10 --seed 0 --out attacks/data/ar-10.npy
+    python -m attacks.ar_coefficients --classes 10 --seed 1 --sets 2 --out ar-10.npy --data npz:cifar10-5k.npz
 
-Deviations from the authors' finder (`psandovalsegura/autoregressive-poisoning`):
-- windows are tested on 200 fields of 36x36 and on 20 of 228x228 instead of three of 36x36. Of processes that pass 200
-  draws at 36x36, a quarter exceed the same bound at 228x228 (32 of 121);
-- only windows with rough fields are kept: smooth fields hardly excite the filters of other processes;
-- a process is three stable windows, drawn from a pool, instead of three raw ones tested together;
-- there is no threshold of acceptance: of the candidates, those are chosen whose smallest mutual response is as large
-  as farthest-point selection makes it. A response is averaged over draws and taken in both directions, the filter of
-  one process on the fields of the other; the authors test one direction on one draw (at least 10 for 10 classes,
-  at least 3 for 100).
+That compared two sets, with mean accuracies of 0.399 and 0.326 over three seeds; the second one is shipped. The set
+for 100 classes was found by an earlier finder, by mutual response alone, and its effect has not been measured.
+
+Sets are drawn by the rule of the authors (`psandovalsegura/autoregressive-poisoning`): random windows that sum to 1; a
+process is kept if its fields stay bounded and if the processes before it answer. Of the sets, the one with the
+strongest effect on a small network is written (`attacks.ar_effect`); no test image is used for that.
+
+Deviations from the authors' finder:
+- a window is tested on 30 fields of 36x36 and on 20 of 228x228 instead of three of 36x36, because a larger image shows
+  more growth: in nine processes of the authors' 10-class set, a channel grows beyond the bound at 228x228;
+- one channel of a process must hold most of its energy. Growth gives that to the authors' processes, and the effect
+  hangs on it (docs/measurements.md);
+- the fields of a process must be rough: smooth ones hardly excite the filters of other processes;
+- a response is averaged over eight draws and taken in both directions, the filter of one process on the fields of the
+  other; the authors test one direction on one draw, at least 10 for 10 classes, at least 3 for 100.
 """
 
 import argparse
@@ -22,48 +28,76 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from attacks.ar_effect import load_images, measure_effect
 from attacks.ar_process import autoregress, filters, normals_needed
+from bench.errors import UserError
 
 _CROP = 4
 _LARGEST_RMS = 50 / math.sqrt(3 * 32 * 32)  # the authors' bound, an L2 norm of 50 for 3x32x32, for fields of any size
-_SMALLEST_ROUGHNESS = 0.5  # 0: constant; 1: as rough as white noise
+_SMALLEST_SHARE = 0.6  # of the energy, in the largest channel
+_SMALLEST_ROUGHNESS = 0.6  # 0: constant; 1: as rough as white noise
 _DRAWS = 8
 
 
-def find_coefficients(num_classes: int, seed: int, pool: int = 300, candidates: int = 1000) -> tuple[Tensor, float]:
-    """Processes whose fields stay bounded and answer each other's filters as strongly as possible.
+def find_coefficients(
+    num_classes: int, seed: int, threshold: float, pool: int = 600, candidates: int = 200_000
+) -> Tensor:
+    """Processes whose fields stay bounded and answer each other's filters.
 
     Args:
         num_classes: processes to find.
         seed: of all draws.
-        pool: stable windows to draw from.
-        candidates: processes to choose from; time grows with the square.
+        threshold: smallest mutual response: the summed relu of one's filter on the other's noise of L2 norm 1.
+        pool: bounded windows to draw from.
+        candidates: processes to draw.
 
     Returns:
-        float64 (num_classes, 3, 3, 3), by class and channel, and the smallest mutual response among them.
+        float64 (num_classes, 3, 3, 3), by class and channel.
+
+    Raises:
+        UserError: if the candidates run out.
     """
     generator = torch.Generator().manual_seed(seed)
-    windows = _stable_windows(pool, generator)
-    processes = windows[torch.randint(pool, (candidates, 3), generator=generator)]
-    mutual = _mutual_responses(processes, generator)
-    chosen, smallest = _spread(mutual, num_classes)
-    return processes[chosen], smallest
+    windows = _bounded_windows(pool, generator)
+    drawn = torch.randint(pool, (candidates, 3), generator=generator)
+    energy, roughness = _energy_and_roughness(_fields(windows, _DRAWS, 32, generator))
+    share = energy[drawn] / energy[drawn].sum(1, keepdim=True)
+    usable = (share.amax(1) >= _SMALLEST_SHARE) & ((share * roughness[drawn]).sum(1) >= _SMALLEST_ROUGHNESS)
+    found, noise = windows.new_empty(0, 3, 3, 3), torch.empty(0, _DRAWS, 3, 32, 32)
+    for process in windows[drawn[usable]]:
+        own = _noise(process, generator)
+        answers = torch.cat([_responses(own[None], found), _responses(noise, process[None])])
+        if (answers >= threshold).all():
+            found, noise = torch.cat([found, process[None]]), torch.cat([noise, own[None]])
+        if len(found) == num_classes:
+            return found
+    raise UserError(
+        f"ar: {len(found)} of {num_classes} processes found with a mutual response of {threshold:g} in "
+        f"{candidates:,} candidates; lower --threshold or take another --seed"
+    )
 
 
-def _stable_windows(count: int, generator: torch.Generator) -> Tensor:
-    """Windows that sum to 1, with bounded and rough fields, float64 (count, 3, 3)."""
+def mutual_responses(processes: Tensor, seed: int = 0) -> Tensor:
+    """(P, P): the summed relu of the filter of the second on the noise of the first, the mean of eight draws."""
+    generator = torch.Generator().manual_seed(seed)
+    return _responses(torch.stack([_noise(process, generator) for process in processes]), processes).view(
+        len(processes), -1
+    )
+
+
+def _bounded_windows(count: int, generator: torch.Generator) -> Tensor:
+    """Windows that sum to 1 and have bounded fields, float64 (count, 3, 3)."""
     found: list[Tensor] = []
     while sum(map(len, found)) < count:
-        raw = torch.randn(1000, 9, generator=generator, dtype=torch.float64)
+        raw = torch.randn(min(1000, 5 * count), 9, generator=generator, dtype=torch.float64)
         raw[:, 8] = 0
         total = raw.sum(1, keepdim=True)
         windows = raw / total
         tame = (total.abs() >= 0.5).all(1) & (windows.abs() <= 1.5).all(1)
         windows = windows[tame].view(-1, 3, 3)
-        for side, draws in ((32, 3), (32, 200), (224, 20)):  # cheapest first
-            fields = _fields(windows, draws, side, generator)
-            rms = fields.square().mean((2, 3)).sqrt().amax(1)  # NaN and inf compare false
-            windows = windows[(rms <= _LARGEST_RMS) & (_roughness(fields) >= _SMALLEST_ROUGHNESS)]
+        for side, draws in ((32, 3), (32, 30), (224, 20)):  # cheapest first
+            rms = _fields(windows, draws, side, generator).square().mean((2, 3)).sqrt().amax(1)
+            windows = windows[rms <= _LARGEST_RMS]  # NaN and inf compare false
         found.append(windows)
     return torch.cat(found)[:count]
 
@@ -75,46 +109,53 @@ def _fields(windows: Tensor, draws: int, side: int, generator: torch.Generator) 
     return autoregress(windows, start, full, full)[..., _CROP:, _CROP:]
 
 
-def _roughness(fields: Tensor) -> Tensor:
-    """Mean square difference of neighbors over that of independent entries of the same energy, (len(fields),)."""
+def _energy_and_roughness(fields: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean square, and mean square difference of neighbors over that of independent entries, each (len(fields),)."""
+    energy = fields.square().mean((1, 2, 3))
     down, right = fields.diff(dim=2).square().mean((1, 2, 3)), fields.diff(dim=3).square().mean((1, 2, 3))
-    return (down + right) / (4 * fields.square().mean((1, 2, 3)))
+    return energy, (down + right) / (4 * energy)
 
 
-def _mutual_responses(processes: Tensor, generator: torch.Generator) -> Tensor:
-    """Symmetric (P, P): the summed relu of the filter of one on the noise of the other, the weaker direction."""
-    fields = (
-        _fields(processes.flatten(0, 1), _DRAWS, 32, generator).view(len(processes), 3, _DRAWS, 32, 32).transpose(1, 2)
-    )
-    noise = (fields / fields.square().sum((2, 3, 4), keepdim=True).sqrt()).float()
-    kernels = filters(processes).float()
-    responses = torch.stack([conv2d(draws, kernels).relu().sum((2, 3)).mean(0) for draws in noise])
-    return torch.minimum(responses, responses.T)
+def _noise(process: Tensor, generator: torch.Generator) -> Tensor:
+    """Draws of a process (3, 3, 3) as the attack adds them, scaled to an L2 norm of 1: float32 (8, 3, 32, 32)."""
+    fields = _fields(process, _DRAWS, 32, generator).transpose(0, 1)
+    return (fields / fields.square().sum((1, 2, 3), keepdim=True).sqrt()).float()
 
 
-def _spread(mutual: Tensor, count: int) -> tuple[Tensor, float]:
-    """Farthest-point selection from every start: the best `count` rows and their smallest mutual response."""
-    rows = torch.arange(len(mutual))
-    chosen, nearest = rows[:, None], mutual.clone()
-    smallest = torch.full((len(mutual),), math.inf)
-    while chosen.shape[1] < count:
-        value, added = nearest.max(dim=1)
-        smallest = torch.minimum(smallest, value)
-        nearest = torch.minimum(nearest, mutual[added])
-        chosen = torch.cat([chosen, added[:, None]], dim=1)
-    best = smallest.argmax()
-    return chosen[best], float(smallest[best])
+def _responses(noise: Tensor, processes: Tensor) -> Tensor:
+    """Of the filter of every process (Q, 3, 3, 3) on all noise (P, 8, 3, 32, 32), flat (P * Q,)."""
+    if not len(noise) or not len(processes):
+        return torch.empty(0)
+    answers = conv2d(noise.flatten(0, 1), filters(processes).float()).relu().sum((2, 3))
+    return answers.view(len(noise), _DRAWS, -1).mean(1).flatten()
 
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", default="shapes", help="images for the effect: shapes, or npz:PATH; 10 classes do")
+    parser.add_argument("--threshold", type=float, help="smallest mutual response; 6 up to 10 classes, else 3")
+    parser.add_argument("--sets", type=int, default=4, help="to draw and compare")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings for each group of classes of a set")
+    parser.add_argument("--seed", type=int, default=0, help="of the first set; the next ones count on")
+    parser.add_argument("--accept", type=float, default=0.35, help="largest mean accuracy of an accepted set")
     arguments = parser.parse_args()
-    coefficients, smallest = find_coefficients(arguments.classes, arguments.seed)
-    np.save(arguments.out, coefficients.numpy())
-    print(f"{arguments.classes} processes, smallest mutual response {smallest:.2f}, written to {arguments.out}")
+    threshold = arguments.threshold or (6.0 if arguments.classes <= 10 else 3.0)
+    images = load_images(arguments.data)
+    best: tuple[float, int, Tensor] | None = None
+    for seed in range(arguments.seed, arguments.seed + arguments.sets):
+        coefficients = find_coefficients(arguments.classes, seed, threshold)
+        effect = measure_effect(coefficients, images, arguments.seeds)
+        mean = float(effect.mean())
+        each = " ".join(f"{accuracy:.3f}" for accuracy in effect.flatten().tolist())
+        print(f"set {seed}: mean accuracy {mean:.3f}, each {each}", flush=True)
+        if best is None or mean < best[0]:
+            best = mean, seed, coefficients
+    if best is None or best[0] > arguments.accept:
+        raise SystemExit(f"no set with a mean accuracy of at most {arguments.accept:g}; draw more: --sets, --seed")
+    np.save(arguments.out, best[2].numpy())
+    print(f"set {best[1]} with mean accuracy {best[0]:.3f} written to {arguments.out}")
 
 
 if __name__ == "__main__":

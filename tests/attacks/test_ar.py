@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from attacks import ar_coefficients, quantiser
+from attacks import ar_coefficients, ar_effect, quantiser
 from attacks.ar import Ar
 from attacks.ar_process import autoregress, filters, normals_needed
 from bench.api import Context, ImageSet
@@ -159,14 +159,28 @@ def test_shipped_processes_are_valid_and_distinct(size: int) -> None:
     assert len(windows.flatten(1).unique(dim=0)) == size
 
 
-@pytest.mark.parametrize(("size", "side", "draws"), [(10, 32, 200), (100, 32, 200), (10, 224, 10)])
+@pytest.mark.parametrize(("size", "side", "draws"), [(10, 32, 200), (100, 32, 200), (10, 224, 10), (100, 224, 3)])
 def test_shipped_processes_stay_bounded_in_fresh_draws(size: int, side: int, draws: int) -> None:
     generator = torch.Generator().manual_seed(99)
     for windows in Ar()._load(size):
         start = torch.randn(3, draws, normals_needed(side + 4, side + 4), generator=generator, dtype=torch.float64)
         fields = autoregress(windows, start, side + 4, side + 4)[..., 4:, 4:]
         norms = fields.square().mean((0, 2, 3)).sqrt() * math.sqrt(3 * 32 * 32)
-        assert norms.max() < 60, "the authors accept an L2 norm of 50 on three draws"
+        assert norms.max() < 50, "the bound of the authors, which test three draws"
+
+
+@pytest.mark.parametrize(("size", "threshold"), [(10, 6), (100, 3)])
+def test_shipped_processes_answer_each_other_in_fresh_draws(size: int, threshold: float) -> None:
+    answers = ar_coefficients.mutual_responses(Ar()._load(size), seed=99)
+    assert answers.diagonal().max() < 1e-3
+    others = answers[~torch.eye(size, dtype=torch.bool)]
+    assert others.min() > 0.9 * threshold, "the finder's threshold, on other draws"
+
+
+def test_one_channel_of_a_shipped_process_holds_most_of_the_energy() -> None:
+    fields = ar_coefficients._fields(Ar()._load(10).flatten(0, 1), 32, 32, torch.Generator().manual_seed(99))
+    energy = fields.square().mean((1, 2, 3)).view(10, 3)
+    assert (energy.amax(1) / energy.sum(1)).mean() > 0.6
 
 
 def test_between_10_and_100_classes_the_larger_set_is_used() -> None:
@@ -179,17 +193,69 @@ def test_more_than_100_classes_name_the_remedy() -> None:
         Ar()._load(101)
 
 
-def test_the_finder_returns_stable_processes_that_answer_each_other() -> None:
-    windows, smallest = ar_coefficients.find_coefficients(3, seed=1, pool=2, candidates=8)
+def test_the_finder_keeps_the_rule(monkeypatch) -> None:
+    monkeypatch.setattr(ar_coefficients, "_SMALLEST_ROUGHNESS", 0.3)
+    windows = ar_coefficients.find_coefficients(3, seed=1, threshold=4, pool=30, candidates=1000)
     assert windows.shape == (3, 3, 3, 3)
     assert torch.allclose(windows.sum((2, 3)), torch.ones(3, 3, dtype=torch.float64))
-    assert smallest > 0
+    assert (windows[..., 2, 2] == 0).all()
+    others = ar_coefficients.mutual_responses(windows)[~torch.eye(3, dtype=torch.bool)]
+    assert others.min() > 0.8 * 4
+    with pytest.raises(UserError, match="of 30 processes found with a mutual response of 90"):
+        ar_coefficients.find_coefficients(30, seed=1, threshold=90, pool=30, candidates=1000)
 
 
-def test_farthest_points_are_found_by_hand() -> None:
-    mutual = torch.tensor([[0.0, 9, 1, 5], [9, 0, 2, 5], [1, 2, 0, 3], [5, 5, 3, 0]])
-    chosen, smallest = ar_coefficients._spread(mutual, 3)
-    assert (sorted(chosen.tolist()), smallest) == ([0, 1, 3], 5)
+def test_responses_are_those_of_the_authors() -> None:
+    processes = Ar()._load(3)
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.stack([ar_coefficients._noise(process, generator) for process in processes])
+    assert torch.allclose(noise.flatten(2).norm(dim=2), torch.ones(3, 8))
+    found = ar_coefficients._responses(noise, processes).view(3, 3)
+    kernel = processes[2].clone().float()
+    kernel[:, 2, 2] = -1
+    by_hand = sum(float(conv2d(draw[None], kernel[None]).relu().sum()) for draw in noise[1]) / 8
+    assert float(found[1, 2]) == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_the_effect_is_measured_by_groups_on_images_held_out(smooth_set) -> None:
+    images = smooth_set(count=60, classes=5)
+    effect = ar_effect.measure_effect(Ar()._load(10), images, seeds=2)
+    assert effect.shape == (2, 2)
+    assert torch.equal(effect, ar_effect.measure_effect(Ar()._load(10), images, seeds=2))
+    with pytest.raises(UserError, match="12 classes does not divide into groups of 5"):
+        ar_effect.measure_effect(Ar()._load(12), images, seeds=1)
+
+
+def test_the_effect_of_a_set_is_seen() -> None:
+    """Against windows that are the same for every class, which say nothing about the label."""
+    images = ar_effect.load_images("shapes")
+    images = images.take(torch.arange(800))
+    same = Ar()._load(1).expand(10, -1, -1, -1).contiguous()
+    assert ar_effect.measure_effect(Ar()._load(10), images, 1) < ar_effect.measure_effect(same, images, 1) - 0.1
+
+
+@pytest.mark.parametrize("accept", [0.3, 0.1])
+def test_the_set_with_the_strongest_effect_is_written_if_it_is_strong_enough(
+    monkeypatch, tmp_path, accept: float
+) -> None:
+    sets = {seed: torch.full((10, 3, 3, 3), float(seed), dtype=torch.float64) for seed in range(3)}
+    accuracies = {0: 0.5, 1: 0.2, 2: 0.4}
+    monkeypatch.setattr(ar_coefficients, "find_coefficients", lambda classes, seed, threshold: sets[seed])
+    monkeypatch.setattr(
+        ar_coefficients,
+        "measure_effect",
+        lambda coefficients, images, seeds: torch.full((1, seeds), accuracies[int(coefficients[0, 0, 0, 0])]),
+    )
+    out = tmp_path / "ar.npy"
+    argv = ["x", "--classes", "10", "--out", str(out), "--sets", "3", "--accept", str(accept)]
+    monkeypatch.setattr("sys.argv", argv)
+    if accept == 0.1:
+        with pytest.raises(SystemExit, match=r"no set with a mean accuracy of at most 0.1"):
+            ar_coefficients._main()
+        assert not out.exists()
+    else:
+        ar_coefficients._main()
+        assert (np.load(out) == 1).all()
 
 
 @pytest.mark.parametrize("form", ["npy", "safetensors", "pt", "list.pt", "dict.pt"])
