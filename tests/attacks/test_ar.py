@@ -201,6 +201,8 @@ def test_the_finder_keeps_the_rule(monkeypatch) -> None:
     assert (windows[..., 2, 2] == 0).all()
     others = ar_coefficients.mutual_responses(windows)[~torch.eye(3, dtype=torch.bool)]
     assert others.min() > 0.8 * 4
+    fresh = ar_coefficients._fields(windows.flatten(0, 1), 5, 224, torch.Generator().manual_seed(99))
+    assert fresh.square().mean((2, 3)).sqrt().max() < ar_coefficients._LARGEST_RMS
     with pytest.raises(UserError, match="of 30 processes found with a mutual response of 90"):
         ar_coefficients.find_coefficients(30, seed=1, threshold=90, pool=30, candidates=1000)
 
