@@ -87,16 +87,16 @@ class Ar(PartialPoison):
         return digest_files([Path(self.coefficients)]) if self.coefficients else None
 
     def check_fit(self, train: ImageSet) -> None:
-        """Raises UserError if external coefficients cannot be read or used for these classes."""
-        if self.coefficients:
-            self._load(train.info.num_classes)
-
-    def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
+        """Raises UserError if there are no coefficients for these channels and classes, or they cannot be read."""
         if train.info.shape[0] != 3:
             raise UserError(
                 f"ar: coefficients exist for 3 channels, but {train.info.name} has {train.info.shape[0]}; "
                 "choose lsp or ops, or repeat the channel"
             )
+        self._load(train.info.num_classes)
+
+    def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
+        self.check_fit(train)
         coefficients = self._load(train.info.num_classes)
         ctx.log("coefficients_sha256", values_sha256(coefficients))
         generator = ctx.generator("delta-init")

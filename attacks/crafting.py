@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.api import Context, ImageSet
+from bench.api import Context, ImageSet, PartialPoison
 from bench.errors import UserError
 from bench.training import TrainingDivergedError, accuracy, autocast, to_float
 
@@ -80,6 +80,12 @@ def check_classes(train: ImageSet) -> None:
             f"crafting needs images of at least 2 classes, got {len(train)} images of {present}; "
             "choose a larger part of the set, or craft_on=all"
         )
+
+
+def chosen_rows(attack: PartialPoison, train: ImageSet) -> Tensor:
+    """Positions of the images whose class the attack may poison, int64."""
+    classes = torch.tensor(attack.chosen_classes(train.info.num_classes))
+    return torch.isin(train.labels, classes).nonzero().flatten()
 
 
 def check_finite(value: float, where: str, remedy: str) -> None:

@@ -19,7 +19,16 @@ from typing import Literal, get_args
 from torch import Tensor, nn, zeros
 from torch.nn import functional
 
-from attacks.crafting import Passes, check_batch_size, check_classes, check_eps, check_finite, check_positive, report
+from attacks.crafting import (
+    Passes,
+    check_batch_size,
+    check_classes,
+    check_eps,
+    check_finite,
+    check_positive,
+    chosen_rows,
+    report,
+)
 from attacks.em_noise import ClassNoise, Descent, SampleNoise
 from attacks.quantiser import Rounding, perturb
 from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate, endless
@@ -121,6 +130,10 @@ class Em(PartialPoison):
             schedule="constant",
             clip_grad_norm=5.0,
         )
+
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises UserError if only one class is crafted from."""
+        check_classes(train if self.craft_on == "all" else train.take(chosen_rows(self, train)))
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         check_classes(train)

@@ -63,7 +63,18 @@ class Lsp(PartialPoison):
     def budget(self) -> Budget:
         return Budget("l2", self.eps)
 
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises UserError if there are more classes than patterns of patches."""
+        size = self._size(train.info.shape)
+        if train.info.num_classes > 2**size:
+            raise UserError(f"lsp: {train.info.num_classes} classes do not fit on {size} features; use a smaller patch")
+
+    def _size(self, shape: tuple[int, int, int]) -> int:
+        """Features of an image: one per channel and patch."""
+        return shape[0] * math.ceil(shape[1] / self.patch) * math.ceil(shape[2] / self.patch)
+
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
+        self.check_fit(train)
         with ctx.phase("features"):
             features = self._features(train, ctx)
         with ctx.phase("perturb"):
@@ -71,8 +82,7 @@ class Lsp(PartialPoison):
 
     def _features(self, train: ImageSet, ctx: Context) -> Tensor:
         """One feature vector an image, float64 (N, m): a correlated Gaussian around its class center."""
-        channels, height, width = train.info.shape
-        size = channels * math.ceil(height / self.patch) * math.ceil(width / self.patch)
+        size = self._size(train.info.shape)
         centers = self.separation * _distinct_vertices(train.info.num_classes, size, ctx.generator("centroid"))
         mixing = ctx.generator("coeff")
         features = torch.randn(len(train), size, generator=ctx.generator("delta-init"), dtype=torch.float64)
@@ -93,8 +103,6 @@ class Lsp(PartialPoison):
 
 def _distinct_vertices(count: int, size: int, generator: torch.Generator) -> Tensor:
     """`count` different vertices of the hypercube {-1, 1}^size, float64 (count, size)."""
-    if count > 2**size:
-        raise UserError(f"lsp: {count} classes do not fit on {size} features; use a smaller patch")
     found: list[list[int]] = []
     while len(found) < count:
         vertex = (2 * torch.randint(2, (size,), generator=generator) - 1).tolist()

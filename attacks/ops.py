@@ -49,6 +49,14 @@ class Ops(PartialPoison):
     def budget(self) -> Budget:
         return Budget("l0", self.sparsity)
 
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises UserError if an image has too few pixels for the sparsity and the number of classes."""
+        channels, height, width = train.info.shape
+        if self.sparsity > height * width:
+            raise UserError(f"ops: sparsity {self.sparsity} exceeds the {height * width} pixels of an image")
+        if train.info.num_classes * self.sparsity > height * width * len(_corners(channels)):
+            raise UserError(f"ops: {train.info.num_classes} classes leave no free pixel; use larger images")
+
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         return self.poison_onto(train, train, ctx)
 
@@ -68,9 +76,8 @@ class Ops(PartialPoison):
 
     def _search(self, train: ImageSet) -> tuple[Tensor, Tensor]:
         """For each class `sparsity` flat positions (K, n) and colors uint8 (K, n, C), best first."""
+        self.check_fit(train)
         channels, height, width = train.info.shape
-        if self.sparsity > height * width:
-            raise UserError(f"ops: sparsity {self.sparsity} exceeds the {height * width} pixels of an image")
         counts = torch.bincount(train.labels, minlength=train.info.num_classes)
         if empty := [label for label in self.chosen_classes(train.info.num_classes) if counts[label] == 0]:
             raise UserError(

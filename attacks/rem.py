@@ -23,6 +23,7 @@ from attacks.crafting import (
     check_eps,
     check_finite,
     check_positive,
+    chosen_rows,
     chunks,
     judge,
     load,
@@ -139,6 +140,10 @@ class Rem(PartialPoison):
         return Recipe(
             epochs=self.train_steps, lr=self.lr, schedule="multistep", milestones=milestones, clip_grad_norm=None
         )
+
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises UserError if only one class is crafted from."""
+        check_classes(train if self.craft_on == "all" else train.take(chosen_rows(self, train)))
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         check_classes(train)

@@ -18,7 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attacks.crafting import Passes, check_batch_size, check_classes, check_eps, check_finite, check_positive, report
+from attacks.crafting import (
+    Passes,
+    check_batch_size,
+    check_classes,
+    check_eps,
+    check_finite,
+    check_positive,
+    chosen_rows,
+    report,
+)
 from attacks.quantiser import perturb
 from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate
 from attacks.tap_sweep import Sweep
@@ -118,6 +127,10 @@ class Tap(PartialPoison):
             milestones=tuple(epoch for epoch in milestones if epoch > 0),
             clip_grad_norm=None,
         )
+
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises UserError if only one class is crafted from."""
+        check_classes(train if self.craft_on == "all" else train.take(chosen_rows(self, train)))
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         check_classes(train)

@@ -207,10 +207,13 @@ class StacksOn(Protocol):
 
 @runtime_checkable
 class ChecksFit(Protocol):
-    """Optional face of an attack: what it reads (a file) is checked against the training set before any work."""
+    """Optional face of attacks and defenses: whether they can work on a training set is checked before any work."""
 
     def check_fit(self, train: ImageSet) -> None:
-        """Raises UserError, saying what to do, if `poison` could not work on these images."""
+        """Raises UserError or ValueError, saying what to do, if `poison` or `purify` could not work on these images.
+
+        An attack sees its own clean images, a defense images of the same number, size and labels.
+        """
         ...
 
 

@@ -72,6 +72,11 @@ def _matrix_options(command: Any) -> Any:
             show_default=True,
             help="Of matrix products and convolutions; auto: bfloat16 on a GPU. Part of every key.",
         ),
+        click.option(
+            "--skip-impossible",
+            is_flag=True,
+            help="Record cells that cannot work on the data set as skipped, and run the rest.",
+        ),
         click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file."),
     ]
     for option in reversed(options):
@@ -98,6 +103,7 @@ def _prepare(
     deterministic: bool,
     precision: str,
     plugins: tuple[Path, ...],
+    skip_impossible: bool,
 ) -> tuple[Matrix, Plan, Store]:
     """Everything that can be checked before the first second of work; `runs`: make the store and hold it."""
     from bench.config import Settings, make_matrix, read_settings
@@ -124,7 +130,18 @@ def _prepare(
     splits = data.load(matrix.dataset, data_root)
     for note in splits.notes:
         click.echo(f"note: {note}", err=True)
-    return matrix, make_plan(matrix, splits, opened, data_root, chosen_device, threads or 0, how, repeat_costs), opened
+    planned = make_plan(
+        matrix,
+        splits,
+        opened,
+        data_root,
+        chosen_device,
+        threads or 0,
+        how,
+        repeat_costs=repeat_costs,
+        skip_impossible=skip_impossible,
+    )
+    return matrix, planned, opened
 
 
 @cli.command()
@@ -169,6 +186,10 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     console.print(f"computed now: {computed or 'nothing'}; from the store: {reused or 'nothing'}", highlight=False)
     if reused:
         console.print("(what comes from the store keeps the seconds of its original computation)", style="dim")
+    for cell in outcome.skipped:
+        names = f"{cell.attack.text} / {cell.defense.text} / {cell.victim.text}, seed {cell.seed}"
+        message = f"skipped: {names}: {(cell.error or {}).get('message')}"
+        console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for cell in outcome.failed:
         error = cell.error or {}
         names = f"{cell.attack.text} / {cell.defense.text} / {cell.victim.text}, seed {cell.seed}"

@@ -25,6 +25,9 @@ def print_plan(matrix: Matrix, plan: Plan, store: Store, *, each_job: bool) -> N
     history = History(store, machine, job.digests[0])
     console = Console(highlight=False)
     console.print(_jobs(plan, history) if each_job else _summary(plan, history))
+    for reason in dict.fromkeys(reason for _, reason in plan.skipped):
+        cells = sum(why == reason for _, why in plan.skipped)
+        console.print(f"skipped, {cells} cells: {reason}", style="yellow", markup=False, soft_wrap=True)
     if matrix.from_dataset:
         text = f"for this data set (preset {matrix.preset} or file): {', '.join(matrix.from_dataset)}"
         console.print(text, markup=False, soft_wrap=True)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.api import ChangesRecipe, ChecksFit, Defense, ImageSet, Purifies, SeesTestImages, TrainsDifferently
-from bench.chain import Chain, part_of
+from bench.api import ChangesRecipe, Defense, Purifies, SeesTestImages, TrainsDifferently
+from bench.chain import part_of
 from bench.config import Matrix
-from bench.crops import check_squeezed
 from bench.data import Splits
 from bench.engine import Engine
 from bench.errors import UserError
 from bench.jobs import STAGES, Job
-from bench.poisoning import candidates
+from bench.obstacles import find_obstacles
 from bench.results import SCHEMA_VERSION, Component, Manifest
 from bench.source import source_digest
 from bench.spec import Selected, digest, plain
@@ -54,6 +53,7 @@ class Plan:
         jobs: by key; every job once.
         states: by key: `valid` artifacts need no work, `damaged` ones are made again.
         dataset: what the cells say about the data set.
+        skipped: cells that are impossible on this data set, which have no jobs, with the reason.
     """
 
     matrix: Matrix
@@ -61,6 +61,7 @@ class Plan:
     jobs: dict[str, Job]
     states: dict[str, State]
     dataset: dict[str, Any]
+    skipped: list[tuple[PlannedCell, str]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -81,12 +82,23 @@ def make_plan(
     threads: int = 0,
     engine: Engine | None = None,
     repeat_costs: int = 1,
+    skip_impossible: bool = False,
 ) -> Plan:
     """Cells and jobs of a matrix, with what the store already has (every artifact's checksum is verified).
 
+    Args:
+        matrix: what is to be compared.
+        splits: of its data set.
+        store: of artifacts.
+        data_root: folder of the data.
+        device: where to compute.
+        threads: CPU threads, or 0.
+        engine: how to compute.
+        repeat_costs: how often a purification is run at least.
+        skip_impossible: leave out cells whose attack, defense or victim cannot work on this data set.
+
     Raises:
-        UserError: all at once: a victim cannot take images of this size or would see them distorted, an attack poisons
-            classes that do not exist, or a file does not fit the training set (unless its poison is in the store).
+        UserError: what cannot work on this data set, all at once (unless it is to be skipped and something is left).
     """
     base = Job(
         stage="",
@@ -131,37 +143,24 @@ def make_plan(
     ordered = {job.key: job for stage in STAGES for job in jobs.values() if job.stage == stage}
     states = {job.key: store.state(job.stage, job.key) for job in ordered.values()}
     pending = {cell.attack.full_text for cell in cells if states[cell.jobs["poison"]] != "valid"}
-    if problems := [*_attack_problems(matrix, splits, pending), *_victim_problems(matrix, splits)]:
-        raise UserError("\n".join(problems))
-    return Plan(matrix, cells, ordered, states, dataset)
+    obstacles = find_obstacles(matrix, splits, pending)
+    if obstacles and not skip_impossible:
+        raise UserError("\n".join([*obstacles.values(), "--skip-impossible runs the rest of the matrix"]))
+    skipped = [(replace(cell, jobs={}), reason) for cell in cells if (reason := _obstacle(cell, obstacles))]
+    cells = [cell for cell in cells if not _obstacle(cell, obstacles)]
+    if not cells:
+        raise UserError("\n".join([*obstacles.values(), "nothing of the matrix is left"]))
+    wanted = {key for cell in cells for key in cell.jobs.values()}
+    ordered = {key: job for key, job in ordered.items() if key in wanted}
+    return Plan(matrix, cells, ordered, {key: states[key] for key in ordered}, dataset, skipped)
 
 
-def _attack_problems(matrix: Matrix, splits: Splits, pending: Container[str]) -> Iterator[str]:
-    for attack in matrix.attacks:
-        checks: list[Callable[[Any, ImageSet], object]] = [candidates]
-        if attack.full_text in pending:
-            checks.append(_check_fit)
-        for check in checks:
-            try:
-                check(attack.component, splits.train)
-            except (ValueError, UserError) as error:
-                yield f"attack {attack.text!r}: {error}"
-                break
-
-
-def _check_fit(attack: Any, train: ImageSet) -> None:
-    for part in (component for _, component in attack.parts) if isinstance(attack, Chain) else [attack]:
-        if isinstance(part, ChecksFit):
-            part.check_fit(train)
-
-
-def _victim_problems(matrix: Matrix, splits: Splits) -> Iterator[str]:
-    for victim in matrix.victims:
-        try:
-            victim.component.build(splits.train.info)
-            check_squeezed(splits.train.aspect_ratios, victim.component.recipe.random_resized_crop)
-        except ValueError as error:
-            yield f"victim {victim.text!r}: {error}"
+def _obstacle(cell: PlannedCell, obstacles: Mapping[str, str]) -> str:
+    """What stands in a cell's way, or ""."""
+    parts = {"attack": cell.attack, "defense": cell.defense, "victim": cell.victim}
+    return "; ".join(
+        obstacles[name] for kind, part in parts.items() if (name := f"{kind} {part.full_text}") in obstacles
+    )
 
 
 def _job(

@@ -68,8 +68,13 @@ class Outcome:
 
     @property
     def failed(self) -> list[CellResult]:
-        """Cells without an accuracy."""
-        return [cell for cell in self.cells if cell.status != "done"]
+        """Cells in which a stage failed."""
+        return [cell for cell in self.cells if cell.status == "failed"]
+
+    @property
+    def skipped(self) -> list[CellResult]:
+        """Cells that are impossible on this data set."""
+        return [cell for cell in self.cells if cell.status == "skipped"]
 
 
 def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, command: str = "") -> Outcome:
@@ -88,7 +93,7 @@ def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, c
             "copy it to a folder that can be written, and give that with --store"
         )
     if store.read_only:
-        cells = [_result(cell, plan, store, {}, command) for cell in plan.cells]
+        cells = [_result(cell, plan, store, {}, command) for cell in plan.cells] + _skipped(plan, command)
         return Outcome(cells, reused=Counter(job.stage for job in plan.jobs.values()))
     outcome = Outcome([])
     for key, state in plan.states.items():
@@ -116,7 +121,7 @@ def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, c
             if stage == "train":
                 for cell in waiting[report.key]:
                     write_cell(store.cells, _result(cell, plan, store, errors, command))
-    outcome.cells = [_result(cell, plan, store, errors, command) for cell in plan.cells]
+    outcome.cells = [_result(cell, plan, store, errors, command) for cell in plan.cells] + _skipped(plan, command)
     for result in outcome.cells:
         if result.status != "done":
             write_cell(store.cells, result)
@@ -148,16 +153,7 @@ def _until_interrupted(reports: Iterator[Report]) -> Iterator[Report]:
 
 def _result(cell: PlannedCell, plan: Plan, store: Store, errors: dict[str, dict[str, str]], command: str) -> CellResult:
     """A cell's record, from the manifests of its artifacts or from the first failure among its stages."""
-    common: dict[str, Any] = {
-        "key": cell.key,
-        "preset": plan.matrix.preset,
-        "precision": plan.jobs[cell.jobs["train"]].engine.precision,
-        "dataset": plan.dataset,
-        "attack": describe(cell.attack),
-        "defense": describe(cell.defense),
-        "victim": describe(cell.victim),
-        "seed": cell.seed,
-    }
+    common = _coordinates(cell, plan)
     error = next((errors[key] for key in cell.jobs.values() if key in errors), None)
     manifests: dict[str, Manifest] = {}
     for stage, key in cell.jobs.items():
@@ -187,6 +183,30 @@ def _result(cell: PlannedCell, plan: Plan, store: Store, errors: dict[str, dict[
         provenance={**train.environment, "command": command},
         **common,
     )
+
+
+def _skipped(plan: Plan, command: str) -> list[CellResult]:
+    """The records of cells that are impossible."""
+    return [
+        CellResult(
+            status="skipped", error={"message": why}, provenance={"command": command}, **_coordinates(cell, plan)
+        )
+        for cell, why in plan.skipped
+    ]
+
+
+def _coordinates(cell: PlannedCell, plan: Plan) -> dict[str, Any]:
+    """What a cell's record says whatever became of it."""
+    return {
+        "key": cell.key,
+        "preset": plan.matrix.preset,
+        "precision": next(iter(plan.jobs.values())).engine.precision,
+        "dataset": plan.dataset,
+        "attack": describe(cell.attack),
+        "defense": describe(cell.defense),
+        "victim": describe(cell.victim),
+        "seed": cell.seed,
+    }
 
 
 def choose_executor(text: str) -> Executor:
@@ -234,6 +254,7 @@ def run_matrix(
     engine: Literal["eager", "compile"] = "eager",
     deterministic: bool = False,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    skip_impossible: bool = False,
 ) -> pd.DataFrame:
     """Runs a matrix and returns its cells, the same as `bench run` with the same words.
 
@@ -254,6 +275,7 @@ def run_matrix(
         engine: `compile` sends training steps through torch.compile.
         deterministic: repeatable to the bit, and slower.
         precision: of matrix products and convolutions; `auto` is bfloat16 on a GPU that computes in it, else float32.
+        skip_impossible: record cells that cannot work on this data set as skipped, instead of raising an error.
 
     Returns:
         One row a cell, failed ones included, with the columns of cells.csv (docs/results.md).
@@ -274,7 +296,17 @@ def run_matrix(
     root = Path(data_root)
     with opened.in_use(), _threads(threads):
         splits = data.load(matrix.dataset, root)
-        plan = make_plan(matrix, splits, opened, root, where, threads or 0, how, repeat_costs)
+        plan = make_plan(
+            matrix,
+            splits,
+            opened,
+            root,
+            where,
+            threads or 0,
+            how,
+            repeat_costs=repeat_costs,
+            skip_impossible=skip_impossible,
+        )
         outcome = run_plan(plan, opened, chosen, Silent(), command=" ".join(sys.argv))
     return cells_frame(outcome.cells)
 

@@ -40,7 +40,8 @@ def show_cell(prefix: str, root: Path) -> CellResult:
         percent = formats.percent(cell.clean_test_accuracy)
         console.print(f"[bold]{percent} %[/bold] clean test accuracy (last epoch, n = {n}, seed {cell.seed})")
     if cell.error:
-        console.print(f"{cell.error['kind']} in {cell.error['stage']}: {cell.error['message']}", style="red")
+        where = f"{cell.error['kind']} in {cell.error['stage']}: " if "kind" in cell.error else ""
+        console.print(f"{where}{cell.error['message']}", style="red", markup=False)
         console.print(cell.error.get("traceback", ""), markup=False)
     _printed(console, cell, store)
     _costs(console, cell)

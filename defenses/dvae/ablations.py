@@ -62,6 +62,10 @@ class RateLimitedVae:
     def _recipe(self) -> Recipe:
         return purifier_recipe(self.epochs, self.batch_size, self.lr)
 
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises ValueError if the network cannot take images of this size."""
+        choose(self.network, train.info.shape)
+
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         _, architecture = choose(self.network, train.info.shape)
         network = build(lambda: Vae(architecture, train.info.shape), ctx)
@@ -113,6 +117,10 @@ class PlainAutoencoder:
     @property
     def _recipe(self) -> Recipe:
         return Recipe(epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, crop_padding=0, flip=False)
+
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises ValueError if the network cannot take images of this size."""
+        choose(self.network, train.info.shape)
 
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         _, architecture = choose(self.network, train.info.shape)

@@ -99,6 +99,10 @@ class Dvae:
     def _recipe(self) -> Recipe:
         return purifier_recipe(self.epochs, self.batch_size, self.lr)
 
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises ValueError if the network cannot take images of this size."""
+        choose(self.network, train.info.shape)
+
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         subtracted = self._subtract_only(train, ctx)
         return subtracted if self.stages == 1 else self._subtract_and_reconstruct(subtracted, ctx)
