@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 
 from bench.cost import device_name
+from bench.engine import Engine
 from bench.store import Store
 
 _GIB = 2**30
@@ -120,6 +121,7 @@ def gpu() -> Iterator[Finding]:
             text = (
                 f"GPU {index}: {name}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free, driver {driver or 'unknown'}"
             )
+            text += f", precision {Engine.choose(f'cuda:{index}').precision}"
             busy = free < 0.8 * total
             yield Finding("note" if busy else "ok", text, "other processes use it: costs will not rank" if busy else "")
         return
@@ -129,7 +131,7 @@ def gpu() -> Iterator[Finding]:
         remedy = "update the driver, or check CUDA_VISIBLE_DEVICES"
         yield Finding("note", f"NVIDIA driver {driver}, but PyTorch (CUDA {torch.version.cuda}) sees no GPU", remedy)
     else:
-        yield Finding("note", "no GPU: runs use the CPU (preset demo); energy is not measured")
+        yield Finding("note", "no GPU: runs use the CPU (preset demo) in float32; energy is not measured")
 
 
 def _driver() -> str:

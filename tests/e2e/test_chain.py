@@ -11,7 +11,7 @@ CHAIN = "lsp:eps=2.0+ops:sparsity=2"
 
 
 def test_a_chain_is_planned_run_shown_and_published(bench, tmp_path):
-    planned = bench("plan", *RUN)
+    planned = bench("plan", "--jobs", *RUN)
     assert planned.code == 0, planned.err
     assert f"poison {CHAIN}" in planned.out
     assert not (tmp_path / "results").exists(), "planning makes no store"
