@@ -90,7 +90,7 @@ function pictures(cell) {
   const title = "What happened to the images";
   const sheet = cell.sheet;
   if (!sheet) return card(title, el("p", { class: "caption" }, "No contact sheet: the artifacts of this cell hold no sample images, or were not at hand when this was published."));
-  const tile = (name, i) => el("span", { class: "tile" }, el("img", { src: sheet.strips[name], alt: "", loading: "lazy", style: `width:${100 * sheet.images}%;left:${-100 * i}%` }));
+  const tile = (name, i) => el("span", { class: "tile" }, el("img", { src: sheet.strips[name], alt: "", style: `width:${100 * sheet.images}%;left:${-100 * i}%` }));
   const decibels = (value) => (missing(value) ? "equal" : `${value.toFixed(1)} dB`);
   const column = (i) => ROWS.flatMap(([name, , psnr]) => [tile(name, i), psnr ? el("small", {}, decibels(sheet[psnr][i])) : null]);
   const labels = ROWS.flatMap(([, label, psnr]) => [el("span", { class: "label" }, label), psnr ? el("small", {}, "PSNR") : null]);
@@ -135,7 +135,7 @@ function curve(cell) {
     el("p", { class: "caption" }, "Accuracy on a fixed sample of the training images and on the untouched test set. A poison works where the two part; the headline is the last epoch."));
 }
 
-function drawCurve(cell) {
+function drawCurve(cell, width) {
   const target = document.getElementById("curve");
   if (!target || !window.Plotly) return;
   const color = css("--muted");
@@ -144,7 +144,7 @@ function drawCurve(cell) {
   Plotly.react(target, [trace("training images", cell.curve.train_accuracy, "dash", "--plot-oracle"), trace("clean test images", cell.curve.clean_test_accuracy, "solid", "--plot-single")], {
     xaxis: { ...axis, title: { text: "epoch" }, dtick: cell.curve.epoch.length > 10 ? null : 1 }, yaxis: { ...axis, title: { text: "accuracy (%)" }, range: [0, 102] },
     font: { family: getComputedStyle(document.body).fontFamily, color, size: 12 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 8, r: 16, t: 8, b: 8 }, height: 340, legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
+    margin: { l: 8, r: 16, t: 8, b: 8 }, width, height: target.clientHeight, legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
     hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--text") } },
   }, { responsive: true, displayModeBar: false });
 }
@@ -195,13 +195,23 @@ function show(key) {
   drawCurve(cell);
 }
 
-function load() {
-  let key = location.hash.slice(1);
+function drawFor(paper) {
+  document.documentElement.classList.toggle("printing", paper); // paper is white, and 600 pixels fit on an A4 page
+  const cell = cells.get(keyOf());
+  if (cell) drawCurve(cell, paper ? Math.min(document.getElementById("curve")?.clientWidth, 600) : undefined);
+}
+
+function keyOf() {
+  const key = location.hash.slice(1);
   try {
-    key = decodeURIComponent(key);
+    return decodeURIComponent(key);
   } catch {
-    // a stray percent sign: look for the text as it is
+    return key; // a stray percent sign: look for the text as it is
   }
+}
+
+function load() {
+  const key = keyOf();
   if (cells.has(key) || !key) return show(key);
   const script = el("script", { src: `cells/${/^[0-9a-f]{2}/.test(key) ? key.slice(0, 2) : "other"}.js` });
   script.onload = script.onerror = () => show(key);
@@ -212,5 +222,7 @@ window.addEventListener("hashchange", () => {
   load();
   scrollTo(0, 0);
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show(decodeURIComponent(location.hash.slice(1))));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawFor(false));
+window.addEventListener("beforeprint", () => drawFor(true));
+window.addEventListener("afterprint", () => drawFor(false));
 load();

@@ -1,11 +1,14 @@
 "use strict";
 
-// The charts: drawn when they come into sight, again when colors, axis or selection change.
+// The charts: what is in sight is drawn at once, the others while the browser is idle, all of them before printing.
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const narrow = () => matchMedia("(max-width: 600px)").matches;
 const plots = [...document.querySelectorAll(".plot")];
-const inSight = new Set();
+const stale = new Set(plots);
+const PRINTED_WIDTH = 600; // pixels that fit on an A4 page
+const whenIdle = window.requestIdleCallback ?? setTimeout;
+let waiting = false;
 
 function figuresOf(plot) {
   plot.figures ??= JSON.parse(document.querySelector(`script.figures[data-group="${plot.dataset.group}"]`).textContent);
@@ -30,7 +33,8 @@ function styled(trace, chosen) {
   };
 }
 
-function draw(plot) {
+function draw(plot, width) {
+  stale.delete(plot);
   const figures = figuresOf(plot);
   const figure = figures[Board.state.get("axis")] ?? figures[plot.dataset.axis];
   const chosen = Number(document.querySelector("tr.chosen")?.dataset.row ?? -1);
@@ -43,7 +47,8 @@ function draw(plot) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 8, r: 16, t: 8, b: 8 },
-    height: 400,
+    width,
+    height: plot.clientHeight,
     legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
     hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--text") }, align: "left" },
   };
@@ -61,33 +66,64 @@ function choose(number) {
   row.scrollIntoView({ block: "center" });
 }
 
-function drawVisible() {
+const shown = () => plots.filter((plot) => plot.offsetParent);
+
+function inSight(plot) {
+  const box = plot.getBoundingClientRect();
+  return box.bottom > 0 && box.top < innerHeight;
+}
+
+function drawRest() {
+  waiting = false;
+  const next = shown().filter((plot) => stale.has(plot));
+  if (next.length) draw(next.find(inSight) ?? next[0]);
+  if (next.length > 1) later();
+}
+
+function later() {
+  if (!waiting) whenIdle(drawRest);
+  waiting = true;
+}
+
+function drawAgain() {
+  plots.forEach((plot) => stale.add(plot));
+  drawShown();
+}
+
+function drawShown() {
+  shown().filter((plot) => stale.has(plot) && inSight(plot)).forEach((plot) => draw(plot));
+  later();
+}
+
+function markAxis() {
   const name = Board.state.get("axis");
   for (const input of document.querySelectorAll(".axis input")) {
     const first = input.closest("fieldset").querySelector("input").value;
     const known = name && input.closest("fieldset").querySelector(`input[value="${CSS.escape(name)}"]`);
     input.checked = input.value === (known ? name : first);
   }
-  inSight.forEach(draw);
 }
 
 if (window.Plotly) {
   document.addEventListener("change", (event) => {
     if (event.target.closest(".axis")) Board.set("axis", event.target.value);
   });
-  const watcher = new IntersectionObserver((changes) => {
-    for (const change of changes) {
-      if (!change.isIntersecting) inSight.delete(change.target);
-      else if (!inSight.has(change.target)) {
-        inSight.add(change.target);
-        draw(change.target);
-      }
-    }
-  }, { rootMargin: "1200px" });
-  plots.forEach((plot) => watcher.observe(plot));
-  Board.listeners.push((name) => (["axis", "row", ""].includes(name) ? drawVisible() : null));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => inSight.forEach(draw));
-  drawVisible();
+  Board.listeners.push((name) => {
+    markAxis();
+    if (["axis", "row", ""].includes(name)) drawAgain();
+    else drawShown();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAgain);
+  window.addEventListener("beforeprint", () => {
+    document.documentElement.classList.add("printing"); // paper is white
+    shown().forEach((plot) => draw(plot, Math.min(plot.clientWidth, PRINTED_WIDTH)));
+  });
+  window.addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("printing");
+    drawAgain();
+  });
+  markAxis();
+  drawAgain();
 } else {
-  plots.forEach((plot) => plot.append("The chart needs the folder assets beside this page."));
+  plots.forEach((plot) => plot.append("The chart needs the folder assets next to this page."));
 }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import shutil
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.results import CellResult, Component, Cost
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 MakeCell = Callable[..., CellResult]
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -124,3 +128,43 @@ def matrix(make_cell: MakeCell) -> list[CellResult]:
         for attack, accuracy in by_attack.items()
         for seed in range(3)
     ]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all browser tests."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'purify-bench[dev]' for these tests")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("install Chromium, for example: apt install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens an address offline, with settings of the context and a script that runs first.
+
+    Fails the test if the browser complained about anything, on any page.
+    """
+    contexts = []
+    complaints: list[str] = []
+
+    def opened(address: str, script: str = "", **settings: Any) -> Page:
+        if not contexts or settings:
+            contexts.append(browser.new_context(offline=True, **settings))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("requestfailed", lambda request: complaints.append(request.url))
+        if script:
+            page.add_init_script(script)
+        page.goto(address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
