@@ -128,7 +128,7 @@ def _npy(path: Path) -> dict[str, Tensor]:
 def _npz(path: Path) -> dict[str, Tensor]:
     with np.load(path, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    return {name: torch.from_numpy(array) for name, array in arrays.items() if array.dtype.kind in "iuf"}
+    return {name: torch.from_numpy(array) for name, array in arrays.items() if array.dtype.kind in "iufb"}
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

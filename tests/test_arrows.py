@@ -11,7 +11,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "attacks", "defenses", "victims", "leaderboard")
 
 ALLOWED_OF_BENCH = {
-    "attacks": {"bench.api", "bench.registry", "bench.errors", "bench.training", "bench.crops", "bench.pgd"},
+    "attacks": {
+        "bench.api",
+        "bench.registry",
+        "bench.errors",
+        "bench.training",
+        "bench.crops",
+        "bench.pgd",
+        "bench.inputs",
+    },
     "defenses": {"bench.api", "bench.registry", "bench.errors", "bench.training", "bench.crops", "bench.pgd"},
     "victims": {"bench.api", "bench.registry", "bench.errors", "bench.training"},
     "leaderboard": {"bench.results", "bench.errors", "bench.presets", "bench.docstrings"},

@@ -5,6 +5,7 @@ lose its negative half; here it is kept.
 """
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -40,8 +41,8 @@ class FromFile(PartialPoison):
         content: `images` (0..255, or floats in 0..1) or `noise` (signed, on the [0, 1] scale or in whole levels);
             `auto` decides by type, range and likeness to the clean images, and logs why.
         wise: one noise for each image (`sample`) or each class (`class`); `auto` decides by their number.
-        norm: of the declared budget: `linf`, `l2` or `l0`.
-        eps: its radius on the [0, 1] scale; pixels for `l0`.
+        norm: of the declared budget: `linf`, `l2`, `l0`, or `none` for poisons without a bound (blurs, recoloring).
+        eps: its radius on the [0, 1] scale; pixels for `l0`; left out for `none`.
         craft_on: leave at `all`: the file covers the whole set.
     """
 
@@ -49,7 +50,7 @@ class FromFile(PartialPoison):
     array: str = ""
     content: Literal["auto", "images", "noise"] = "auto"
     wise: Literal["auto", "sample", "class"] = "auto"
-    norm: Literal["linf", "l2", "l0"] = "linf"
+    norm: Literal["linf", "l2", "l0", "none"] = "linf"
     eps: float = 8 / 255
     craft_on: Literal["subset", "all"] = field(default="all", kw_only=True)
 
@@ -74,6 +75,8 @@ class FromFile(PartialPoison):
         ):
             if value not in choices:
                 raise ValueError(f"from-file: {name} must be one of {', '.join(choices)}, got {value!r}")
+        if self.norm == "none" and self.eps != FromFile.eps:
+            raise ValueError(f"from-file: norm=none has no radius; leave out eps, got {self.eps:g}")
         if not (math.isfinite(self.eps) and self.eps > 0) or (self.norm == "linf" and self.eps > 1):
             raise ValueError(
                 f"from-file: eps must be > 0, and at most 1 for linf, got {self.eps:g}; write eps=8/255 for 8 levels"
@@ -83,7 +86,7 @@ class FromFile(PartialPoison):
 
     @property
     def budget(self) -> Budget:
-        return Budget(self.norm, self.eps)
+        return Budget("none") if self.norm == "none" else Budget(self.norm, self.eps)
 
     def content_digest(self) -> str:
         """Of the file, or of all PNG files of the folder, with their names."""
@@ -105,6 +108,8 @@ class FromFile(PartialPoison):
         rows = self._chosen_rows(train)
         with ctx.phase("read"):
             found = self._open(train, rows)
+        for note in found.notes:
+            warnings.warn(note, stacklevel=1)
         with ctx.phase("check"):
             for name, value in check(found, train, rows, self.budget).items():
                 ctx.log(name, value)

@@ -67,7 +67,7 @@ def interpret(located: Located, wanted: Wanted, train: ImageSet, rows: Tensor) -
         return add_perturbation(images_u8, levels / 255)
 
     said = {"content": f"{reading}, {wise}-wise, of {str(values.dtype).removeprefix('torch.')}: {why}"}
-    return Found(path, reading.content, entry_of, onto, said)
+    return Found(path, reading.content, entry_of, onto, said, located.notes)
 
 
 def _range(values: Tensor, entry_of: Tensor, used: Tensor, path: Path, train: ImageSet) -> tuple[float, float]:

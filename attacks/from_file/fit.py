@@ -15,6 +15,7 @@ _SAMPLE = 64
 _SEARCHED = 20_000  # clean images among which the one that belongs to an entry is looked for
 _ALIKE = 0.5
 _SAME = 0.9
+_OWN = 0.8  # share of images more like the clean one at their position than like another
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,11 @@ def check(found: Found, train: ImageSet, rows: Tensor, budget: Budget) -> dict[s
     measured = measure(found, train, rows[found.entry_of[rows] >= 0])
     if not len(measured.rows):
         raise UserError(f"from-file: {found.path} holds none of the images to be poisoned; change classes")
-    over = measured.sizes[budget.norm] > budget.allowed(train.info.shape)
-    if over.any():
-        raise UserError(f"from-file: {found.path} {_why_over(found, train, measured, over, budget)}")
+    suspect = _suspects(measured, budget, train)
+    if suspect.any() and (why := _why_foreign(found, train, measured, suspect, bounded=budget.norm != "none")):
+        raise UserError(f"from-file: {found.path} {why}")
+    if suspect.any() and budget.norm != "none":
+        raise UserError(f"from-file: {found.path} {_why_over(measured, suspect, budget, train)}")
     changed = int((measured.sizes["l0"] > 0).sum())
     if not changed:
         raise UserError(f"from-file: {found.path} changes none of the images of {train.info.name}; it holds no poison")
@@ -70,6 +73,7 @@ def check(found: Found, train: ImageSet, rows: Tensor, budget: Budget) -> dict[s
     wise = "one pattern a class" if share > _SAME else "a pattern for each image"
     return {
         **found.said,
+        **({"read_as": "; ".join(found.notes)} if found.notes else {}),
         "images_in_file": f"{len(found.rows)} of {len(train)}",
         "changed_images": changed,
         "clean_correlation": float(measured.alike.nanmedian()),
@@ -118,9 +122,20 @@ def _flat(images_u8: Tensor) -> Tensor:
     return (planes == planes[:, :, :1]).flatten(1).all(dim=1)
 
 
-def _why_over(found: Found, train: ImageSet, measured: Measured, over: Tensor, budget: Budget) -> str:
+def _suspects(measured: Measured, budget: Budget, train: ImageSet) -> Tensor:
+    """bool (n,): images beyond the budget; without one, those unlike the clean image in classes where most are."""
+    if budget.norm != "none":
+        return measured.sizes[budget.norm] > budget.allowed(train.info.shape)
+    unlike = measured.flat | (measured.alike < _ALIKE)
+    labels = train.labels[measured.rows]
+    shares = [torch.bincount(part, minlength=train.info.num_classes) for part in (labels[unlike], labels)]
+    return unlike & (2 * shares[0] > shares[1])[labels]
+
+
+def _why_foreign(found: Found, train: ImageSet, measured: Measured, suspect: Tensor, *, bounded: bool) -> str:
+    """Why these images do not belong to the set (broken classes, another order or arrangement); "" if they may."""
     labels = train.labels
-    flat = measured.rows[over & measured.flat]
+    flat = measured.rows[suspect & measured.flat]
     if dead := whole_classes(flat, labels):
         shown = found.poisoned(train, flat[:1])
         color = "black" if not bool(shown.any()) else "of one color"
@@ -128,16 +143,20 @@ def _why_over(found: Found, train: ImageSet, measured: Measured, over: Tensor, b
             f"is broken: {described(flat, labels)}, are {color}; get a repaired file"
             f"{without_classes(dead, train.info.num_classes)}"
         )
-    rows = measured.rows[over]
-    alike = float(measured.alike[over].nanmedian())
-    if found.content == "images" and not alike > _SAME and (why := _misplaced(found, train, rows, alike)):
+    rows = measured.rows[suspect]
+    alike = float(measured.alike[suspect].nanmedian())
+    if found.content == "images" and not alike > _SAME and (why := _misplaced(found, train, rows, alike, bounded)):
         return (
             f"does not fit {train.info.name}: {described(rows, labels)}, are unlike the clean images at their "
             f"positions (median correlation {alike:.2f}); {why}"
         )
+    return ""
+
+
+def _why_over(measured: Measured, over: Tensor, budget: Budget, train: ImageSet) -> str:
     return (
-        f"exceeds its budget {budget} in {described(rows, labels)}; measured: {_sizes(measured)}; "
-        f"{_fitting(measured, budget, train.info)}"
+        f"exceeds its budget {budget} in {described(measured.rows[over], train.labels)}; measured: "
+        f"{_sizes(measured)}; {_fitting(measured, budget, train.info)}"
     )
 
 
@@ -171,7 +190,7 @@ def _even(sizes: Tensor) -> bool:
     return float(((sizes - middle).abs() <= 0.1 * middle).double().mean()) >= _SAME
 
 
-def _misplaced(found: Found, train: ImageSet, rows: Tensor, alike: float) -> str:
+def _misplaced(found: Found, train: ImageSet, rows: Tensor, alike: float, bounded: bool) -> str:
     """Why images are unlike the clean ones at their positions, and what to do; "" if they are like them."""
     some = rows[torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()]
     poisoned = found.poisoned(train, some).double()
@@ -183,6 +202,10 @@ def _misplaced(found: Found, train: ImageSet, rows: Tensor, alike: float) -> str
         return ""
     nearest, likeness = _nearest(poisoned, train)
     if float((likeness > _SAME).double().mean()) < _ALIKE:
+        other = train.images[(some + len(train) // 2) % len(train)].double()
+        own = (correlation(poisoned, clean) > correlation(poisoned, other)).double().mean()  # 0.5 for strangers
+        if not bounded and float(own) > _OWN:
+            return ""
         return "they are images of another data set, of another split, or changed beyond recognition"
     example = f"what stands at {int(some[0])} is image {int(nearest[0])}"
     entries = found.entry_of[some].argsort()
@@ -190,6 +213,8 @@ def _misplaced(found: Found, train: ImageSet, rows: Tensor, alike: float) -> str
     if len(found.rows) == len(train) and bool((classes.diff() >= 0).all()):
         return f"they stand in another order, sorted by class ({example}); {RESTORED}"
     as_text = torch.tensor(sorted(range(len(train)), key=str))
+    if torch.equal(some - 1, nearest):
+        return f"they count from 1 ({example}); subtract 1 from their numbers"
     if torch.equal(as_text[some], nearest):
         return f"they were listed as text: 0, 1, 10, 100, ... ({example}); sort the names as numbers"
     return f"they stand in another order ({example}); sort them as the training set"

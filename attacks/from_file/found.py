@@ -26,6 +26,7 @@ class Found:
         entry_of: int64 (N,), the entry of each image; -1 for images that it does not hold.
         onto: from entries, int64 (n,), and the clean images, uint8 (n, C, H, W), to the poisoned ones, uint8.
         said: what was found out about it, to be logged.
+        notes: what was read otherwise than it stands there.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Found:
     entry_of: Tensor
     onto: Onto
     said: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> Tensor:

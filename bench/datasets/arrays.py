@@ -1,9 +1,8 @@
-"""Arrays of images and labels as people store them: what is read, with a note, and what is refused, with the remedy."""
+"""Arrays of images as people store them, and the numbers of their classes: what is read and what is refused."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,59 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import UserError
-
-Note = Callable[[str], None]
-
-
-def read_labels(array: Any, where: str, note: Note) -> Tensor:
-    """Class numbers, int64 (N,), from integers, whole floats, (N, 1) or one-hot rows.
-
-    Args:
-        array: as stored.
-        where: what an error or a note calls it, for example `a.npz: y_train`.
-        note: told whenever the labels were not plain integers (N,).
-
-    Raises:
-        UserError: for anything else, with what to do.
-    """
-    found, shape = array, array.shape
-    if len(array) == 0 or array.ndim == 0:
-        raise UserError(f"{where}: no labels; give one class number per image")
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
-        raise UserError(
-            f"{where}: labels are of type {array.dtype}, for example {array.flat[0]!r}; "
-            "give class numbers 0, 1, 2, ... (np.unique(y, return_inverse=True)[1])"
-        )
-    if array.ndim == 2 and shape[1] == 1:
-        note(f"{where}: labels of shape {shape} were read as ({shape[0]},)")
-        found = array[:, 0]
-    elif array.ndim == 2:
-        found = _class_of_one_hot(array, where)
-        note(f"{where}: one-hot labels of shape {shape} were read as class numbers")
-    elif array.ndim != 1:
-        raise UserError(f"{where}: labels have the shape {shape}; give ({shape[0]},), one class number per image")
-    if np.issubdtype(found.dtype, np.floating):
-        odd = ~np.isfinite(found) | (found != np.round(found))
-        if odd.any():
-            row = int(odd.argmax())
-            raise UserError(f"{where}: label {found[row]} of image {row} is no class number; give 0, 1, 2, ...")
-        note(f"{where}: labels of type {found.dtype} are whole numbers and were read as integers")
-    elif found.dtype == bool:
-        note(f"{where}: labels of type bool were read as 0 and 1")
-    if found.min() < 0:
-        raise UserError(f"{where}: labels must be 0, 1, 2, ..., found {found.min()}; remove images without a class")
-    return torch.from_numpy(found.astype(np.int64))
-
-
-def _class_of_one_hot(array: Any, where: str) -> Any:
-    one_hot = ((array == 0) | (array == 1)).all(axis=1) & (array.astype(np.float64).sum(axis=1) == 1)
-    if not one_hot.all():
-        row = int((~one_hot).argmax())
-        raise UserError(
-            f"{where}: labels have the shape {array.shape}, but row {row} is not one-hot ({array[row][:5]} ...); "
-            "soft or several labels per image are not supported: give class numbers"
-        )
-    return array.argmax(axis=1)
+from bench.inputs import Note
 
 
 def check_classes(train: Tensor, test: Tensor, where: str) -> int:

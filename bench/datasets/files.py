@@ -14,9 +14,10 @@ import torch
 from bench.api import DataInfo, ImageSet
 from bench.data import Splits, Subset, content_digest
 from bench.datasets import decoding
-from bench.datasets.arrays import check_classes, read_images, read_labels
+from bench.datasets.arrays import check_classes, read_images
 from bench.datasets.tree import Labelled, find_splits
 from bench.errors import UserError
+from bench.inputs import read_labels
 from bench.registry import datasets
 from bench.results import write_json
 from bench.spec import digest

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UserError
+from bench.inputs import Note, entries, usable
 
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 _OTHER_IMAGES = {".gif", ".avif", ".heic", ".jp2", ".svg", ".npy", ".psd"}
-_LITTER = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 _ANNOTATIONS = "val_annotations.txt"  # of Tiny-ImageNet
-
-Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,18 +55,13 @@ def find_splits(base: Path, note: Note) -> tuple[Labelled, Labelled]:
 
 
 def _has_classes(split: Path) -> bool:
-    return split.is_dir() and any(entry.is_dir() for entry in _entries(split))
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    """What is in a folder, by name, without hidden files and what macOS and Windows leave behind."""
-    yield from sorted(e for e in folder.iterdir() if not e.name.startswith(".") and e.name not in _LITTER)
+    return split.is_dir() and any(entry.is_dir() for entry in entries(split))
 
 
 def _by_folders(split: Path, note: Note) -> Labelled:
     if not split.is_dir():
         raise UserError(f"folder: no folder {split}; it must contain one folder per class")
-    folders = [entry for entry in _entries(split) if entry.is_dir()]
+    folders = [entry for entry in entries(split) if entry.is_dir()]
     if not folders:
         raise UserError(f"folder: {split} has no class folders; put the images of each class into a folder of its name")
     files = [(file, k) for k, folder in enumerate(folders) for file in _images(folder, note)]
@@ -81,10 +72,10 @@ def _images(folder: Path, note: Note) -> list[Path]:
     """The image files of a class; those in its folder `images` if it has no others."""
     found: list[Path] = []
     left_out: Counter[str] = Counter()
-    for entry in _entries(folder):
+    for entry in entries(folder):
         suffix = entry.suffix.lower()
         if suffix in IMAGE_FILES:
-            found.append(_usable(entry))
+            found.append(usable(entry, "folder"))
         elif suffix in _OTHER_IMAGES and entry.is_file():
             raise UserError(f"folder: {entry}: {suffix} files are not supported; convert them to PNG, or remove them")
         elif entry.is_file():
@@ -97,22 +88,6 @@ def _images(folder: Path, note: Note) -> list[Path]:
     if not found:
         raise UserError(f"folder: {folder} has no images ({', '.join(sorted(IMAGE_FILES))})")
     return found
-
-
-def _usable(path: Path) -> Path:
-    """The path itself, if it is a file.
-
-    Raises:
-        UserError: for a link to nowhere, and for a folder that is called like an image.
-    """
-    if path.is_symlink() and not path.exists():
-        target = os.readlink(path)
-        raise UserError(
-            f"folder: {path} is a link to {target}, which is not there; restore that file or remove the link"
-        )
-    if not path.is_file():
-        raise UserError(f"folder: {path} is a folder, but it is called like an image; rename or remove it")
-    return path
 
 
 def _annotated(split: Path, note: Note) -> Labelled:

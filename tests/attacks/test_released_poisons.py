@@ -3,6 +3,7 @@
 import math
 import pickle
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -310,3 +311,118 @@ def test_a_pickle_is_refused_with_a_conversion(tmp_path, content: object) -> Non
     with pytest.raises(ValueError, match=r"rem\.pkl: is a pickle and is never unpickled.*at your own risk") as refused:
         FromFile(str(path))
     assert [line[:4] for line in str(refused.value).splitlines()[1:]] == ["    "] * 3
+
+
+def _blurred(images: Tensor) -> Tensor:
+    return torch.nn.functional.avg_pool2d(images.double(), 5, stride=1, padding=2, count_include_pad=False).byte()
+
+
+def _recolored(images: Tensor) -> Tensor:
+    mixed = images.double().mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    return (mixed * torch.tensor([0.3, 0.9, 0.6])[:, None, None]).byte()
+
+
+UNBOUNDED = {"blurred": _blurred, "recolored": _recolored, "inverted in one image": lambda x: _inverted(x, 1)}
+
+
+def _inverted(images: Tensor, count: int) -> Tensor:
+    return torch.cat([255 - images[:count], images[count:] // 2])
+
+
+@pytest.mark.parametrize("change", UNBOUNDED.values(), ids=UNBOUNDED)
+def test_a_poison_without_a_bound_is_taken_with_norm_none(train, make_context, tmp_path, change) -> None:
+    path = str(_npy(tmp_path, change(train.images)))
+    with pytest.raises(UserError, match=r"exceeds its budget linf:8/255|does not fit"):
+        FromFile(path).check_fit(train)
+    attack = FromFile(path, norm="none")
+    attack.check_fit(train)
+    assert torch.equal(attack.poison(train, make_context()).images, change(train.images))
+    assert str(attack.budget) == "no norm bound"
+
+
+FOREIGN = ["black class", "gray class", "class of NaN", "sorted by class", "listed as text", "another order"]
+FOREIGN += ["another set", "BGR", "mirrored", "upside down", "transposed", "NHWC reshaped to NCHW", "inverted"]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_norm_none_still_finds_broken_classes_and_another_order(train, tmp_path, name: str) -> None:
+    make, _ = MISFITS[name]
+    path = make(tmp_path, train, _added(train.images, _levels()))
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        FromFile(str(path), norm="none").check_fit(train)
+
+
+@pytest.mark.parametrize("change", [_blurred, _recolored])
+def test_norm_none_finds_another_order_of_heavily_changed_images(train, tmp_path, change) -> None:
+    with pytest.raises(UserError, match=r"another order|another data set"):
+        FromFile(str(_npy(tmp_path, change(train.images).roll(7, 0))), norm="none").check_fit(train)
+
+
+def test_norm_none_finds_one_class_in_another_order(train, tmp_path) -> None:
+    images = _added(train.images, _levels())
+    rows = (train.labels == 1).nonzero().flatten()
+    images[rows] = images[rows.roll(3)]
+    with pytest.raises(UserError, match=r"images of class 1, .* unlike the clean images .* another order"):
+        FromFile(str(_npy(tmp_path, images)), norm="none").check_fit(train)
+
+
+EYE = torch.eye(CLASSES)
+LABEL_FORMS: dict[str, tuple[Tensor, str]] = {
+    "plain": (LABELS, ""),
+    "int32": (LABELS.int(), ""),
+    "(N, 1)": (LABELS[:, None], r"shape \(60, 1\) were read as"),
+    "one-hot": (EYE[LABELS], "one-hot labels"),
+    "one-hot bool": (EYE[LABELS].bool(), "one-hot labels"),
+    "float": (LABELS.float(), "whole numbers"),
+    "bfloat16": (LABELS.bfloat16(), "whole numbers"),
+    "from one": (LABELS + 1, "count classes from 1"),
+}
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt"])
+@pytest.mark.parametrize(("labels", "note"), LABEL_FORMS.values(), ids=LABEL_FORMS)
+def test_labels_next_to_the_images_are_read_in_every_form(train, make_context, tmp_path, suffix, labels, note) -> None:
+    poisoned = _added(train.images, _levels())
+    path = tmp_path / f"poison.{suffix}"
+    if suffix == "npz":
+        labels = labels.float() if labels.dtype == torch.bfloat16 else labels
+        np.savez(path, images=poisoned.numpy(), labels=labels.numpy())
+    else:
+        torch.save({"images": poisoned, "labels": labels}, path)
+    ctx = make_context()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert torch.equal(FromFile(str(path)).poison(train, ctx).images, poisoned)
+    assert bool(said) == bool(note) == ("read_as" in ctx.logs)
+    assert re.search(note, str(ctx.logs.get("read_as", "")))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"labels": EYE[LABELS.flip(0)]}, "'labels' differ from the labels of smooth"),
+        ({"labels": LABELS + 0.5}, "'labels': label 2.5 of image 0 is no class number"),
+        ({"labels": 0.5 * EYE[LABELS] + 0.125}, "soft or several labels per image are not supported"),
+        ({"indices": torch.arange(COUNT) + 0.5}, "'indices' must hold the position of each entry as a whole number"),
+        ({"indices": torch.arange(COUNT) + 1}, "names positions 1..60, .* if they count from 1, subtract 1"),
+        ({"indices": torch.ones(COUNT, dtype=torch.bool)}, "a truth value for each image is a 'mask'"),
+    ],
+)
+def test_labels_and_positions_that_cannot_be_meant_are_refused(train, tmp_path, named, message: str) -> None:
+    path = _torch(tmp_path, {"images": _added(train.images, _levels()), **named})
+    with pytest.raises(UserError, match=message) as refused:
+        FromFile(str(path)).check_fit(train)
+    assert str(path) in str(refused.value)
+
+
+def test_positions_in_a_column_and_masks_in_npz_are_read(train, make_context, tmp_path) -> None:
+    poisoned = _added(train.images[HELD], _levels(len(HELD)))
+    mask = torch.isin(torch.arange(COUNT), HELD)
+    np.savez(tmp_path / "mask.npz", images=poisoned.numpy(), mask=mask.numpy())
+    np.savez(tmp_path / "column.npz", images=poisoned.numpy(), indices=HELD[:, None].double().numpy())
+    for name in ("mask", "column"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result, poisoned_mask = craft(FromFile(str(tmp_path / f"{name}.npz")), train, make_context())
+        assert torch.equal(poisoned_mask, mask)
+        assert torch.equal(result.images[HELD], poisoned)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from bench import data
-from bench.datasets.arrays import check_classes, read_images, read_labels
+from bench.datasets.arrays import check_classes, read_images
 from bench.errors import UserError
+from bench.inputs import read_labels
 
 PLAIN = np.array([2, 0, 1, 1])
 EYE = np.eye(3)
