@@ -1,18 +1,20 @@
-"""Any timm model as a victim, fitted to the image size by the rule of `victims.stems`."""
+"""Any timm model as a victim, fitted to the image size by the rules of `victims.stems` and `victims.fixed_size`."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from bench.api import DataInfo, Recipe
 from bench.registry import victims
+from victims.fixed_size import build_fitted, own_side
 from victims.recipe_choice import RecipeChoice
-from victims.stems import adapt_strides
 
 
 @victims.register("timm")
@@ -55,23 +57,36 @@ class TimmVictim(RecipeChoice):
             ValueError: if the network cannot take images of this size.
         """
         import timm
-        from timm.models import VisionTransformer
 
-        channels, height, width = info.shape
-        options = {"pretrained": False, "num_classes": info.num_classes, "in_chans": channels}
+        options: dict[str, Any] = {"pretrained": False, "num_classes": info.num_classes, "in_chans": info.shape[0]}
         if self.dropout is not None:
             options["drop_rate"] = self.dropout
-        if self.stem == "imagenet":
-            model = timm.create_model(self.model, **options)
-        elif self.model.startswith(("vit_", "deit")):
-            patch = {} if min(height, width) >= 128 else {"patch_size": max(1, min(height, width) // 8)}
-            model = timm.create_model(self.model, img_size=(height, width), **patch, **options)
-            assert isinstance(model, VisionTransformer)
-        else:
-            model = adapt_strides(timm.create_model(self.model, **options), info.shape)
-        _initialise(model, self.init)
-        _check(model, info, self.model)
+        with _refusals(self.model, info):
+            if self.stem == "imagenet":
+                model = timm.create_model(self.model, **options)
+            else:
+                model = build_fitted(self.model, info.shape, options)
+            _initialise(model, self.init)
+            _check(model, info)
         return model
+
+
+@contextmanager
+def _refusals(name: str, info: DataInfo) -> Iterator[None]:
+    """Whatever timm raises while a network is built, fitted and tried becomes a ValueError with the remedy."""
+    channels, height, width = info.shape
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (
+        Exception
+    ) as error:  # timm has no error of its own: TypeError, IndexError, AssertionError, einops errors, ...
+        reason = str(error).strip().partition("\n")[0] or "no reason given"
+        raise ValueError(
+            f"{name} cannot take {width}x{height} images of {channels} channels ({type(error).__name__}: {reason}); "
+            f"it is made for {own_side(name)} pixels; choose another network (docs/victims.md has one of every family)"
+        ) from error
 
 
 def _initialise(model: nn.Module, scheme: str) -> None:
@@ -92,18 +107,16 @@ def _initialise(model: nn.Module, scheme: str) -> None:
             nn.init.normal_(layer.weight, 0, 0.01)
 
 
-def _check(model: nn.Module, info: DataInfo, name: str) -> None:
+def _check(model: nn.Module, info: DataInfo) -> None:
     was_training = model.training
     model.eval()
-    try:
-        with torch.no_grad():
-            logits = model(torch.zeros(1, *info.shape))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise ValueError(f"{name} cannot take {info.shape} images: {error}; choose another network") from error
-    finally:
-        model.train(was_training)
-    if tuple(logits.shape) != (1, info.num_classes):
-        raise ValueError(f"{name} returns {tuple(logits.shape)} for one image, expected (1, {info.num_classes})")
+    with torch.no_grad():
+        logits = model(torch.zeros(1, *info.shape))
+    model.train(was_training)
+    expected = (1, info.num_classes)
+    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ValueError(f"it returns {found} for one image, expected {expected}")
 
 
 @functools.cache
