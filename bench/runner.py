@@ -293,6 +293,7 @@ def run_matrix(
     how = Engine.choose(where, engine, deterministic, precision)
     data.load.cache_clear()  # files may have changed since the last call in this process
     opened = Store(Path(store))
+    opened.tidy()
     root = Path(data_root)
     with opened.in_use(), _threads(threads):
         splits = data.load(matrix.dataset, root)
