@@ -102,8 +102,8 @@ def test_rem_trains_on_attacked_noisy_images(learnable_set, make_context, watch,
     moved: list[Tensor] = []
     move = Players.move
 
-    def record(self: Players, images_01: Tensor) -> Tensor:
-        found = move(self, images_01)
+    def record(self: Players, *images_and_geometry: Tensor) -> Tensor:
+        found = move(self, *images_and_geometry)
         moved.append(found.detach())
         return found
 
@@ -175,7 +175,7 @@ def test_what_tap_moves_in_has_the_mean_color_of_the_set(learnable_set, make_con
     tap.Tap(**QUICK_TAP, surrogate_epochs=1, shift=out_of_view).poison(train, make_context())
     color = to_float(train.images).mean((0, 2, 3)).view(1, 3, 1, 1)
     crafting = surrogate.judged[:3]  # two gradients and a loss; the report follows, on images that are not moved
-    assert len(surrogate.trained_on) == 2
+    assert len(surrogate.trained_on) == 3, "the rehearsal's batch, and two of the set"
     for images in [*surrogate.trained_on, *crafting]:
         torch.testing.assert_close(images, color.expand_as(images), atol=1e-4, rtol=0)
 
@@ -189,7 +189,11 @@ def test_what_tap_moves_in_has_the_mean_color_of_the_set(learnable_set, make_con
             [5.0] * 6,
         ),
         (rem.Rem(**QUICK_REM, train_steps=5, lr_decay_every=2), [0.05, 0.05, 0.005, 0.005, 0.0005], []),
-        (tap.Tap(**QUICK_TAP, surrogate_epochs=4), [0.1] * 2 + [0.01] * 2 + [0.001] * 2 + [0.0001] * 2, []),
+        (
+            tap.Tap(**QUICK_TAP, surrogate_epochs=4),
+            [0.1] * 3 + [0.01] * 2 + [0.001] * 2 + [0.0001] * 2,
+            [],
+        ),  # rehearsal
     ],
     ids=["em", "rem", "tap"],
 )

@@ -50,7 +50,8 @@ def test_all_problems_are_reported_before_any_work(files, run, tmp_path) -> None
     *attacks, victim = expected
     with pytest.raises(UserError) as refused:
         run(",".join([files["good"], *attacks]), f"linear:epochs=1,{victim}")
-    lines = str(refused.value).splitlines()
+    *lines, remedy = str(refused.value).splitlines()
+    assert remedy == "--skip-impossible runs the rest of the matrix"
     assert len(lines) == len(expected)
     for line, (selection, text) in zip(lines, expected.items(), strict=True):
         assert f"{selection!r}: " in line

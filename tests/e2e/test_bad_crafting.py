@@ -32,8 +32,14 @@ QUICK = {
         ("em:eps=4.0", "L2 budgets are not supported here: lsp and ar take them"),
         ("em:norm=l2", "stratified, classes; 'norm' is a parameter of ar, from-file"),
         ("ar:norm=l0", "attack 'ar': norm='l0': Input should be 'l2' or 'linf'"),
-        ("em:surrogate=resnet", "attack 'em': surrogate='resnet': Input should be 'resnet18' or 's-net'"),
-        ("rem:surrogate=vgg", "attack 'rem': surrogate='vgg': Input should be 'resnet18' or 's-net'"),
+        (
+            "em:surrogate=resnet",
+            "attack 'em': surrogate='resnet': Input should be 'resnet18', 'resnet18-imagenet' or 's-net'",
+        ),
+        (
+            "rem:surrogate=vgg",
+            "attack 'rem': surrogate='vgg': Input should be 'resnet18', 'resnet18-imagenet' or 's-net'",
+        ),
         ("rem:rho_a=6/255", "rho_a must be in 0..eps/2 = 4/255, got 6/255"),
     ],
 )
@@ -46,11 +52,11 @@ def test_settings_are_refused_before_any_work(bench, tmp_path, attack, message):
 
 
 @pytest.mark.parametrize("attack", QUICK)
-def test_images_of_one_class_are_a_failed_cell(bench, attack):
+def test_images_of_one_class_are_refused_before_any_work(bench, attack):
     ended = bench("run", "--attacks", f"{QUICK[attack]}:classes=3:craft_on=subset,ops", "--defenses", "none", *TINY)
-    assert ended.code == 1
-    assert "crafting needs images of at least 2 classes" in ended.out
-    assert "choose a larger part of the set, or craft_on=all" in ended.out
+    assert ended.code == 2
+    assert "crafting needs images of at least 2 classes" in ended.err
+    assert "choose a larger part of the set, or craft_on=all" in ended.err
     assert "Traceback" not in ended.out + ended.err
 
 
