@@ -23,7 +23,7 @@ from torch import Tensor
 from attacks.ar_process import autoregress, normals_needed
 from attacks.quantiser import perturb
 from attacks.tensor_files import SUFFIXES, digest_files, read_tensors, stacked
-from bench.api import Budget, Context, ImageSet, PartialPoison
+from bench.api import Budget, Context, ImageSet, PartialPoison, no_network
 from bench.errors import UserError
 from bench.registry import attacks
 
@@ -94,6 +94,8 @@ class Ar(PartialPoison):
                 "choose lsp or ops, or repeat the channel"
             )
         self._load(train.info.num_classes)
+
+    work = no_network
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         self.check_fit(train)

@@ -31,11 +31,13 @@ from attacks.crafting import (
 )
 from attacks.em_noise import ClassNoise, Descent, SampleNoise
 from attacks.quantiser import Rounding, perturb
-from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate, endless
-from bench.api import Budget, Context, ImageSet, PartialPoison, Recipe
+from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate, endless, surrogate_layers
+from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, DataInfo, ImageSet, PartialPoison, Recipe, Work
 from bench.pgd import step_across
 from bench.registry import attacks
 from bench.training import Batch, Batches, Stepper, autocast, resident
+
+_COMMON_ROUNDS = 10
 
 
 @attacks.register("em", source="arXiv:2101.04898")
@@ -134,6 +136,17 @@ class Em(PartialPoison):
     def check_fit(self, train: ImageSet) -> None:
         """Raises UserError if only one class is crafted from."""
         check_classes(train if self.craft_on == "all" else train.take(chosen_rows(self, train)))
+
+    def work(self, info: DataInfo, images: int) -> Work | None:
+        """For the ten rounds it commonly takes."""
+        if self.max_passes or self.max_seconds:
+            return None
+        rounds = min(_COMMON_ROUNDS, self.max_rounds)
+        steps = self.steps or (1 if self.mode == "class" else 20)
+        share = self.noise_fraction if self.mode == "class" else 1.0
+        trained = self.batches_per_round * min(self.batch_size, images) / images
+        passes = rounds * (trained * STEP_PASSES + share * (steps * GRADIENT_PASSES + 1))
+        return Work(lambda: surrogate_layers(self.surrogate, info), passes)
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         check_classes(train)

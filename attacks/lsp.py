@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from attacks.quantiser import Rounding, perturb
-from bench.api import Budget, Context, ImageSet, PartialPoison
+from bench.api import Budget, Context, ImageSet, PartialPoison, no_network
 from bench.errors import UserError
 from bench.registry import attacks
 
@@ -72,6 +72,8 @@ class Lsp(PartialPoison):
     def _size(self, shape: tuple[int, int, int]) -> int:
         """Features of an image: one per channel and patch."""
         return shape[0] * math.ceil(shape[1] / self.patch) * math.ceil(shape[2] / self.patch)
+
+    work = no_network
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         self.check_fit(train)

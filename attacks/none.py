@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench.api import Budget, Context, ImageSet
+from bench.api import Budget, Context, ImageSet, no_network
 from bench.registry import attacks
 
 
@@ -14,6 +14,8 @@ class NoAttack:
     @property
     def budget(self) -> Budget:
         return Budget("linf", 0)
+
+    work = no_network
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         return train

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.api import Budget, Context, ImageSet, PartialPoison, map_images
+from bench.api import Budget, Context, ImageSet, PartialPoison, map_images, no_network
 from bench.errors import UserError
 from bench.registry import attacks
 
@@ -56,6 +56,8 @@ class Ops(PartialPoison):
             raise UserError(f"ops: sparsity {self.sparsity} exceeds the {height * width} pixels of an image")
         if train.info.num_classes * self.sparsity > height * width * len(_corners(channels)):
             raise UserError(f"ops: {train.info.num_classes} classes leave no free pixel; use larger images")
+
+    work = no_network
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         return self.poison_onto(train, train, ctx)

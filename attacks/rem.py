@@ -31,8 +31,8 @@ from attacks.crafting import (
 )
 from attacks.min_max import Players
 from attacks.quantiser import perturb
-from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate, endless
-from bench.api import Budget, Context, ImageSet, PartialPoison, Recipe
+from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate, endless, surrogate_layers
+from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, DataInfo, ImageSet, PartialPoison, Recipe, Work
 from bench.crops import check_crops
 from bench.pgd import step_across
 from bench.registry import attacks
@@ -144,6 +144,16 @@ class Rem(PartialPoison):
     def check_fit(self, train: ImageSet) -> None:
         """Raises UserError if only one class is crafted from."""
         check_classes(train if self.craft_on == "all" else train.take(chosen_rows(self, train)))
+
+    def work(self, info: DataInfo, images: int) -> Work | None:
+        """Every visit of an image is a step of all players; the noise is made once more at the end."""
+        if self.max_passes or self.max_seconds:
+            return None
+        attacker_steps = 0 if self.rho_a == 0 else self.attacker_steps
+        defend = self.steps * self.samples * (attacker_steps + 1) * GRADIENT_PASSES
+        visits = self.train_steps * min(self.batch_size, images) / images
+        passes = visits * (defend + attacker_steps * GRADIENT_PASSES + STEP_PASSES) + defend
+        return Work(lambda: surrogate_layers(self.surrogate, info), passes)
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         check_classes(train)

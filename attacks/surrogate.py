@@ -105,6 +105,11 @@ def check_surrogate(name: str) -> None:
         raise ValueError(str(unknown("surrogate", name, get_args(SurrogateName))))
 
 
+def surrogate_layers(name: SurrogateName, info: DataInfo) -> nn.Sequential:
+    """The network without normalization, with weights of the global generator."""
+    return nn.Sequential(*_MAKERS[name](info.shape[0], info.num_classes))
+
+
 def build_surrogate(
     name: SurrogateName,
     info: DataInfo,
@@ -127,7 +132,7 @@ def build_surrogate(
 
     def make() -> nn.Sequential:
         channels = info.shape[0]
-        layers = _MAKERS[name](channels, info.num_classes)
+        layers = surrogate_layers(name, info)
         zero, one = torch.zeros(channels), torch.ones(channels)
         normalize = _Normalize(zero if mean is None else mean, one if std is None else std)
         model = nn.Sequential(*([] if mean is None and std is None else [normalize]), *layers)

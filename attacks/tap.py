@@ -29,10 +29,10 @@ from attacks.crafting import (
     report,
 )
 from attacks.quantiser import perturb
-from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate
+from attacks.surrogate import SurrogateName, build_surrogate, check_surrogate, surrogate_layers
 from attacks.tap_sweep import Sweep
 from attacks.transforms import draw_shifts, shift
-from bench.api import Budget, Context, DataInfo, ImageSet, PartialPoison, Recipe
+from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, DataInfo, ImageSet, PartialPoison, Recipe, Work
 from bench.pgd import step_across
 from bench.registry import attacks
 from bench.training import Batch, Batches, fit, predict, resident
@@ -131,6 +131,13 @@ class Tap(PartialPoison):
     def check_fit(self, train: ImageSet) -> None:
         """Raises UserError if only one class is crafted from."""
         check_classes(train if self.craft_on == "all" else train.take(chosen_rows(self, train)))
+
+    def work(self, info: DataInfo, images: int) -> Work | None:
+        """The surrogate's training, and every step of every restart."""
+        if self.max_passes or self.max_seconds:
+            return None
+        passes = self.surrogate_epochs * STEP_PASSES + self.restarts * self.steps * GRADIENT_PASSES
+        return Work(lambda: surrogate_layers(self.surrogate, info), passes)
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         check_classes(train)

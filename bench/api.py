@@ -18,8 +18,11 @@ from bench.budget import Budget
 from bench.context import Context, child_seed
 from bench.crops import check_crops
 from bench.partial import PartialPoison
+from bench.work import GRADIENT_PASSES, STEP_PASSES, KnowsStep, KnowsWork, Work, no_network
 
 __all__ = [
+    "GRADIENT_PASSES",
+    "STEP_PASSES",
     "Attack",
     "Budget",
     "ChangesRecipe",
@@ -29,6 +32,8 @@ __all__ = [
     "Defense",
     "HoldsPart",
     "ImageSet",
+    "KnowsStep",
+    "KnowsWork",
     "PartialPoison",
     "Purifies",
     "Recipe",
@@ -36,8 +41,10 @@ __all__ = [
     "StacksOn",
     "TrainsDifferently",
     "Victim",
+    "Work",
     "child_seed",
     "map_images",
+    "no_network",
 ]
 
 

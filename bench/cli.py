@@ -207,10 +207,11 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
 @click.option("--jobs", is_flag=True, help="List every job, not only their numbers by stage and component.")
 def plan(config: Path | None, jobs: bool, **options: Any) -> None:
     """Show what a run would do, what is cached and how long it may take. Runs nothing."""
+    from bench import data
     from bench.forecast import print_plan
 
     matrix, planned, store = _prepare(config, runs=False, **options)
-    print_plan(matrix, planned, store, each_job=jobs)
+    print_plan(matrix, planned, store, data.load(matrix.dataset, options["data_root"]), each_job=jobs)
 
 
 @cli.command("list")

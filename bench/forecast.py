@@ -8,39 +8,78 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from bench.arithmetic import Arithmetic
 from bench.config import Matrix
 from bench.cost import device_name
+from bench.data import Splits
 from bench.jobs import STAGES, Job
 from bench.plan import History, Plan
-from bench.progress import Clock, duration, title
+from bench.progress import duration, title
 from bench.store import Store
 
+_HOW = (
+    "~ was never timed here: by arithmetic, from the passes through each network and the rate of a few steps on this "
+    "device; short: no network"
+)
 _STATES = {"valid": "cached", "absent": "to run", "damaged": "damaged, to run again"}
 
 
-def print_plan(matrix: Matrix, plan: Plan, store: Store, *, each_job: bool) -> None:
+class _Times:
+    """What jobs will take: as it was measured, else by arithmetic; never stored."""
+
+    def __init__(self, history: History, arithmetic: Arithmetic) -> None:
+        self._history, self._arithmetic = history, arithmetic
+        self.reckoned = False
+
+    def text(self, jobs: Sequence[Job]) -> str:
+        """`3 min 20 s`; with `~` if a part is reckoned, `short` if no network is involved."""
+        measured = [self._history.seconds(job) for job in jobs]
+        seconds = [
+            self._arithmetic.seconds(job) if value is None else value for job, value in zip(jobs, measured, strict=True)
+        ]
+        known = [value for value in seconds if value is not None]
+        if len(known) < len(jobs):
+            return "not timed yet"
+        if None not in measured:
+            return duration(sum(known))
+        self.reckoned = True
+        return f"~{duration(sum(known))}" if sum(known) else "short"
+
+
+def print_plan(matrix: Matrix, plan: Plan, store: Store, splits: Splits, *, each_job: bool) -> None:
     """Prints one row per stage and component, or per job, and the total."""
     job = next(iter(plan.jobs.values()))
     machine = device_name(torch.device(job.device), job.engine)
-    history = History(store, machine, job.digests[0])
+    times = _Times(History(store, machine, job.digests[0]), Arithmetic(plan, splits))
     console = Console(highlight=False)
-    console.print(_jobs(plan, history) if each_job else _summary(plan, history))
+    console.print(_jobs(plan, times) if each_job else _summary(plan, times))
     for reason in dict.fromkeys(reason for _, reason in plan.skipped):
         cells = sum(why == reason for _, why in plan.skipped)
         console.print(f"skipped, {cells} cells: {reason}", style="yellow", markup=False, soft_wrap=True)
     if matrix.from_dataset:
         text = f"for this data set (preset {matrix.preset} or file): {', '.join(matrix.from_dataset)}"
         console.print(text, markup=False, soft_wrap=True)
-    waiting = sum(len(plan.pending(stage)) for stage in STAGES)
+    waiting = [job for stage in STAGES for job in plan.pending(stage)]
+    total = times.text(waiting)
+    if times.reckoned:
+        console.print(_HOW, style="dim", soft_wrap=True)
     console.print(
         f"{len(plan.cells)} cells ({len(matrix.attacks)} attacks x {len(matrix.defenses)} defenses x "
         f"{len(matrix.victims)} victims x {len(matrix.seeds)} seeds), {len(plan.jobs)} jobs, "
-        f"{waiting} to run on {machine}: {Clock(plan, history).text()}",
+        f"{len(waiting)} to run on {machine}: {_left(waiting, total)}",
         soft_wrap=True,
     )
 
 
-def _summary(plan: Plan, history: History) -> Table:
+def _left(waiting: Sequence[Job], total: str) -> str:
+    """`3 jobs left, about 20.0 s`."""
+    if not waiting:
+        return "nothing left"
+    jobs = f"{len(waiting)} job{'s' * (len(waiting) > 1)} left"
+    return f"{jobs}, estimating" if total == "not timed yet" else f"{jobs}, {'about ' * (total != 'short')}{total}"
+
+
+def _summary(plan: Plan, times: _Times) -> Table:
     """Numbers of jobs by stage and component, with the time of those that have to run."""
     table = Table("stage", "component", "jobs", "cached", "to run", "time", box=None, pad_edge=False)
     for number in (2, 3, 4, 5):
@@ -49,7 +88,7 @@ def _summary(plan: Plan, history: History) -> Table:
         waiting = [job for job in jobs if plan.states[job.key] != "valid"]
         cached = len(jobs) - len(waiting)
         counts = (str(count or "-") for count in (len(jobs), cached, len(waiting)))
-        table.add_row(stage, component, *counts, _time(waiting, history))
+        table.add_row(stage, component, *counts, times.text(waiting) if waiting else "-")
     return table
 
 
@@ -68,22 +107,10 @@ def _groups(plan: Plan) -> Iterator[tuple[str, str, list[Job]]]:
         yield stage, name, jobs
 
 
-def _time(jobs: Sequence[Job], history: History) -> str:
-    """The jobs' time together; how many of them were never timed here."""
-    seconds = [history.seconds(job) for job in jobs]
-    known = [value for value in seconds if value is not None]
-    if not jobs:
-        return "-"
-    if len(known) < len(jobs):
-        return "not timed yet"
-    return duration(sum(known))
-
-
-def _jobs(plan: Plan, history: History) -> Table:
+def _jobs(plan: Plan, times: _Times) -> Table:
     table = Table("stage", "job", "state", "time", box=None, pad_edge=False)
     for stage in STAGES:
         for job in (job for job in plan.jobs.values() if job.stage == stage):
             state = plan.states[job.key]
-            waiting = [] if state == "valid" else [job]
-            table.add_row(stage, title(job, plan), _STATES[state], _time(waiting, history))
+            table.add_row(stage, title(job, plan), _STATES[state], "-" if state == "valid" else times.text([job]))
     return table

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.api import Budget, Context, Recipe
+from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, Recipe
 from bench.pgd import pgd, random_start, step_across
 from bench.registry import defenses
 from defenses.overfitting import Watch, accuracies
@@ -74,6 +74,11 @@ class AdversarialTraining:
             return replace(recipe, epochs=epochs, warmup_epochs=min(recipe.warmup_epochs, 0.2 * epochs))
         milestones = (round(0.75 * epochs), round(0.9 * epochs))
         return replace(recipe, epochs=epochs, schedule="multistep", milestones=milestones, warmup_epochs=0.0)
+
+    @property
+    def step_passes(self) -> float:
+        """A gradient a step, and the victim's own."""
+        return STEP_PASSES + (self.steps * GRADIENT_PASSES if self.eps else 0)
 
     def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
         """Cross-entropy on the adversarial images alone."""
@@ -144,6 +149,11 @@ class FastAdversarialTraining:
         if self.epochs is None:
             return recipe
         return replace(recipe, epochs=self.epochs, schedule="one-cycle", milestones=(), warmup_epochs=0.0)
+
+    @property
+    def step_passes(self) -> float:
+        """One gradient, the victim's own, and a check of about three batches now and then."""
+        return STEP_PASSES + (GRADIENT_PASSES if self.eps else 0) + 3 * STEP_PASSES / self.check_every
 
     def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
         """Cross-entropy on the adversarial images alone."""

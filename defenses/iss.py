@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.api import Context, ImageSet, map_images
+from bench.api import Context, ImageSet, map_images, no_network
 from bench.registry import defenses
 from defenses.jpeg import check_quality
 from defenses.jpeg_planes import jpeg_round_trip
@@ -47,6 +47,8 @@ class Gray:
 
     test_view: bool = False
 
+    work = no_network
+
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         """Every image in gray, with as many channels as before."""
         with ctx.phase("apply"):
@@ -74,6 +76,8 @@ class IssJpeg:
 
     def __post_init__(self) -> None:
         check_quality("iss-jpeg", self.quality)
+
+    work = no_network
 
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         """Every image after one encoding and decoding."""
@@ -103,6 +107,8 @@ class BitDepthReduction:
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 7:
             raise ValueError(f"iss-bdr: bits must be in 1..7, got {self.bits}")
+
+    work = no_network
 
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         """Every image with at most 2^bits levels a channel."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bench.api import Context, ImageSet, map_images
+from bench.api import Context, ImageSet, map_images, no_network
 from bench.registry import defenses
 from defenses.jpeg_planes import jpeg_round_trip
 
@@ -37,6 +37,8 @@ class Jpeg:
 
     def __post_init__(self) -> None:
         check_quality("jpeg", self.quality)
+
+    work = no_network
 
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         """Every image after one encoding and decoding."""

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.api import Context
+from bench.api import STEP_PASSES, Context
 from bench.registry import defenses
 
 # Gets the batch's shape and a generator on the device; returns how much of its partner each pixel takes, float in
@@ -46,6 +46,8 @@ class Cutout:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"cutout: size must be at least 1 pixel, got {self.size}")
+
+    step_passes = STEP_PASSES
 
     def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
         """Cross-entropy on the images with their squares."""
@@ -69,6 +71,8 @@ class Mixup:
     def __post_init__(self) -> None:
         _check("mixup", self.rounds, self.probability)
 
+    step_passes = STEP_PASSES
+
     def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
         """Soft cross-entropy on the blended images."""
         mixed = mix(images_01, draw_blend, self.rounds, self.probability, ctx.stream("mixup"))
@@ -90,6 +94,8 @@ class CutMix:
 
     def __post_init__(self) -> None:
         _check("cutmix", self.rounds, self.probability)
+
+    step_passes = STEP_PASSES
 
     def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
         """Soft cross-entropy on the images with their boxes."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench.api import Context, ImageSet
+from bench.api import Context, ImageSet, no_network
 from bench.registry import defenses
 
 
@@ -10,6 +10,8 @@ from bench.registry import defenses
 @dataclass(frozen=True)
 class NoDefense:
     """Undefended training; the row that shows whether a poison is alive. Costs nothing."""
+
+    work = no_network
 
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         """Returns `train` itself."""

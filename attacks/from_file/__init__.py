@@ -19,7 +19,7 @@ from attacks.from_file.fit import check
 from attacks.from_file.found import Found
 from attacks.from_file.png_folder import open_folder, png_files
 from attacks.tensor_files import PICKLES, SUFFIXES, conversion, digest_files
-from bench.api import Budget, Context, ImageSet, PartialPoison, map_images
+from bench.api import Budget, Context, ImageSet, PartialPoison, map_images, no_network
 from bench.registry import attacks
 
 _ENTRIES_AT_ONCE = 2**22  # of float64 noise: 32 MiB, 1365 images of 32x32
@@ -103,6 +103,8 @@ class FromFile(PartialPoison):
         """Raises UserError, with what to do, if the file does not fit the training set or exceeds its budget."""
         rows = self._chosen_rows(train)
         check(self._open(train, rows), train, rows, self.budget)
+
+    work = no_network
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
         rows = self._chosen_rows(train)

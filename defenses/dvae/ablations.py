@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.api import Context, ImageSet, Recipe
+from bench.api import STEP_PASSES, Context, DataInfo, ImageSet, Recipe, Work
 from bench.registry import defenses
 from bench.training import Batch, build
 from defenses.dvae.architecture import choose
@@ -66,9 +66,15 @@ class RateLimitedVae:
         """Raises ValueError if the network cannot take images of this size."""
         choose(self.network, train.info.shape)
 
+    def work(self, info: DataInfo, images: int) -> Work:
+        """One training, and every image once."""
+        return Work(lambda: self._network(info), self.epochs * STEP_PASSES + 1)
+
+    def _network(self, info: DataInfo) -> Vae:
+        return Vae(choose(self.network, info.shape)[1], info.shape)
+
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
-        _, architecture = choose(self.network, train.info.shape)
-        network = build(lambda: Vae(architecture, train.info.shape), ctx)
+        network = build(lambda: self._network(train.info), ctx)
 
         def terms(batch: Batch) -> dict[str, Tensor]:
             latent = network.encode(batch.images_01)
@@ -122,9 +128,15 @@ class PlainAutoencoder:
         """Raises ValueError if the network cannot take images of this size."""
         choose(self.network, train.info.shape)
 
+    def work(self, info: DataInfo, images: int) -> Work:
+        """One training, and every image once."""
+        return Work(lambda: self._network(info), self.epochs * STEP_PASSES + 1)
+
+    def _network(self, info: DataInfo) -> Autoencoder:
+        return Autoencoder(choose(self.network, info.shape)[1], info.shape, self.width)
+
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
-        _, architecture = choose(self.network, train.info.shape)
-        network = build(lambda: Autoencoder(architecture, train.info.shape, self.width), ctx)
+        network = build(lambda: self._network(train.info), ctx)
 
         def reconstruct(images_01: Tensor) -> Tensor:
             noisy = images_01 + self.noise_sigma * torch.randn_like(images_01)

@@ -254,3 +254,15 @@ class DisentanglingVae(nn.Module):
         if self._class_wise:
             return self.perturbation_decoder(template.expand(-1, *self._code_shape))  # type: ignore[no-any-return]
         return self.perturbation_decoder(template + (z if self._embed_into == "z" else h))  # type: ignore[no-any-return]
+
+
+class OnImages(nn.Module):
+    """A disentangling VAE that takes every image for one of class 0: as much work, without labels."""
+
+    def __init__(self, network: DisentanglingVae) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images_01: Tensor) -> Disentangled:
+        labels = torch.zeros(len(images_01), dtype=torch.int64, device=images_01.device)
+        return self.network(images_01, labels)  # type: ignore[no-any-return]

@@ -20,12 +20,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.api import Context, ImageSet, Recipe
+from bench.api import STEP_PASSES, Context, DataInfo, ImageSet, Recipe, Work
 from bench.registry import defenses
 from bench.training import Batch, build
 from defenses.dvae.architecture import choose
 from defenses.dvae.losses import disentangling_terms, psnr_db
-from defenses.dvae.network import DisentanglingVae
+from defenses.dvae.network import DisentanglingVae, OnImages
 from defenses.dvae.training import purifier_recipe, rewrite_images, train_network
 
 
@@ -103,6 +103,13 @@ class Dvae:
         """Raises ValueError if the network cannot take images of this size."""
         choose(self.network, train.info.shape)
 
+    def work(self, info: DataInfo, images: int) -> Work:
+        """Two trainings; the first stage's estimate, and of the second estimate and reconstruction."""
+        return Work(
+            lambda: OnImages(self._network(info)),
+            self.stages * self.epochs * STEP_PASSES + (1 if self.stages == 1 else 3),
+        )
+
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         subtracted = self._subtract_only(train, ctx)
         return subtracted if self.stages == 1 else self._subtract_and_reconstruct(subtracted, ctx)
@@ -141,31 +148,30 @@ class Dvae:
 
     def _train(self, train: ImageSet, ctx: Context, stage: str, cap: float) -> DisentanglingVae:
         """A new network, trained on this set; only images pass from stage to stage."""
-        name, architecture = choose(self.network, train.info.shape)
-        network = build(
-            lambda: DisentanglingVae(
-                architecture,
-                train.info.shape,
-                train.info.num_classes,
-                embedding=None if self.embedding == "auto" else self.embedding,
-                embed_into=self.embed_into,
-                class_wise=self.perturbation == "class",
-                norm=None if self.decoder_norm == "auto" else self.decoder_norm,
-            ),
-            ctx,
-        )
+        network = build(lambda: self._network(train.info), ctx)
 
         def terms(batch: Batch) -> dict[str, Tensor]:
             out = network(batch.images_01, batch.labels)
             return disentangling_terms(out, batch.images_01, cap, amplitude=batch.epoch >= self.warmup_epochs)
 
         means = train_network(network, train, terms, self._recipe, ctx, self._parameter_groups(network))
-        ctx.log("network", name)
+        ctx.log("network", choose(self.network, train.info.shape)[0])
         ctx.log("amplitude_epochs", max(0, self.epochs - self.warmup_epochs))
         ctx.log(f"{stage}_kld", means["kld"])
         ctx.log(f"{stage}_reconstruction_psnr_db", psnr_db(means["reconstruction"]))
         ctx.log(f"{stage}_perturbation_rms_levels", 255 * means["perturbation"] ** 0.5)
         return network
+
+    def _network(self, info: DataInfo) -> DisentanglingVae:
+        return DisentanglingVae(
+            choose(self.network, info.shape)[1],
+            info.shape,
+            info.num_classes,
+            embedding=None if self.embedding == "auto" else self.embedding,
+            embed_into=self.embed_into,
+            class_wise=self.perturbation == "class",
+            norm=None if self.decoder_norm == "auto" else self.decoder_norm,
+        )
 
     def _parameter_groups(self, network: DisentanglingVae) -> list[dict[str, Any]]:
         table = network.embedding.weight
