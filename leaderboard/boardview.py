@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,49 +13,101 @@ from leaderboard.columns import accuracy_column
 from leaderboard.groups import is_best, place
 from leaderboard.matrix import Entry
 
-Metric = tuple[str, str, Any, str]
-"""Column of the leaderboard, heading, how it is written, what it means."""
 
-METRICS: list[Metric] = [
-    ("mean_accuracy", "mean %", formats.percent, "clean test accuracy, mean over attacks"),
-    ("half_width_95", "± 95 %", formats.percent, "of the mean, in points: half the 95 % interval over seeds"),
-    ("cost_seconds", "cost", formats.seconds, "purification + extra training + view, median; below: range"),
-    (
+@dataclass(frozen=True)
+class Metric:
+    """A column of the board.
+
+    Attributes:
+        name: of the column of the leaderboard.
+        heading: on the page.
+        text: how a value is written.
+        meaning: in words.
+        usual: shown until the reader chooses columns.
+        high_first: a first click sorts by falling value; the others are best where they are low.
+    """
+
+    name: str
+    heading: str
+    text: Callable[[Any], str]
+    meaning: str
+    usual: bool = False
+    high_first: bool = False
+
+
+METRICS = [
+    Metric(
+        "mean_accuracy",
+        "mean %",
+        formats.percent,
+        "clean test accuracy, mean over attacks; below: half the 95 % interval over seeds, in points",
+        usual=True,
+        high_first=True,
+    ),
+    Metric("worst_accuracy", "worst %", formats.percent, "the attack against which it does worst", True, True),
+    Metric(
+        "clean_accuracy",
+        "clean %",
+        formats.percent,
+        "accuracy after this defense on clean training data: its price",
+        usual=True,
+        high_first=True,
+    ),
+    Metric(
+        "cost_seconds",
+        "cost",
+        formats.seconds,
+        "purification + extra training + view, median; below: least and most that the measurements allow",
+        usual=True,
+    ),
+    Metric(
         "cost_multiple",
         "× training",
         formats.multiple,
         "total in undefended trainings; 1.000× costs nothing extra, less: a shorter training",
+        usual=True,
     ),
-    ("worst_accuracy", "worst %", formats.percent, "the attack against which it does worst"),
-    ("clean_accuracy", "clean %", formats.percent, "accuracy after this defense on clean training data: its price"),
-    ("recovery", "recovery", formats.ratio, "0: as undefended, 1: as trained on clean data"),
-    ("cost_rank", "cost rank", str, "cheapest first, ties within the range; only exclusive measurements on one device"),
-    ("purify_seconds", "purify", formats.seconds, "wall time of the purification"),
-    ("extra_train_seconds", "extra train", formats.seconds, "training with minus training without the defense"),
-    ("warm_seconds", "rehearsal", formats.seconds, "first steps on random images (loading, compiling): not charged"),
-    ("peak_gpu_bytes", "peak GPU", formats.gibibytes, "largest GPU memory of purification and training"),
-    ("peak_host_bytes", "peak host", formats.gibibytes, "most host memory that purification or training took"),
-    ("cost_energy_joules", "energy", formats.joules, "of the GPU: purification and extra training"),
-    ("n", "n", str, "finished cells behind the mean: attacks × seeds"),
+    Metric("recovery", "recovery", formats.ratio, "0: as undefended, 1: as trained on clean data", high_first=True),
+    Metric("half_width_95", "± 95 %", formats.percent, "of the mean, in points: half the 95 % interval over seeds"),
+    Metric(
+        "cost_rank",
+        "cost rank",
+        str,
+        "cheapest first, ties within the range; only exclusive measurements on one device",
+    ),
+    Metric("purify_seconds", "purify", formats.seconds, "wall time of the purification"),
+    Metric("extra_train_seconds", "extra train", formats.seconds, "training with minus training without the defense"),
+    Metric(
+        "warm_seconds",
+        "rehearsal",
+        formats.seconds,
+        "first steps on random images (loading, allocating, compiling), before the clock starts: not charged",
+    ),
+    Metric("peak_gpu_bytes", "peak GPU", formats.gibibytes, "largest GPU memory of purification and training"),
+    Metric("peak_host_bytes", "peak host", formats.gibibytes, "most host memory that purification or training took"),
+    Metric("cost_energy_joules", "energy", formats.joules, "of the GPU: purification and extra training"),
+    Metric("n", "n", str, "finished cells behind the mean: attacks × seeds", high_first=True),
+    Metric("seeds", "seeds", str, "seeds of the group", high_first=True),
+    Metric("device", "device", str, "device of purification and training"),
+    Metric("uses", "uses", str, "knowledge of the defense beyond the poisoned set"),
+    Metric("flags", "flags", str, "what makes the row doubtful; explained under “How to read this”"),
 ]
-
-HIGH_FIRST = {"mean_accuracy", "worst_accuracy", "clean_accuracy", "recovery", "n"}
-"""Metrics that a first click sorts by falling value; the others are best where they are low."""
+"""The columns with one value a row; behind them come the attacks."""
 
 
 @dataclass(frozen=True)
 class Cell:
     """A table cell: its text, what it sorts by ("" sorts last), and whether it is the best of its column.
 
-    `attack` is the number of the attack it belongs to, or None; `link` leads to the cell behind it, or is ""; `bar` is
-    the length of a bar behind the number in percent, or "".
+    `column` is the class of its column; `link` leads to the cell behind it, or is ""; `bar` is the length of a bar
+    behind the number in percent, or "".
     """
 
     text: str
     sort: str
     best: bool = False
     note: str = ""
-    attack: int | None = None
+    column: str = ""
     link: str = ""
     bar: str = ""
 
@@ -107,28 +160,32 @@ def board_row(
         uses=[use for use in row["uses"].split(", ") if use],
         flags=flags,
         cells=[
-            *(_cell(row, name, text, board) for name, _, text, _ in shown),
+            *(_cell(row, metric, number, board) for number, metric in enumerate(shown)),
             *(_attack_cell(row, name, n, board, matrix.get(name)) for name, n in numbers.items() if n),
         ],
     )
 
 
-def _cell(row: pd.Series[Any], name: str, text: Any, board: pd.DataFrame) -> Cell:
-    value = row[name]
-    if formats.is_missing(value):
-        return Cell(formats.DASH, "")
+def _cell(row: pd.Series[Any], metric: Metric, number: int, board: pd.DataFrame) -> Cell:
+    value, column = row[metric.name], f"m{number}"
+    if formats.is_missing(value) or value == "":
+        return Cell(formats.DASH, "", column=column)
     notes = {"worst_accuracy": row["worst_attack"]}
+    if not formats.is_missing(row["half_width_95"]):
+        notes["mean_accuracy"] = f"± {formats.percent(row['half_width_95'])}"
     within = formats.span(row["cost_seconds_min"], row["cost_seconds_max"])
     device = row["device"] if "several devices" in row["flags"] else ""
     notes["cost_seconds"] = ", ".join(filter(None, (within, device)))
-    bar = text(value) if name == "mean_accuracy" else ""
-    return Cell(text(value), str(value), is_best(row, name, text, board), notes.get(name, ""), bar=bar)
+    text = metric.text(value)
+    bar = text if metric.name == "mean_accuracy" else ""
+    best = is_best(row, metric.name, metric.text, board)
+    return Cell(text, str(value), best, notes.get(metric.name, ""), column, bar=bar)
 
 
 def _attack_cell(row: pd.Series[Any], name: str, attack: int, board: pd.DataFrame, entry: Entry | None) -> Cell:
     if entry is None or entry.accuracy is None:
-        return Cell(formats.DASH, "", attack=attack)
+        return Cell(formats.DASH, "", column=f"at at{attack}")
     best = is_best(row, accuracy_column(name), formats.percent, board)
     note = "" if entry.half_width_95 is None else f"± {formats.percent(entry.half_width_95)}"
     link = entry.keys[min(entry.keys)] if entry.keys else ""
-    return Cell(formats.percent(entry.accuracy), str(entry.accuracy), best, note, attack=attack, link=link)
+    return Cell(formats.percent(entry.accuracy), str(entry.accuracy), best, note, f"at at{attack}", link)

@@ -11,8 +11,8 @@ import pandas as pd
 from bench.results import NO_BOUND
 from leaderboard import formats
 from leaderboard.answers import Answer, answers
-from leaderboard.boardview import HIGH_FIRST, METRICS, BoardRow, board_row
-from leaderboard.columns import GROUP, accuracy_columns
+from leaderboard.boardview import METRICS, BoardRow, board_row
+from leaderboard.columns import GROUP, accuracy_column, accuracy_columns
 from leaderboard.comparison import PLACE, comparison_frame
 from leaderboard.comparisonview import ComparisonView, comparison_view
 from leaderboard.heatview import HeatRow, heat_cell
@@ -61,11 +61,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Heading:
-    """A column of the board; `attack` is the number of its attack, or None. `low_first`: best where it is low."""
+    """A column of the board.
+
+    `name` is that of the leaderboard's column, `column` its class, `usual` whether it is shown before any choice, and
+    `low_first` whether it is best where it is low.
+    """
 
     text: str
     meaning: str
-    attack: int | None = None
+    name: str
+    column: str
+    usual: bool = False
     low_first: bool = False
 
 
@@ -95,9 +101,7 @@ def page_view(tables: Tables) -> Page:
     """Everything on the page, in the order of the board."""
     current, board, matrix = current_cells(tables.cells), tables.board.reset_index(drop=True), tables.matrix
     numbers = {name: number for number, name in enumerate(["none", *accuracy_columns(board)])}
-    metrics = [metric for metric in METRICS if board[metric[0]].notna().any()]
-    if any(metric[0] == "peak_gpu_bytes" for metric in metrics):
-        metrics = [metric for metric in metrics if metric[0] != "peak_host_bytes"]
+    metrics = [metric for metric in METRICS if (board[metric.name].notna() & (board[metric.name] != "")).any()]
     labels = _data_labels(board)
     comparisons = dict(list(tables.comparison.groupby(PLACE, sort=False)))
     groups, rows = [], []
@@ -110,8 +114,15 @@ def page_view(tables: Tables) -> Page:
             board_row(int(str(index)), number, row, part, metrics, of_row, numbers)
             for (index, row), of_row in zip(part.iterrows(), own, strict=True)
         ]
-    headings = [Heading(heading, meaning, low_first=name not in HIGH_FIRST) for name, heading, _, meaning in metrics]
-    headings += [Heading(name, f"accuracy in % against {name}", n) for name, n in numbers.items() if n]
+    headings = [
+        Heading(metric.heading, metric.meaning, metric.name, f"m{number}", metric.usual, not metric.high_first)
+        for number, metric in enumerate(metrics)
+    ]
+    headings += [
+        Heading(name, f"accuracy in % against {name}", accuracy_column(name), f"at at{n}")
+        for name, n in numbers.items()
+        if n
+    ]
     return Page(list(numbers), groups, headings, rows, _problems(current), _absent(current))
 
 

@@ -11,9 +11,9 @@ const LIMIT = 25; // rows that are laid out at once; with 20 attacks a browser n
 const Board = {
   state: new URLSearchParams(location.hash.slice(1)),
   listeners: [],
-  set(name, value) {
-    if (value) this.state.set(name, value);
-    else this.state.delete(name);
+  set(name, ...values) {
+    this.state.delete(name);
+    values.filter(Boolean).forEach((value) => this.state.append(name, value));
     history.replaceState(null, "", this.state.size ? `#${this.state}` : location.pathname + location.search);
     this.listeners.forEach((listener) => listener(name));
   },
@@ -55,9 +55,21 @@ function filter() {
   const attack = form.elements.attack;
   const number = state.get("attack") ? attack.selectedIndex : 0;
   const hidden = COLUMNS.slice(0, -1).filter((column) => state.get(column)).map((column) => `.place-${column}`);
+  const [every, attacks, metrics] = [boxes.find((box) => !box.dataset.column), boxes.filter(ofAttack), boxes.filter((box) => !ofAttack(box))];
+  hidden.push(...metrics.filter((box) => box.dataset.column && !box.checked).map((box) => `.board .${box.dataset.column}`));
   if (number > 0) hidden.push(`.at:not(.at${number})`);
+  else if (!every.checked) hidden.push(`.board .at${attacks.filter((box) => box.checked).map((box) => `:not(.${box.dataset.column})`).join("")}`);
   const rule = hidden.length ? `${hidden.join(", ")} { display: none; }` : "";
   if (columnStyle.textContent !== rule) columnStyle.textContent = rule; // a new style is reckoned for every cell
+}
+
+const boxes = [...form.querySelectorAll("[name=column]")];
+const ofAttack = (box) => box.dataset.column?.startsWith("at");
+
+function chooseColumns() {
+  const changed = boxes.some((box) => box.checked !== box.defaultChecked);
+  const names = boxes.filter((box) => box.checked).map((box) => box.value);
+  Board.set("column", ...(changed ? (names.length ? names : ["none"]) : []));
 }
 
 const columnStyle = document.head.appendChild(document.createElement("style"));
@@ -73,12 +85,14 @@ function select() {
 
 function fill() {
   for (const field of form.elements) {
-    if (!field.name) continue;
+    if (!field.name || field.name === "column") continue;
     const value = Board.state.get(field.name) ?? "";
     field.value = value;
     if (value && field.value !== value) Board.state.delete(field.name); // a choice that this board does not have
     if (field.value !== value) field.value = "";
   }
+  const chosen = Board.state.getAll("column");
+  for (const box of boxes) box.checked = chosen.length ? chosen.includes(box.value) : box.defaultChecked;
 }
 
 function sortAsAddressed() {
@@ -95,14 +109,14 @@ function unsort() {
   table.tBodies[0].append(...rows().sort((a, b) => a.dataset.row - b.dataset.row));
 }
 
-form.addEventListener("input", (event) => Board.set(event.target.name, event.target.value));
+form.addEventListener("input", (event) => (boxes.includes(event.target) ? chooseColumns() : Board.set(event.target.name, event.target.value)));
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("reset", (event) => {
   event.preventDefault();
-  for (const name of [...COLUMNS, "attack", "q", "all", "sort"]) Board.state.delete(name);
+  for (const name of [...COLUMNS, "attack", "q", "all", "sort", "column"]) Board.state.delete(name);
   unsort();
-  Board.set("row", "");
   fill();
+  Board.set("row", "");
 });
 table.addEventListener("click", (event) => {
   const head = event.target.closest("th[data-low-first]:not([aria-sort])");

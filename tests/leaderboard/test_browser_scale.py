@@ -100,3 +100,73 @@ def test_charts_are_drawn_for_paper(open_page: OpenPage, site: str, name: str, s
         assert width <= 600, "an A4 page is no wider"
         assert color == "rgb(90, 103, 120)", "dark letters, for paper is white"
     assert page.locator("html.printing").count() == 0
+
+
+def headings(page: "Page") -> list[str]:
+    return page.locator(".board thead th:visible").all_inner_texts()
+
+
+USUAL = ["#", "defense", "victim", "mean %", "worst %", "clean %", "cost", "× training"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_board_of_many_attacks_fits_a_desk(open_page: OpenPage, site: str, scheme: str) -> None:
+    page = open_page(f"{site}/index.html", viewport=DESK, color_scheme=scheme)
+    assert headings(page) == USUAL
+    assert page.evaluate("document.documentElement.scrollWidth") == 1440
+    assert page.locator(".scroll:has(.board)").evaluate("(scroll) => scroll.scrollWidth - scroll.clientWidth") <= 0
+    assert page.locator(".board thead").evaluate("(head) => head.offsetHeight") < 100
+    assert page.locator(".board tbody tr").evaluate_all("(rows) => Math.max(...rows.map((r) => r.offsetHeight))") < 140
+
+
+def test_columns_are_chosen_from_the_keyboard_and_stand_in_the_address(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/index.html", viewport=DESK)
+    sync_api.expect(page.get_by_label("rehearsal")).to_be_hidden()
+    page.get_by_text("Columns", exact=True).press("Enter")
+    for label in ("energy", "attack-007", "clean %"):
+        page.get_by_label(label, exact=True).press("Space")
+    assert headings(page) == [*(name for name in USUAL if name != "clean %"), "energy", "attack-007"]
+    again = open_page(page.url)
+    assert headings(again) == headings(page)
+    page.get_by_role("button", name="Reset").click()
+    assert headings(page) == USUAL
+    assert "#" not in page.url
+    page.get_by_label("all attacks").check()
+    assert len(headings(page)) == len(USUAL) + 120
+    page.locator("select[name=attack]").select_option("attack-003")
+    assert headings(page) == [*USUAL, "attack-003"], "the attack that is looked for, whatever is chosen"
+    while page.locator(".chooser input:checked").count():
+        page.locator(".chooser input:checked").first.uncheck()
+    page.locator("select[name=attack]").select_option("")
+    assert headings(page) == headings(open_page(page.url)) == ["#", "defense", "victim"]
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_the_first_columns_stay_while_the_table_scrolls(open_page: OpenPage, site: str, size: dict[str, int]) -> None:
+    page = open_page(f"{site}/index.html#column=attacks&column=flags", viewport=size)
+    places = "(cells) => cells.slice(0, 2).map((cell) => cell.getBoundingClientRect().left)"
+    first = page.locator(".board tbody tr").first.locator("> *")
+    before = first.evaluate_all(places)
+    page.locator(".scroll:has(.board)").evaluate("(scroll) => (scroll.scrollLeft = 2000)")
+    assert page.locator(".scroll:has(.board)").evaluate("(scroll) => scroll.scrollLeft") == 2000
+    assert first.evaluate_all(places) == before
+    assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+
+
+def test_long_names_are_cut_and_can_be_read_whole(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/index.html#column=attacks", viewport=PHONE)
+    name = f"from-file:path={LONG}"[:300]
+    long = page.locator(f".board .pick[title^='{name}']").first
+    assert long.evaluate("(e) => e.offsetHeight") < 80
+    assert page.locator(f".heat th[title='{name}']").first.evaluate("(e) => e.offsetHeight") < 110
+    heads = page.locator(".board thead th").evaluate_all("(heads) => Math.max(...heads.map((h) => h.offsetWidth))")
+    assert heads <= 200
+
+
+def test_without_javascript_all_columns_are_shown(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/index.html", viewport=DESK, java_script_enabled=False)
+    assert len(headings(page)) > len(USUAL) + 120
+    assert page.locator(".board tbody tr:visible").count() == 12
+    sync_api.expect(page.locator(".filters")).to_be_hidden()
+    sync_api.expect(page.locator(".heat").first).to_be_visible()
+    sync_api.expect(page.get_by_text("The chart needs JavaScript").first).to_be_visible()
