@@ -73,7 +73,12 @@ TUNED = {
     "vit_base_patch16_224": _ADAMW,
 }
 
-_TRANSFORMER_PREFIXES = ("vit_", "deit", "cait_", "beit", "eva", "swin", "xcit", "flexivit", "pit_", "mvit", "twins_")
+# Attention and mixer networks that timm's authors train with AdamW.
+_TRANSFORMER_PREFIXES = (
+    *("vit_", "deit", "cait_", "beit", "eva", "swin", "xcit", "flexivit", "pit_", "mvit", "twins_"),
+    *("convit", "coat_", "crossvit", "gcvit", "gmixer", "gmlp", "hiera", "levit", "mixer_", "naflexvit", "nest_"),
+    *("resmlp", "samvit", "sequencer2d", "test_vit", "tnt_", "visformer", "vitamin", "volo"),
+)
 
 
 def recipe_for(model: str, preset: str, optimizer: str | None = None) -> Recipe:

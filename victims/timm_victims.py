@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -82,11 +84,18 @@ def _refusals(name: str, info: DataInfo) -> Iterator[None]:
     except (
         Exception
     ) as error:  # timm has no error of its own: TypeError, IndexError, AssertionError, einops errors, ...
-        reason = str(error).strip().partition("\n")[0] or "no reason given"
+        reason = str(error).strip().partition("\n")[0] or _failed_line(error)
         raise ValueError(
             f"{name} cannot take {width}x{height} images of {channels} channels ({type(error).__name__}: {reason}); "
             f"it is made for {own_side(name)} pixels; choose another network (docs/victims.md has one of every family)"
         ) from error
+
+
+def _failed_line(error: Exception) -> str:
+    """The line of timm that failed; of an assertion without words it is the reason."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "timm" in Path(frame.filename).parts] or frames
+    return own[-1].line or "no reason given"
 
 
 def _initialise(model: nn.Module, scheme: str) -> None:

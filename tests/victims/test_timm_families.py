@@ -1,5 +1,7 @@
 """Networks of many timm families at small image sizes: what they become, what they learn from, what is refused."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -112,6 +114,29 @@ def test_the_search_for_a_way_draws_no_random_number():
 def test_a_network_that_cannot_be_fitted_is_refused_with_its_size_and_the_remedy(name, own):
     with pytest.raises(ValueError, match=rf"^{name} cannot take 32x32 images .*made for {own} pixels; choose another"):
         build(name)
+
+
+def test_an_assertion_without_words_is_shown_as_its_line():
+    with pytest.raises(ValueError, match=r"\(AssertionError: _assert\(H % self.block_size == 0"):
+        build("halonet_h1")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("pit_ti_224", "yes | yes | yes"), ("csatv2", "no | yes | yes"), ("halonet_h1", "no | no | no")],
+)
+def test_the_documented_table_is_what_happens(name, words):
+    page = (Path(__file__).parents[2] / "docs" / "victims.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if f"| `{name}` |" in line)
+    assert words in line
+    if words.startswith("yes"):
+        assert f"| {sum(p.numel() for p in build(name).parameters()):,} |" in line
+    for side, word in zip((32, 64), words.split(" | "), strict=False):
+        if word == "no":
+            with pytest.raises(ValueError, match="cannot take"):
+                build(name, (3, side, side))
+        else:
+            build(name, (3, side, side))
 
 
 @pytest.mark.parametrize("error", [IndexError("list index"), AssertionError(), TypeError("x"), KeyError("y")])

@@ -156,6 +156,8 @@ def test_every_tuned_model_has_every_preset(model):
         ("resnet18:preset=paper-30", ("sgd", 0.1, 5e-4, 30)),
         ("vit_tiny_patch16_224:preset=paper-100", ("adamw", 5e-4, 0.03, 200)),
         ("vit_tiny_patch16_224:preset=paper-30", ("adamw", 5e-4, 0.03, 200)),
+        ("volo_d1_224", ("adamw", 5e-4, 0.03, 200)),
+        ("mixer_s32_224", ("adamw", 5e-4, 0.03, 200)),
         ("deit_tiny_patch16_224:optimizer=adamw", ("adamw", 5e-4, 0.03, 200)),
         ("vit_base_patch16_224:optimizer=sgd", ("sgd", 0.1, 5e-4, 60)),
         ("vit_base_patch16_224:optimizer=sgd:preset=paper-100", ("sgd", 0.1, 5e-4, 100)),
