@@ -45,7 +45,7 @@ def test_all_problems_are_reported_before_any_work(files, run, tmp_path) -> None
         files["damaged"]: "cannot be read as .npy",
         f"ar:coefficients={tmp_path}/good.npy": "must hold at least (10, 3, 3, 3) coefficients",
         "ops:classes=77": "there is no class 77",
-        "swin_tiny_patch4_window7_224": "cannot take",
+        "efficientformer_l1": "cannot take",
     }
     *attacks, victim = expected
     with pytest.raises(UserError) as refused:

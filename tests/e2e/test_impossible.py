@@ -32,7 +32,7 @@ def archive(path, channels=3, side=16, classes=4, count=64):
         ({}, ["--attacks", "rem:classes=3:craft_on=subset"], "needs images of at least 2 classes"),
         ({}, ["--attacks", "em:classes=3:craft_on=subset"], "needs images of at least 2 classes"),
         ({}, ["--attacks", "lsp+ops:sparsity=999"], "sparsity 999 exceeds the 256 pixels"),
-        ({}, ["--victims", "swin_tiny_patch4_window7_224"], "victim 'swin_tiny_patch4_window7_224'"),
+        ({}, ["--victims", "efficientformer_l1"], "victim 'swin_tiny_patch4_window7_224'"),
     ],
 )  # fmt: skip
 def test_it_is_an_error_of_plan_and_run(bench, tmp_path, shape, words, problem):
@@ -71,6 +71,6 @@ def test_the_rest_runs_and_the_board_says_what_was_skipped(bench, tmp_path):
 def test_a_matrix_of_which_nothing_is_left_is_an_error(bench, tmp_path):
     data = archive(tmp_path / "odd.npz")
     words = ["--attacks", "ops", "--defenses", "iss-bdr", *TINY, "--dataset", data]
-    ended = bench("run", *words, "--victims", "swin_tiny_patch4_window7_224", "--skip-impossible")
+    ended = bench("run", *words, "--victims", "efficientformer_l1", "--skip-impossible")
     assert ended.code == 2
     assert "nothing of the matrix is left" in ended.err
