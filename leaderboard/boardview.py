@@ -90,7 +90,7 @@ METRICS = [
     Metric("seeds", "seeds", str, "seeds of the group", high_first=True),
     Metric("device", "device", str, "device of purification and training"),
     Metric("uses", "uses", str, "knowledge of the defense beyond the poisoned set"),
-    Metric("flags", "flags", str, "what makes the row doubtful; explained under “How to read this”"),
+    Metric("flags", "flags", str, "what makes the row doubtful"),
 ]
 """The columns with one value a row; behind them come the attacks."""
 
