@@ -73,7 +73,7 @@ TUNED = {
     "vit_base_patch16_224": _ADAMW,
 }
 
-# Attention and mixer networks that timm's authors train with AdamW.
+# Attention and mixer networks; AdamW for them is our choice, as docs/victims.md says.
 _TRANSFORMER_PREFIXES = (
     *("vit_", "deit", "cait_", "beit", "eva", "swin", "xcit", "flexivit", "pit_", "mvit", "twins_"),
     *("convit", "coat_", "crossvit", "gcvit", "gmixer", "gmlp", "hiera", "levit", "mixer_", "naflexvit", "nest_"),

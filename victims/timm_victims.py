@@ -81,9 +81,7 @@ def _refusals(name: str, info: DataInfo) -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except (
-        Exception
-    ) as error:  # timm has no error of its own: TypeError, IndexError, AssertionError, einops errors, ...
+    except Exception as error:  # timm has no error of its own: IndexError, AssertionError, TypeError, ...
         reason = str(error).strip().partition("\n")[0] or _failed_line(error)
         raise ValueError(
             f"{name} cannot take {width}x{height} images of {channels} channels ({type(error).__name__}: {reason}); "

@@ -86,6 +86,13 @@ def test_a_network_without_patches_is_built_larger_and_loses_stride_in_its_first
     assert model.stages[0].blocks[0].attn.attention_bias_idxs.shape == (16 * 16, 16 * 16)
 
 
+def test_a_larger_stride_next_to_the_path_stays():
+    """PVT's attention makes keys and values from maps 8, 4 and 2 times smaller."""
+    model = build("pvt_v2_b0").eval()
+    assert [stage.blocks[0].attn.sr.stride[0] for stage in list(model.stages)[:3]] == [8, 4, 2]
+    assert model.forward_features(torch.zeros(1, 3, 32, 32)).shape[-2:] == (4, 4)
+
+
 def test_images_that_are_not_square():
     assert build("swin_tiny_patch4_window7_224", (1, 32, 48)).patch_embed.grid_size == (32, 48)
 
