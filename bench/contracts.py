@@ -368,11 +368,20 @@ _OF_RESULTS = (
     Contract(works_in_bfloat16, _has_result),
 )
 
+
+def _has_a_norm(selected: Selected) -> bool:
+    return bool(selected.component.budget.norm != "none")
+
+
 CONTRACTS: dict[str, tuple[Contract, ...]] = {
-    "attacks": (*_OF_RESULTS, Contract(respects_its_budget), Contract(stacks_as_it_poisons, _has(StacksOn))),
-    "defenses": (
+    "attacks": (
         *_OF_RESULTS,
-        Contract(keeps_nothing_between_stages),
+        Contract(respects_its_budget, _has_a_norm),
+        Contract(stacks_as_it_poisons, _has(StacksOn)),
+    ),
+    "defenses": (
+        Contract(keeps_nothing_between_stages),  # first: it must see the first run of this process
+        *_OF_RESULTS,
         Contract(view_is_a_view, lambda selected: faces(selected.component)["sees_test_images"]),
         Contract(batch_loss_is_a_loss, _has(TrainsDifferently)),
         Contract(batch_loss_is_the_same_in_bfloat16, _has(TrainsDifferently)),

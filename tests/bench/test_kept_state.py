@@ -104,3 +104,18 @@ def test_memory_is_found(found, body, message):
 @pytest.mark.parametrize("body", HARMLESS.values(), ids=HARMLESS)
 def test_what_depends_on_nothing_or_is_done_again_is_no_memory(found, body):
     assert found(body) is None
+
+
+def test_bench_check_sees_the_first_run_of_a_memo(tmp_path, capsys):
+    """Contracts that ran before it would have filled the memo already."""
+    (tmp_path / "memo.py").write_text(
+        "import time\nfrom dataclasses import dataclass\nfrom bench.registry import defenses\n_memo = {}\n"
+        '@defenses.register("memo-at-first")\n@dataclass(frozen=True)\nclass Memo:\n    """Pays once."""\n'
+        "    def purify(self, train, ctx):\n        if not _memo:\n            end = time.process_time() + 0.6\n"
+        "            while time.process_time() < end:\n                pass\n"
+        "            _memo['x'] = 3\n        return train\n"
+    )
+    from bench.check import check_component
+
+    assert check_component("memo-at-first", (tmp_path / "memo.py",), "defenses") == 1
+    assert "computes once what every stage must pay for" in " ".join(capsys.readouterr().out.split())
