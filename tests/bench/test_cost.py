@@ -205,7 +205,8 @@ class TestHostMemory:
             found = meter.cost().peak_host_bytes
             if found is None:
                 pytest.skip("this system does not tell the peak of resident memory (/proc/self/clear_refs)")
-            assert found / MIB == pytest.approx(size, abs=4)
+            # A test process with many threads and modules touches some MiB of its own meanwhile.
+            assert found / MIB == pytest.approx(size, abs=4 + 0.05 * size)
 
     def test_freed_heap_that_is_used_again_counts(self):
         """Blocks too small to be mapped one by one: the C library keeps them when they are freed."""

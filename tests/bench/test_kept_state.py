@@ -1,5 +1,8 @@
 """Defenses that remember: each kind of memory is found, and what is merely a table is not."""
 
+import subprocess
+import sys
+
 import pytest
 
 from bench.check import tiny
@@ -106,7 +109,7 @@ def test_what_depends_on_nothing_or_is_done_again_is_no_memory(found, body):
     assert found(body) is None
 
 
-def test_bench_check_sees_the_first_run_of_a_memo(tmp_path, capsys):
+def test_bench_check_sees_the_first_run_of_a_memo(tmp_path):
     """Contracts that ran before it would have filled the memo already."""
     (tmp_path / "memo.py").write_text(
         "import time\nfrom dataclasses import dataclass\nfrom bench.registry import defenses\n_memo = {}\n"
@@ -115,7 +118,7 @@ def test_bench_check_sees_the_first_run_of_a_memo(tmp_path, capsys):
         "            while time.process_time() < end:\n                pass\n"
         "            _memo['x'] = 3\n        return train\n"
     )
-    from bench.check import check_component
-
-    assert check_component("memo-at-first", (tmp_path / "memo.py",), "defenses") == 1
-    assert "computes once what every stage must pay for" in " ".join(capsys.readouterr().out.split())
+    command = [sys.executable, "-m", "bench", "check", "memo-at-first", "--plugin", "memo.py"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "computes once what every stage must pay for" in " ".join(ended.stdout.split())
