@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import gc
@@ -98,6 +99,7 @@ def _set_modules_aside() -> None:
     """Once per process: what is imported by now is never garbage, and looking through it takes 0.2 s per stage."""
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # else extension modules report leaks when the process ends
 
 
 def _reset_peak() -> bool:
