@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from leaderboard import formats
-from leaderboard.recipes import Recipe, departures, recipe
+from leaderboard.recipes import Recipe, alternatives, departures, recipe
 from leaderboard.sources import recipe_difference, sources
 from leaderboard.statistics import half_width_of
 
@@ -241,7 +241,7 @@ def _victim_recipe(published: Published) -> Recipe:
     """
     found, source = recipe(published.source, "victim", published.victim, published.dataset), sources()[published.source]
     own = {name: str(value) for name in ("epochs", "batch_size") if (value := getattr(source, name)) is not None}
-    return Recipe({**found.stated, **{name: (*found.stated[name], value) for name, value in own.items()}})
+    return Recipe({**found.stated, **{name: alternatives(*found.stated[name], value) for name, value in own.items()}})
 
 
 def _obstacles(measured: Measured, published: Published, recipes: Mapping[str, Recipe]) -> Iterable[str]:

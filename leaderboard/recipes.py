@@ -62,6 +62,13 @@ def recipe(source: str, kind: str, selection: str, dataset: str) -> Recipe:
     return Recipe(stated | _stated(own), known, other, "; ".join(dict.fromkeys(remarks)))
 
 
+def alternatives(*values: str) -> tuple[str, ...]:
+    """Values that all fit: each once, words first as they stand, then numbers by size."""
+    numbers = {value: _number(value) for value in values}
+    words = [value for value, number in numbers.items() if number is None]
+    return (*words, *sorted((value for value in numbers if value not in words), key=lambda value: numbers[value] or 0))
+
+
 def departures(found: Recipe, name: str, parameters: Mapping[str, Any], selection: str) -> Iterator[str]:
     """Where a measured component is not the recipe's: a stated parameter with another value, or one set beyond it.
 
@@ -103,7 +110,7 @@ def _rows(source: str, kind: str, name: str, dataset: str) -> list[dict[str, str
 
 def _stated(segments: list[str]) -> dict[str, tuple[str, ...]]:
     pairs = (segment.partition("=") for segment in segments if segment)
-    return {parameter: tuple(values.split("|")) for parameter, _, values in pairs}
+    return {parameter: alternatives(*values.split("|")) for parameter, _, values in pairs}
 
 
 def _same(measured: Any, stated: str) -> bool:

@@ -13,7 +13,7 @@ from bench.registry import attacks, defenses
 from bench.results import CellResult
 from leaderboard.cells import cell_row
 from leaderboard.published import Comparison, comparisons, measured_of, published_values
-from leaderboard.recipes import REFERENCE, departures, recipe, recipe_rows
+from leaderboard.recipes import REFERENCE, alternatives, departures, recipe, recipe_rows
 
 AUTHORS_AR = "b5d36829e819111ce44edda69e60d1ceec2b9bc054c35544db2017ee6c3932bb"
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "svhn": 73_257}
@@ -80,6 +80,14 @@ def test_the_sources_own_number_of_epochs_is_comparable_too() -> None:
     assert comparable(verdicts("none", victim="resnet18:epochs=60", dataset="cifar100")["wang2021advin"])
     assert comparable(verdicts("lsp", victim="resnet18:epochs=200:batch_size=256")["qin2023apbench"])
     assert not comparable(verdicts("lsp", victim="resnet18:epochs=30")["qin2023apbench"])
+
+
+def test_a_reason_names_each_alternative_once_the_smaller_first() -> None:
+    same = verdicts("lsp:eps=1.0", victim="resnet18:epochs=90:batch_size=64")["liu2023iss"].reason
+    assert same == "resnet18: epochs 90, published 60; resnet18: batch_size 64, published 128"
+    other = verdicts("lsp", victim="resnet18:epochs=90", images=40_000)["wang2025bridgepure"].reason
+    assert "epochs 90, published 60 or 120" in other
+    assert alternatives("128", "none", "96", "128") == ("none", "96", "128")
 
 
 def test_ar_is_the_papers_with_the_authors_coefficients_only() -> None:
