@@ -14,7 +14,7 @@ from bench.cost import device_name
 from bench.data import Splits
 from bench.jobs import STAGES, Job
 from bench.plan import History, Plan
-from bench.progress import duration, title
+from bench.progress import duration, time_left, title
 from bench.store import Store
 
 _HOW = (
@@ -31,19 +31,24 @@ class _Times:
         self._history, self._arithmetic = history, arithmetic
         self.reckoned = False
 
-    def text(self, jobs: Sequence[Job]) -> str:
-        """`3 min 20 s`; with `~` if a part is reckoned, `short` if no network is involved."""
+    def seconds(self, jobs: Sequence[Job]) -> tuple[float | None, bool]:
+        """Of all jobs together, None if the time of one is unknown; and whether a part of it is reckoned."""
         measured = [self._history.seconds(job) for job in jobs]
         seconds = [
             self._arithmetic.seconds(job) if value is None else value for job, value in zip(jobs, measured, strict=True)
         ]
         known = [value for value in seconds if value is not None]
-        if len(known) < len(jobs):
+        return (sum(known) if len(known) == len(jobs) else None), None in measured
+
+    def text(self, jobs: Sequence[Job]) -> str:
+        """`3 min 20 s`; with `~` if a part is reckoned, `short` if no network is involved."""
+        seconds, reckoned = self.seconds(jobs)
+        if seconds is None:
             return "not timed yet"
-        if None not in measured:
-            return duration(sum(known))
+        if not reckoned:
+            return duration(seconds)
         self.reckoned = True
-        return f"~{duration(sum(known))}" if sum(known) else "short"
+        return f"~{duration(seconds)}" if seconds else "short"
 
 
 def print_plan(matrix: Matrix, plan: Plan, store: Store, splits: Splits, *, each_job: bool) -> None:
@@ -60,23 +65,14 @@ def print_plan(matrix: Matrix, plan: Plan, store: Store, splits: Splits, *, each
         text = f"for this data set (preset {matrix.preset} or file): {', '.join(matrix.from_dataset)}"
         console.print(text, markup=False, soft_wrap=True)
     waiting = [job for stage in STAGES for job in plan.pending(stage)]
-    total = times.text(waiting)
     if times.reckoned:
         console.print(_HOW, style="dim", soft_wrap=True)
     console.print(
         f"{len(plan.cells)} cells ({len(matrix.attacks)} attacks x {len(matrix.defenses)} defenses x "
         f"{len(matrix.victims)} victims x {len(matrix.seeds)} seeds), {len(plan.jobs)} jobs, "
-        f"{len(waiting)} to run on {machine}: {_left(waiting, total)}",
+        f"{len(waiting)} to run on {machine}: {time_left(len(waiting), times.seconds(waiting)[0])}",
         soft_wrap=True,
     )
-
-
-def _left(waiting: Sequence[Job], total: str) -> str:
-    """`3 jobs left, about 20.0 s`."""
-    if not waiting:
-        return "nothing left"
-    jobs = f"{len(waiting)} job{'s' * (len(waiting) > 1)} left"
-    return f"{jobs}, estimating" if total == "not timed yet" else f"{jobs}, {'about ' * (total != 'short')}{total}"
 
 
 def _summary(plan: Plan, times: _Times) -> Table:

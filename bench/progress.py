@@ -22,6 +22,14 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def time_left(jobs: int, seconds: float | None) -> str:
+    """`3 jobs left, about 20.0 s`; no number while the time of one of them is unknown."""
+    if not jobs:
+        return "nothing left"
+    time = "estimating" if seconds is None else f"about {duration(seconds)}" if seconds else "short"
+    return f"{jobs} job{'s' * (jobs > 1)} left, {time}"
+
+
 def title(job: Job, plan: Plan) -> str:
     """A job as a person reads it: `train small-cnn on lsp / dvae, seed 0`."""
     cell = next(cell for cell in plan.cells if cell.jobs[job.stage] == job.key)
@@ -58,12 +66,8 @@ class Clock:
         return total
 
     def text(self) -> str:
-        """`about 3 min 20 s left`; no number while a part of it is unknown."""
-        if not self._left:
-            return "nothing left"
-        seconds = self.remaining()
-        jobs = f"{len(self._left)} job{'s' * (len(self._left) > 1)} left"
-        return f"{jobs}, estimating" if seconds is None else f"{jobs}, about {duration(seconds)}"
+        """Number of the jobs that are left, with their time."""
+        return time_left(len(self._left), self.remaining())
 
 
 class Warned:
