@@ -24,7 +24,7 @@ _RIDGE = 0.01  # of the mean square of a perturbation
 def poison_scores(
     poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor, mask: Tensor, budget: Budget | BudgetSum
 ) -> dict[str, float | None]:
-    """Everything that is said of a poison, about the images of the mask; `bench.results.SCORES` explains the names."""
+    """Everything that is said of a poison, about the images of the mask; `bench.scores.SCORES` explains the names."""
     separability, held_out = linear_separability(poisoned_u8, clean_u8, labels, mask)
     offered = (poisoned_u8, clean_u8) if bool(mask.all()) else (poisoned_u8[mask], clean_u8[mask])
     similarity, compared = mean_ssim(*offered)

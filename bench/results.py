@@ -29,28 +29,6 @@ _DATASET = {
 NO_BOUND = "no norm bound"
 """What stands in place of a norm and a radius where an attack promises neither."""
 
-SCORES = {
-    "poison_psnr_db": "PSNR of the poisoned images against the same before, over all entries",
-    "poison_ssim": "mean structural similarity of the same (11 x 11 Gaussian windows): 1 is equal",
-    "poison_ssim_images": "n behind it: images compared",
-    "poison_linf_max": "largest change of an entry, [0, 1] scale, after rounding to 8 bits",
-    "poison_l2_mean": "mean L2 norm of an image's perturbation, [0, 1] scale",
-    "poison_l2_max": "largest L2 norm of an image's perturbation, [0, 1] scale",
-    "poison_l0_max": "most pixels changed in one image",
-    "poisoned_images": "images offered to the attack (poison_rate, classes)",
-    "poison_separability": "share of held-out perturbations whose class a linear classifier finds",
-    "poison_separability_images": "n behind it: held-out images",
-    "poison_class_share": "of the perturbation's energy, the part that is one pattern a class: 1 is class-wise noise",
-    "poison_at_bound_share": "entries of the poisoned images that use the whole radius of an L-inf budget",
-    "poison_negative_share": "of the changed entries, those that became darker",
-    "poison_clipped_share": "of the changed entries, those that ended at 0 or 255, where they may have been cut",
-    "purified_psnr_db": "PSNR of the purified against the clean training images; empty if they are identical",
-    "residual_poison_ratio": "share of the class-wise part of the poison that is left: 1 all, 0 none",
-    "perturbation_cosine": "of a defense's estimate of the perturbation with the true one, mean over images",
-    "perturbation_class_cosine": "the same of the class means",
-}
-"""What the harness says of a poison and of what a defense left of it: the names in `CellResult.scores`."""
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -153,7 +131,7 @@ class CellResult:
             training images), `clean_test_accuracy`.
         costs: by stage (`poison`, `purify`, `train`).
         view_seconds: time the defense's view added to scoring all test images, or None if it has none.
-        scores: diagnosis by the harness, see `SCORES`.
+        scores: diagnosis by the harness, see `bench.scores.SCORES`.
         logs: by stage, what the plug-in recorded.
         artifacts: by stage, the artifact's key.
         provenance: versions, device, threads, command.

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from bench.errors import UserError
 from bench.housekeeping import open_store
-from bench.results import SCORES, CellResult, Component, read_cell
+from bench.results import CellResult, Component, read_cell
+from bench.scores import SCORES, Score
 from bench.store import Store
 from leaderboard import formats
 
@@ -100,9 +101,10 @@ def _costs(console: Console, cell: CellResult) -> None:
 def _scores(console: Console, cell: CellResult) -> None:
     if not cell.scores:
         return
-    table = _table("score", "value", "meaning", right=[1])
+    table = _table("score", "value", "unit", "meaning", right=[1])
     for name, value in sorted(cell.scores.items(), key=lambda score: [*SCORES, score[0]].index(score[0])):
-        table.add_row(name, formats.DASH if value is None else _number(value), SCORES.get(name, ""))
+        score = SCORES.get(name, Score(name, "", ""))
+        table.add_row(score.label, formats.DASH if value is None else _number(value), score.unit, score.explanation)
     console.print(table)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bench.results import SCORES, CellResult
+from bench.results import CellResult
+from bench.scores import SCORES
 from leaderboard import formats
 from leaderboard.columns import AND, BOARD_COLUMNS
 from leaderboard.methods import Method, method_entries
@@ -45,7 +47,7 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
             "largest_repeat": f"{100 * largest_repeat():.1f}",
         },
         "methods.html": {"kinds": method_entries(methods, cells)},
-        "cell.html": {"meanings": SCORES},
+        "cell.html": {"scores": {name: asdict(score) for name, score in SCORES.items()}},
     }
     environment = Environment(
         loader=PackageLoader("leaderboard"),

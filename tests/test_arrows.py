@@ -22,7 +22,7 @@ ALLOWED_OF_BENCH = {
     },
     "defenses": {"bench.api", "bench.registry", "bench.errors", "bench.training", "bench.crops", "bench.pgd"},
     "victims": {"bench.api", "bench.registry", "bench.errors", "bench.training"},
-    "leaderboard": {"bench.results", "bench.errors", "bench.presets", "bench.docstrings"},
+    "leaderboard": {"bench.results", "bench.scores", "bench.errors", "bench.presets", "bench.docstrings"},
 }
 MAY_PUBLISH = {"bench/cli.py", "bench/runner.py", "bench/show.py"}
 

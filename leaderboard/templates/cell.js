@@ -5,7 +5,7 @@
 const cells = new Map();
 window.addCells = (records) => Object.entries(records).forEach(([key, record]) => cells.set(key, record));
 
-const meanings = JSON.parse(document.getElementById("meanings").textContent);
+const SCORES = JSON.parse(document.getElementById("scores").textContent);
 const place = document.getElementById("cell");
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const DASH = "–";
@@ -39,6 +39,8 @@ function bytes(value) {
   const [divisor, unit] = value < 2 ** 20 ? [2 ** 10, "KiB"] : value < 2 ** 30 ? [2 ** 20, "MiB"] : [2 ** 30, "GiB"];
   return `${Number((value / divisor).toPrecision(3))} ${unit}`;
 }
+
+const spoken = (name) => name.replaceAll("_", " "); // a name of code
 
 const joules = (value) => (missing(value) ? DASH : `${number(value)} J`);
 const multiple = (value) => `${value.toFixed(value < 1.1 ? 3 : value < 10 ? 2 : 1)}×`;
@@ -106,13 +108,16 @@ function flat(settings, prefix = "") {
     value && typeof value === "object" && !Array.isArray(value) ? flat(value, `${prefix}${name}.`) : [[prefix + name, words(value)]]);
 }
 
+const inWords = (pairs) => pairs.map(([name, value]) => [spoken(name), value]);
+
 function settings(cell) {
   const parts = ["attack", "defense", "victim"].map((kind) => {
     const part = cell[kind];
-    const all = { ...part.parameters, ...part.extra, ...(part.uses.length ? { uses: part.uses.join(", ") } : {}), ...(part.source ? { paper: part.source } : {}) };
-    return el("div", {}, el("h3", {}, `${kind} `, el("a", { href: `methods.html#${kind}-${part.name}` }, part.name)), facts(flat(all)));
+    const about = { ...part.extra, ...(part.uses.length ? { uses: part.uses.join(", ") } : {}), ...(part.source ? { paper: part.source } : {}) };
+    const all = [...flat(part.parameters), ...inWords(flat(about))];
+    return el("div", {}, el("h3", {}, `${kind} `, el("a", { href: `methods.html#${kind}-${part.name}` }, part.name)), facts(all));
   });
-  parts.push(el("div", {}, el("h3", {}, `data set ${cell.dataset.name}`), facts(flat(cell.dataset))));
+  parts.push(el("div", {}, el("h3", {}, `data set ${cell.dataset.name}`), facts(inWords(flat(cell.dataset)))));
   return card("Settings in full", el("div", { class: "boxes" }, parts));
 }
 
@@ -151,10 +156,13 @@ function drawCurve(cell, width) {
 
 function scores(cell) {
   const group = (title, caption, names) => {
-    const rows = names.filter((name) => !missing(cell.scores[name])).map((name) => [name, number(cell.scores[name]), meanings[name] ?? ""]);
-    return rows.length ? card(title, el("p", { class: "caption" }, caption), grid(title, ["score", "value", "meaning"], rows)) : null;
+    const rows = names.filter((name) => !missing(cell.scores[name])).map((name) => {
+      const { label, meaning, unit, direction } = SCORES[name] ?? { label: spoken(name), meaning: "", unit: "", direction: "" };
+      return [el("span", { title: `score_${name} in cells.csv` }, label), number(cell.scores[name]), unit, `${meaning} ${direction}`.trim()];
+    });
+    return rows.length ? card(title, el("p", { class: "caption" }, caption), grid(title, ["score", "value", "unit", "meaning"], rows)) : null;
   };
-  const names = [...new Set([...Object.keys(meanings), ...Object.keys(cell.scores)])].filter((name) => name in cell.scores);
+  const names = [...new Set([...Object.keys(SCORES), ...Object.keys(cell.scores)])].filter((name) => name in cell.scores);
   const ofPoison = (name) => name.startsWith("poison");
   return [
     group("Disentanglement", "How well the defense tells the poison from the image.", names.filter((name) => !ofPoison(name))),
@@ -180,7 +188,7 @@ function provenance(cell) {
   return [
     artifacts.length ? card("Artifacts", grid("Artifacts", ["stage", "key (sha256 of all it depends on)", "sha256 of the data", "size"], artifacts)) : null,
     logs.length ? card("Logs of the methods", grid("Logs", ["stage", "name", "value"], logs)) : null,
-    card("Versions and machine", facts(Object.entries(cell.provenance).filter(([name]) => name !== "command").map(([name, value]) => [name, words(value)]))),
+    card("Versions and machine", facts(Object.entries(cell.provenance).filter(([name]) => name !== "command").map(([name, value]) => [spoken(name), words(value)]))),
   ];
 }
 

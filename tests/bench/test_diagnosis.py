@@ -19,7 +19,7 @@ from bench.diagnosis import (
     psnr_db,
     residual_poison_ratio,
 )
-from bench.results import SCORES
+from bench.scores import SCORES
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from bench.api import Context, DataInfo, ImageSet
-from bench.results import SCORES, read_cell
+from bench.results import read_cell
 from bench.runner import run_matrix
 from bench.samples import sample_rows, sample_tensors
+from bench.scores import SCORES
 from bench.store import Store
 from leaderboard.contact_sheet import read_samples
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.results import CellResult
+from bench.scores import SCORES
 from leaderboard.methods import Method
 from leaderboard.publish import publish
 
@@ -186,6 +187,19 @@ def test_a_number_leads_to_its_cell_and_images(page: "Page") -> None:
     sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("none against lsp")
     page.go_back()
     sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("iss-jpeg against lsp")
+
+
+def test_scores_are_named_in_words_on_the_page_of_a_cell(
+    open_page: OpenPage, make_cell: MakeCell, tmp_path: Path
+) -> None:
+    cell = replace(make_cell(), scores={**dict.fromkeys(SCORES, 0.25), "of_another_release": 1})
+    page = open_page(f"{publish([cell], tmp_path / 'site')['index.html'].parent.as_uri()}/cell.html#{cell.key}")
+    for name, score in SCORES.items():
+        row = page.locator("tr", has=page.get_by_title(f"score_{name} in cells.csv", exact=True))
+        assert row.locator("> *").all_inner_texts() == [score.label, "0.25", score.unit, score.explanation]
+    tables = page.locator("section.card", has=page.locator("[title^=score_]")).all_inner_texts()
+    assert "of another release" in "".join(tables)
+    assert "_" not in "".join(tables), "the names of code are in the tooltips"
 
 
 def test_a_cell_is_reached_from_the_keyboard(page: "Page") -> None:
