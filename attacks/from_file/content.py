@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attacks.from_file.arrays import Located, Wanted
 from attacks.from_file.fit import correlation
-from attacks.from_file.found import Found, described, whole_classes, without_classes
+from attacks.from_file.found import Found, by_class, without_classes
 from attacks.quantiser import add_perturbation
 from bench.api import ImageSet
 from bench.errors import UserError
@@ -83,10 +83,10 @@ def _range(values: Tensor, entry_of: Tensor, used: Tensor, path: Path, train: Im
             lowest, highest = here[finite].aminmax()
             low, high = min(low, float(lowest)), max(high, float(highest))
     if len(broken := torch.cat(bad or [used])):
-        remedy = without_classes(whole_classes(broken, train.labels), train.info.num_classes)
+        remedy = without_classes(train.labels[broken].unique().tolist(), train.info.num_classes)
         raise UserError(
-            f"from-file: {path}: has entries that are NaN or infinite, in {described(broken, train.labels)}; "
-            f"get a repaired file{remedy}"
+            f"from-file: {path}: has entries that are NaN or infinite, "
+            f"{by_class(used, torch.isin(used, broken), train.labels)}; get a repaired file{remedy}"
         )
     return low, high
 

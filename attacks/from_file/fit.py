@@ -1,12 +1,13 @@
 """Whether a poison belongs to a training set: budget, order, classes that are broken. Explains what does not fit."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from attacks.from_file.found import RESTORED, Found, described, whole_classes, without_classes
+from attacks.from_file.found import RESTORED, Found, by_class, described, without_classes
 from bench.api import Budget, DataInfo, ImageSet
 from bench.errors import UserError
 
@@ -38,6 +39,12 @@ class Measured:
     class_share: float
     sorted_share: float
 
+    def only(self, chosen: Tensor) -> "Measured":
+        """Of these images, bool (n,); the shares stay those of all."""
+        sizes = {norm: values[chosen] for norm, values in self.sizes.items()}
+        rows, flat, alike = (values[chosen] for values in (self.rows, self.flat, self.alike))
+        return replace(self, rows=rows, sizes=sizes, flat=flat, alike=alike)
+
 
 def check(found: Found, train: ImageSet, rows: Tensor, budget: Budget) -> dict[str, float | str]:
     """What was measured, to be logged.
@@ -55,11 +62,9 @@ def check(found: Found, train: ImageSet, rows: Tensor, budget: Budget) -> dict[s
     measured = measure(found, train, rows[found.entry_of[rows] >= 0])
     if not len(measured.rows):
         raise UserError(f"from-file: {found.path} holds none of the images to be poisoned; change classes")
-    suspect = _suspects(measured, budget, train)
-    if suspect.any() and (why := _why_foreign(found, train, measured, suspect, bounded=budget.norm != "none")):
-        raise UserError(f"from-file: {found.path} {why}")
-    if suspect.any() and budget.norm != "none":
-        raise UserError(f"from-file: {found.path} {_why_over(measured, suspect, budget, train)}")
+    flat = _constant(measured, budget, train)
+    if problems := list(_problems(found, train, measured, flat, budget)):
+        raise UserError(f"from-file: {found.path} {'. The rest '.join(problems)}")
     changed = int((measured.sizes["l0"] > 0).sum())
     if not changed:
         raise UserError(f"from-file: {found.path} changes none of the images of {train.info.name}; it holds no poison")
@@ -76,6 +81,7 @@ def check(found: Found, train: ImageSet, rows: Tensor, budget: Budget) -> dict[s
         **({"read_as": "; ".join(found.notes)} if found.notes else {}),
         "images_in_file": f"{len(found.rows)} of {len(train)}",
         "changed_images": changed,
+        **({"constant_images": by_class(measured.rows, flat, train.labels)} if flat.any() else {}),
         "clean_correlation": float(measured.alike.nanmedian()),
         "wise": f"{wise}: class patterns hold {share:.2f} of its energy",
     }
@@ -122,32 +128,64 @@ def _flat(images_u8: Tensor) -> Tensor:
     return (planes == planes[:, :, :1]).flatten(1).all(dim=1)
 
 
-def _suspects(measured: Measured, budget: Budget, train: ImageSet) -> Tensor:
-    """bool (n,): images beyond the budget; without one, those unlike the clean image in classes where most are."""
-    if budget.norm != "none":
-        return measured.sizes[budget.norm] > budget.allowed(train.info.shape)
-    unlike = measured.flat | (measured.alike < _ALIKE)
-    labels = train.labels[measured.rows]
-    shares = [torch.bincount(part, minlength=train.info.num_classes) for part in (labels[unlike], labels)]
-    return unlike & (2 * shares[0] > shares[1])[labels]
+def _constant(measured: Measured, budget: Budget, train: ImageSet) -> Tensor:
+    """bool (n,): images of one color that no poison within the budget makes of the clean ones."""
+    return measured.flat if budget.norm == "none" else measured.flat & _over(measured, budget, train)
+
+
+def _over(measured: Measured, budget: Budget, train: ImageSet) -> Tensor:
+    return measured.sizes[budget.norm] > budget.allowed(train.info.shape)
+
+
+def _problems(found: Found, train: ImageSet, measured: Measured, flat: Tensor, budget: Budget) -> Iterator[str]:
+    """First constant images, then what is wrong with the others: those correlate with nothing and tell no order."""
+    bounded = budget.norm != "none"
+    broken = flat if bounded else flat & _mostly(flat, train.labels[measured.rows])
+    if broken.any():
+        yield _why_broken(found, train, measured.rows, broken)
+    others = measured.only(~flat)
+    suspect = _over(others, budget, train) if bounded else _unlike(others, train)
+    if suspect.any():
+        why = _why_foreign(found, train, others, suspect, bounded=bounded)
+        if why or bounded:
+            yield why or _why_over(others, suspect, budget, train)
+
+
+def _unlike(measured: Measured, train: ImageSet) -> Tensor:
+    """bool (n,): images unlike the clean ones, in classes of which most are."""
+    unlike = measured.alike < _ALIKE
+    return unlike & _mostly(unlike, train.labels[measured.rows])
+
+
+def _mostly(those: Tensor, labels: Tensor) -> Tensor:
+    """bool (n,): images of classes more than half of which are among those."""
+    counts = torch.bincount(labels)
+    return (2 * torch.bincount(labels[those], minlength=len(counts)) > counts)[labels]
+
+
+def _why_broken(found: Found, train: ImageSet, rows: Tensor, constant: Tensor) -> str:
+    """Which classes hold constant images, and what to do.
+
+    Args:
+        found: the poison.
+        train: the clean set.
+        rows: int64 (n,), positions.
+        constant: bool (n,), of one color where the clean image is not.
+    """
+    color = "of one color" if bool(found.poisoned(train, rows[constant][:_CHUNK]).any()) else "black"
+    return (
+        f"is broken: images are {color}, {by_class(rows, constant, train.labels)}; get a repaired file"
+        f"{without_classes(train.labels[rows[constant]].unique().tolist(), train.info.num_classes)}"
+    )
 
 
 def _why_foreign(found: Found, train: ImageSet, measured: Measured, suspect: Tensor, *, bounded: bool) -> str:
-    """Why these images do not belong to the set (broken classes, another order or arrangement); "" if they may."""
-    labels = train.labels
-    flat = measured.rows[suspect & measured.flat]
-    if dead := whole_classes(flat, labels):
-        shown = found.poisoned(train, flat[:1])
-        color = "black" if not bool(shown.any()) else "of one color"
-        return (
-            f"is broken: {described(flat, labels)}, are {color}; get a repaired file"
-            f"{without_classes(dead, train.info.num_classes)}"
-        )
+    """Why these images do not belong to the set (another order or arrangement); "" if they may."""
     rows = measured.rows[suspect]
     alike = float(measured.alike[suspect].nanmedian())
     if found.content == "images" and not alike > _SAME and (why := _misplaced(found, train, rows, alike, bounded)):
         return (
-            f"does not fit {train.info.name}: {described(rows, labels)}, are unlike the clean images at their "
+            f"does not fit {train.info.name}: {described(rows, train.labels)}, are unlike the clean images at their "
             f"positions (median correlation {alike:.2f}); {why}"
         )
     return ""

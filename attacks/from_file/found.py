@@ -65,6 +65,16 @@ def described(rows: Tensor, labels: Tensor) -> str:
     return f"{len(rows)} images of {of}{all_of}, the first is image {int(rows[0])}"
 
 
+def by_class(rows: Tensor, those: Tensor, labels: Tensor) -> str:
+    """How many of the images at these positions are among those, bool (n,), in words, class by class."""
+    counts = torch.bincount(labels[rows])
+    hits = torch.bincount(labels[rows[those]], minlength=len(counts))
+    classes = hits.nonzero().flatten().tolist()
+    named = [f"class {c}: {int(hits[c])} of {int(counts[c])}" for c in classes[:5]]
+    more = [f"{len(classes) - 5} more classes"] if len(classes) > 5 else []
+    return f"{', '.join(named + more)} (the first is image {int(rows[those][0])})"
+
+
 def whole_classes(rows: Tensor, labels: Tensor) -> list[int]:
     """The classes all of whose images are among these positions."""
     classes, counts = torch.unique(labels[rows], return_counts=True)

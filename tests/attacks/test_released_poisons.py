@@ -168,22 +168,39 @@ def test_a_part_that_names_no_image_is_refused(train, tmp_path, make: Make, mess
         attack.check_fit(train)
 
 
-def _broken(train: ImageSet, value: float) -> Tensor:
-    images = _added(train.images, _levels()).double() / 255
-    images[train.labels == 2] = value
+def _broken(train: ImageSet, value: float, count: int = 10, size: int = 8) -> Tensor:
+    """Images in 0..1, of which so many of class 2 have one value."""
+    images = _added(train.images, _levels(size=size)).double() / 255
+    images[(train.labels == 2).nonzero().flatten()[:count]] = value
     return images
 
 
 MISFITS: dict[str, tuple[Make, str]] = {
     "class of NaN": (
         lambda f, t, p: _npy(f, _broken(t, math.nan)),
-        r"NaN or infinite, in 10 images of class 2, all images of class 2, .* leave such .* with classes=0-1/3",
+        r"NaN or infinite, class 2: 10 of 10 .* leave such .* with classes=0-1/3",
     ),
     "black class": (
         lambda f, t, p: _pngs(f / "a", (_broken(t, 0) * 255).byte(), [f"data/{i}.png" for i in range(COUNT)]),
-        r"is broken: 10 images of class 2, all images of class 2, .* are black; .* classes=0-1/3",
+        r"is broken: images are black, class 2: 10 of 10 \(the first is image 0\); .* classes=0-1/3$",
     ),
-    "gray class": (lambda f, t, p: _npy(f, _broken(t, 0.5)), "all images of class 2, .* are of one color"),
+    "partly NaN class": (
+        lambda f, t, p: _npy(f, _broken(t, math.nan, 7)),
+        r"NaN or infinite, class 2: 7 of 10 \(the first is image 0\); .* classes=0-1/3$",
+    ),
+    "partly black class": (
+        lambda f, t, p: _npy(f, (_broken(t, 0, 7) * 255).byte()),
+        r"is broken: images are black, class 2: 7 of 10 \(the first is image 0\); .* classes=0-1/3$",
+    ),
+    "black images and a larger radius": (
+        lambda f, t, p: _npy(f, (_broken(t, 0, 7, size=16) * 255).round().byte()),
+        r"class 2: 7 of 10 .* The rest exceeds its budget linf:8/255 .* linf at most 16/255, .* norm=linf:eps=16/255",
+    ),
+    "black images and another order": (
+        lambda f, t, p: _npy(f, (_broken(t, 0, 7) * 255).byte().roll(7, 0)),
+        r"is broken: images are black, .* The rest does not fit smooth: .* in another order",
+    ),
+    "gray class": (lambda f, t, p: _npy(f, _broken(t, 0.5)), "images are of one color, class 2: 10 of 10"),
     "sorted by class": (
         lambda f, t, p: _npy(f, p[t.labels.argsort(stable=True)]),
         r"unlike the clean images at their positions .* another order, sorted by class .* put them back",
@@ -256,6 +273,7 @@ def test_the_settings_an_error_suggests_work(train, make_context, tmp_path) -> N
         ("one pixel", {"norm": "l0", "eps": 1}),
         ("class of NaN", {"classes": "0-1/3"}),
         ("black class", {"classes": "0-1/3"}),
+        ("partly black class", {"classes": "0-1/3"}),
     ):
         path = str(MISFITS[name][0](tmp_path, train, _added(train.images, _levels())))
         attack = FromFile(path, **settings)
@@ -340,7 +358,16 @@ def test_a_poison_without_a_bound_is_taken_with_norm_none(train, make_context, t
     assert str(attack.budget) == "no norm bound"
 
 
-FOREIGN = ["black class", "gray class", "class of NaN", "sorted by class", "listed as text", "another order"]
+FOREIGN = [
+    "black class",
+    "partly black class",
+    "gray class",
+    "class of NaN",
+    "partly NaN class",
+    "sorted by class",
+    "listed as text",
+    "another order",
+]
 FOREIGN += ["another set", "BGR", "mirrored", "upside down", "transposed", "NHWC reshaped to NCHW", "inverted"]
 
 
@@ -350,6 +377,12 @@ def test_norm_none_still_finds_broken_classes_and_another_order(train, tmp_path,
     path = make(tmp_path, train, _added(train.images, _levels()))
     with pytest.raises(UserError, match=re.escape(str(path))):
         FromFile(str(path), norm="none").check_fit(train)
+
+
+def test_norm_none_notes_single_constant_images_and_leaves_them_out(train, make_context, tmp_path) -> None:
+    ctx = make_context()
+    FromFile(str(_npy(tmp_path, (_broken(train, 0, 3) * 255).byte())), norm="none").poison(train, ctx)
+    assert ctx.logs["constant_images"] == "class 2: 3 of 10 (the first is image 0)"
 
 
 @pytest.mark.parametrize("change", [_blurred, _recolored])
