@@ -160,10 +160,14 @@ class Recipe:
             raise ValueError(f"epochs and batch_size must be at least 1, got {self.epochs} and {self.batch_size}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr must be a finite number > 0, got {self.lr}")
-        if self.weight_decay < 0 or self.crop_padding < 0 or not 0 <= self.warmup_epochs < self.epochs:
+        if self.weight_decay < 0 or self.crop_padding < 0:
             raise ValueError(
-                "weight_decay and crop_padding must be >= 0 and warmup_epochs in 0..epochs, got "
-                f"{self.weight_decay}, {self.crop_padding} and {self.warmup_epochs}"
+                f"weight_decay and crop_padding must be >= 0, got {self.weight_decay} and {self.crop_padding}"
+            )
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be >= 0 and less than epochs, got {self.warmup_epochs:g} of {self.epochs}; "
+                "whoever shortens the training sets both"
             )
         check_crops(self.crop_padding, self.random_resized_crop)
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.api import ChangesRecipe, DataInfo, KnowsStep, KnowsWork, Purifies, TrainsDifferently
+from bench.api import DataInfo, KnowsStep, KnowsWork, Purifies, TrainsDifferently
 from bench.chain import Chain, part_of
 from bench.data import Splits
 from bench.jobs import Job
 from bench.plan import Plan, PlannedCell
 from bench.poisoning import candidates
+from bench.stages import changed_recipe
 from bench.training import autocast
 from bench.work import STEP_PASSES
 
@@ -68,7 +69,7 @@ class Arithmetic:
         """The victim's network, with the passes of its training and of the predictions after every epoch."""
         victim: Any = cell.victim.component
         defense: Any = cell.defense.component if job.defense else None
-        recipe = defense.change_recipe(victim.recipe) if isinstance(defense, ChangesRecipe) else victim.recipe
+        recipe = changed_recipe(defense, victim.recipe)
         step: float = STEP_PASSES
         if isinstance(defense, TrainsDifferently):
             if not isinstance(defense, KnowsStep):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 import time
 import traceback
 from dataclasses import replace
@@ -13,9 +15,10 @@ from rich.console import Console
 from bench import data
 from bench.chain import split
 from bench.config import demo_parameters
-from bench.contracts import CONTRACTS, Check
+from bench.contracts import CONTRACTS, Contract
 from bench.errors import ContractError, UserError, unknown
 from bench.registry import BY_KIND, load_plugin
+from bench.source import modules_of
 from bench.spec import Defaults, Selected, select
 
 TINY = "shapes:train=96:test=32"
@@ -52,28 +55,42 @@ def check_component(text: str, plugins: tuple[Path, ...], kind: str | None) -> i
         console.print(f"[bold]{kind[:-1]} {selected.text}[/bold]")
         for contract in CONTRACTS[kind]:
             promise = contract.name.replace("_", " ")
-            if not contract.applies(selected):
+            start = time.perf_counter()
+            applies, problem = _run(contract, selected, tiny())
+            if not applies:
                 console.print(f"  n/a  {promise}", style="dim")
                 continue
-            start = time.perf_counter()
-            problem = _run(contract.check, selected, tiny())
-            mark = "[green]ok[/green]  " if problem is None else "[red]FAIL[/red]"
+            mark = "[red]FAIL[/red]" if problem else "[green]ok[/green]  "
             console.print(f"  {mark} {promise} ({time.perf_counter() - start:.1f} s)")
-            if problem is not None:
+            if problem:
                 failures += 1
-                console.print(problem, markup=False, style="red", soft_wrap=True)
+                console.print(textwrap.indent(problem, 7 * " "), markup=False, style="red", soft_wrap=True)
     console.print("all contracts that apply hold" if not failures else f"{failures} broken")
     return 1 if failures else 0
 
 
-def _run(check: Check, selected: Selected, splits: data.Splits) -> str | None:
+def _run(contract: Contract, selected: Selected, splits: data.Splits) -> tuple[bool, str]:
+    """Whether the contract is about this plug-in, and what broke it, or ""."""
     try:
-        check(selected, splits)
+        if not contract.applies(selected):
+            return False, ""
+        contract.check(selected, splits)
     except ContractError as error:
-        return f"       {error}"
-    except Exception:
-        return traceback.format_exc()
-    return None
+        return True, str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # research code calls sys.exit, or has exceptions outside of Exception
+        return True, _raised(error, selected)
+    return True, ""
+
+
+def _raised(error: BaseException, selected: Selected) -> str:
+    """A sentence, and the lines of the plug-in that led there: the frames of the core tell its author nothing."""
+    modules = (sys.modules.get(name) for name in modules_of(selected.entry.cls.__module__))
+    files = {getattr(module, "__file__", None) for module in modules}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    lines = [f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}: {frame.line}" for frame in frames]
+    return "\n".join([f"raises {type(error).__name__}: {error}", *lines])
 
 
 def _kind_of(name: str) -> str:

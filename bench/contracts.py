@@ -252,8 +252,8 @@ def batch_loss_draws_anew_at_every_batch(selected: Selected, tiny: Splits) -> No
 
 
 def changed_recipe_is_a_recipe(selected: Selected, tiny: Splits) -> None:
-    """A defense that changes the recipe makes a Recipe of every stored one, and the same each time."""
-    for recipe in (Recipe(), Recipe(epochs=10, schedule="cosine", warmup_epochs=5.0), Recipe(schedule="one-cycle")):
+    """A defense that changes the recipe makes a Recipe of each, the same every time; plans try every victim's."""
+    for recipe in (Recipe(), Recipe(epochs=10, schedule="cosine", warmup_epochs=0.5), Recipe(schedule="one-cycle")):
         once, again = (changed_recipe(selected.component, recipe) for _ in range(2))
         _demand(once == again, f"change_recipe gives {once} and then {again} for the same recipe")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -10,9 +11,10 @@ from bench.chain import Chain
 from bench.config import Matrix
 from bench.crops import check_squeezed
 from bench.data import Splits
-from bench.errors import UserError
+from bench.errors import ContractError, UserError
 from bench.poisoning import candidates
 from bench.spec import Selected
+from bench.stages import changed_recipe
 
 
 def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> dict[str, str]:
@@ -24,7 +26,8 @@ def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> d
         pending: full texts of the attacks whose poison has to be crafted; the files of others need not be there.
 
     Returns:
-        `kind full_text` of the component -> what is wrong and what to do.
+        `kind full_text` of the component, or `defense full_text victim full_text` of two that do not go together ->
+        what is wrong and what to do.
     """
     checks: list[tuple[str, Selected, Callable[[Any, Splits], object]]] = []
     for attack in matrix.attacks:
@@ -39,6 +42,14 @@ def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> d
             check(selected.component, splits)
         except (ValueError, UserError) as error:
             found.setdefault(f"{kind} {selected.full_text}", f"{kind} {selected.text!r}: {error}")
+    for defense, victim in itertools.product(matrix.defenses, matrix.victims):
+        try:
+            recipe = changed_recipe(defense.component, victim.component.recipe)
+            check_squeezed(splits.train.aspect_ratios, recipe.random_resized_crop)
+        except (ContractError, ValueError, UserError) as error:
+            if f"victim {victim.full_text}" not in found:
+                name = f"defense {defense.full_text} victim {victim.full_text}"
+                found[name] = f"defense {defense.text!r} with victim {victim.text!r}: {error}"
     return found
 
 

@@ -157,10 +157,9 @@ def make_plan(
 
 def _obstacle(cell: PlannedCell, obstacles: Mapping[str, str]) -> str:
     """What stands in a cell's way, or ""."""
-    parts = {"attack": cell.attack, "defense": cell.defense, "victim": cell.victim}
-    return "; ".join(
-        obstacles[name] for kind, part in parts.items() if (name := f"{kind} {part.full_text}") in obstacles
-    )
+    attack, defense, victim = (f"{kind} {getattr(cell, kind).full_text}" for kind in ("attack", "defense", "victim"))
+    names = (attack, defense, victim, f"{defense} {victim}")
+    return "; ".join(obstacles[name] for name in names if name in obstacles)
 
 
 def _job(

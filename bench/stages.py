@@ -26,7 +26,7 @@ from bench.capture import captured
 from bench.cost import Meter, another_run, device_name, median_cost
 from bench.crops import center_boxes, check_squeezed, crop_and_resize
 from bench.engine import Engine
-from bench.errors import ContractError, of_the_machine
+from bench.errors import ContractError, UserError, of_the_machine
 from bench.invariants import check_budget, check_same_kind, untouched
 from bench.jobs import Job, Report
 from bench.poisoning import craft
@@ -244,11 +244,15 @@ def changed_recipe(defense: Any, recipe: Recipe) -> Recipe:
     """What the victim is trained with: its own recipe, or what the defense makes of it.
 
     Raises:
-        ContractError: if the defense returns anything but a Recipe.
+        ContractError: if the defense returns anything but a Recipe, or one that is not valid.
     """
     if not isinstance(defense, ChangesRecipe):
         return recipe
-    changed = defense.change_recipe(recipe)
+    try:
+        changed = defense.change_recipe(recipe)
+    except (ValueError, UserError) as error:
+        of = ", ".join(f"{name} {getattr(recipe, name)}" for name in ("epochs", "schedule", "warmup_epochs"))
+        raise ContractError(f"change_recipe fails for a recipe with {of}: {error}") from error
     if not isinstance(changed, Recipe):
         raise ContractError(f"change_recipe returned {type(changed).__name__}, expected a Recipe")
     return changed

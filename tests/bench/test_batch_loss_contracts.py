@@ -93,6 +93,11 @@ class NoRecipe(Plain):
         return replace(recipe, epochs=5).epochs
 
 
+class LowersTheRate(Plain):
+    def change_recipe(self, recipe):
+        return replace(recipe, lr=recipe.lr - 0.1)
+
+
 class Fickle(Plain):
     seen: list = []  # noqa: RUF012
 
@@ -161,6 +166,7 @@ def test_a_right_loss_passes(tiny, cls):
         (SeedsItself, r"torch\.randn draws the same numbers at each of 8 batches; draw from ctx\.stream"),
         (SeedsTheProcess, r"torch\.bernoulli draws the same numbers"),
         (NoRecipe, "expected a Recipe"),
+        (LowersTheRate, "change_recipe fails for a recipe with epochs 60, .*: lr must be a finite number > 0, got 0"),
         (Fickle, "change_recipe gives"),
     ],
 )
@@ -184,3 +190,11 @@ def test_a_recipe_may_change(tiny):
             return replace(recipe, epochs=2 * recipe.epochs)
 
     assert run(Longer, tiny) == 6
+
+
+def test_a_recipe_may_become_a_single_epoch(tiny):
+    class Shorter(Plain):
+        def change_recipe(self, recipe: Recipe) -> Recipe:
+            return replace(recipe, epochs=1)
+
+    assert run(Shorter, tiny) == 6

@@ -197,6 +197,94 @@ def test_an_attack_without_a_norm_says_so_everywhere(bench, tmp_path):
         assert "no norm bound" in bench("show", cell["key"]).out.replace("\n", " ")
 
 
+_FALLS = '''"""Falls."""
+import sys
+from dataclasses import dataclass, replace
+
+from bench.errors import UserError
+from bench.registry import attacks, defenses
+
+
+@defenses.register("brief", deterministic=True)
+@dataclass(frozen=True)
+class Brief:
+    """Train for one epoch."""
+
+    def change_recipe(self, recipe):
+        return replace(recipe, epochs=1)
+
+
+@defenses.register("falls", deterministic=True)
+@dataclass(frozen=True)
+class Falls:
+    """Falls in every face."""
+
+    def purify(self, train, ctx):
+        return self.helper(train)
+
+    def helper(self, train):
+        raise ValueError("no such image")
+
+    def batch_loss(self, model, images_01, labels, ctx):
+        sys.exit(3)
+
+    def view(self, images_u8):
+        raise UserError("the file is missing")
+
+    def change_recipe(self, recipe):
+        return replace(recipe, epochs=0)
+
+
+@attacks.register("no-budget", deterministic=True)
+@dataclass(frozen=True)
+class NoBudget:
+    """Cannot say its budget."""
+
+    @property
+    def budget(self):
+        raise RuntimeError("not known yet")
+
+    def poison(self, train, ctx):
+        return train
+'''
+
+
+def test_what_a_plug_in_raises_in_a_check_is_a_sentence_with_its_own_lines(bench, tmp_path):
+    (tmp_path / "falls.py").write_text(_FALLS, encoding="utf-8")
+    ended = bench("check", "falls", "--plugin", "falls.py")
+    assert ended.code == 1
+    assert "Traceback" not in ended.out + ended.err
+    assert "raises ValueError: no such image\n       falls.py:24, in purify: return self.helper(train)" in ended.out
+    assert "raises SystemExit: 3\n" in ended.out
+    assert "raises UserError: the file is missing\n" in ended.out
+    assert "change_recipe fails for a recipe with epochs 60, schedule cosine-epoch, warmup_epochs 0.0: " in ended.out
+    assert "bench/" not in ended.out
+    assert "  ok   " not in ended.out
+    ended = bench("check", "no-budget", "--plugin", "falls.py")
+    assert ended.code == 1
+    assert "Traceback" not in ended.out + ended.err
+    assert "FAIL respects its budget" in ended.out
+    assert "raises RuntimeError: not known yet\n       falls.py:46, in budget: " in ended.out
+
+
+def test_a_recipe_that_a_defense_cannot_change_is_said_by_the_plan(bench, tmp_path):
+    """One epoch is fine for victims without warm-up; that of others does not fit into it."""
+    (tmp_path / "falls.py").write_text(_FALLS, encoding="utf-8")
+    assert bench("check", "brief", "--plugin", "falls.py").code == 0
+    words = ["--attacks", "ops", "--defenses", "brief", *TINY, "--plugin", "falls.py",
+             "--victims", "linear:epochs=2,small-cnn:preset=fast"]  # fmt: skip
+    ended = bench("plan", *words)
+    assert ended.code == 2
+    assert (
+        "defense 'brief' with victim 'small-cnn:preset=fast': change_recipe fails for a recipe with epochs 30, "
+        in ended.err
+    )
+    assert "warmup_epochs must be >= 0 and less than epochs, got 2 of 1; whoever shortens" in ended.err
+    planned = bench("plan", *words, "--skip-impossible")
+    assert planned.code == 0, planned.err
+    assert "skipped, 2 cells: defense 'brief' with victim" in planned.out
+
+
 def test_a_defense_that_does_nothing_is_refused_with_what_it_could_do(bench, tmp_path):
     idle = _FACES.replace("def view", "def veiw").replace("def change", "def chance")
     (tmp_path / "faces.py").write_text(idle, encoding="utf-8")
