@@ -19,7 +19,7 @@ import torch
 
 from bench.engine import Engine
 from bench.probes import CpuSeconds, GpuBoard, HostMemory, alone, processor_name, processors
-from bench.results import Cost
+from bench.results import Cost, pays_once
 
 WARM = "warm"
 """The phase of rehearsals: only `Meter.warm` adds to it."""
@@ -155,8 +155,12 @@ def another_run(seconds: Sequence[float], asked: int) -> bool:
 
 
 def median_cost(runs: Sequence[Cost]) -> Cost:
-    """The cost of a stage that was run several times: that of the median run, as `Cost.repeats` says."""
-    middle = sorted(runs, key=lambda run: run.wall_seconds)[(len(runs) - 1) // 2]
+    """The cost of a stage that was run several times: that of the median run, as `Cost.repeats` says.
+
+    A first run that is clearly slower than the later ones computed what they found ready: it is the one that counts.
+    """
+    seconds = [run.wall_seconds for run in runs]
+    middle = runs[0] if pays_once(seconds) else sorted(runs, key=lambda run: run.wall_seconds)[(len(runs) - 1) // 2]
     exclusive = [run.exclusive for run in runs]
     return replace(
         middle,
@@ -165,7 +169,7 @@ def median_cost(runs: Sequence[Cost]) -> Cost:
         peak_host_bytes=_most(run.peak_host_bytes for run in runs),
         exclusive=False if False in exclusive else None if None in exclusive else True,
         created=runs[0].created,
-        repeats=[run.wall_seconds for run in runs],
+        repeats=seconds,
     )
 
 

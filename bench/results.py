@@ -10,9 +10,10 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -25,6 +26,9 @@ _DATASET = {
     **dict.fromkeys(("train_images", "test_images", "num_classes"), int),
     "shape": list,
 }
+
+PAYS_ONCE_SECONDS = 0.2
+"""Below it nobody saves anything worth hiding."""
 
 NO_BOUND = "no norm bound"
 """What stands in place of a norm and a radius where an attack promises neither."""
@@ -46,7 +50,8 @@ class Cost:
         created: UTC time at which it was measured (ISO 8601).
         phase_joules: energy by phase, like `phases`; empty without a GPU.
         repeats: wall seconds of every run in order, where the stage was run several times; the other figures are those
-            of the median run (of an even number, the lower), memory is the largest, `warm` that of the first run.
+            of the median run (of an even number, the lower), or of the first where `pays_once`; memory is the largest,
+            `warm` that of the first run.
     """
 
     phases: dict[str, float]
@@ -59,6 +64,11 @@ class Cost:
     created: str
     phase_joules: dict[str, float] = field(default_factory=dict)
     repeats: list[float] = field(default_factory=list)
+
+    @property
+    def pays_once(self) -> bool:
+        """Whether the first run was clearly slower than its repeats, and is therefore the one that is charged."""
+        return pays_once(self.repeats)
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,15 @@ class CellResult:
     error: dict[str, str] | None = None
     precision: str = ""
     schema_version: int = SCHEMA_VERSION
+
+
+def pays_once(seconds: Sequence[float]) -> bool:
+    """Whether the first of several runs of the same work takes over three times as long as the later ones' median.
+
+    And 0.2 s more, which is what the first use of a library takes. The later runs then use what the first has kept.
+    """
+    first, *later = seconds or [0.0]
+    return bool(later) and first > 3 * median(later) and first - median(later) > PAYS_ONCE_SECONDS
 
 
 def of_training(phases: Mapping[str, float]) -> float:

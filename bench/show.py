@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.errors import UserError
 from bench.housekeeping import open_store
-from bench.results import CellResult, Component, read_cell
+from bench.results import CellResult, Component, Cost, read_cell
 from bench.scores import SCORES, Score
 from bench.store import Store
 from leaderboard import formats
@@ -83,7 +83,7 @@ def _costs(console: Console, cell: CellResult) -> None:
     table = _table("stage", "phase", "time", "peak GPU", "peak host", "energy", right=range(2, 6))
     for stage, cost in cell.costs.items():
         memory = (formats.gibibytes(cost.peak_gpu_bytes), formats.gibibytes(cost.peak_host_bytes))
-        runs = f", median of {len(cost.repeats)} runs" if cost.repeats else ""
+        runs = f", {_repeats(cost)}" if cost.repeats else ""
         table.add_row(
             stage, f"whole{runs}", formats.seconds(cost.wall_seconds), *memory, formats.joules(cost.energy_joules)
         )
@@ -96,6 +96,12 @@ def _costs(console: Console, cell: CellResult) -> None:
     for stage, cost in cell.costs.items():
         alone = {True: "exclusive", False: "not exclusive", None: "exclusivity unknown"}[cost.exclusive]
         console.print(f"{stage} measured {cost.created} on {cost.device}, {alone}", markup=False, style="dim")
+
+
+def _repeats(cost: Cost) -> str:
+    which = "first run, which was slower than its repeats," if cost.pays_once else "median"
+    low, high = formats.seconds(min(cost.repeats)), formats.seconds(max(cost.repeats))
+    return f"{which} of {len(cost.repeats)} runs: {low} to {high}"
 
 
 def _scores(console: Console, cell: CellResult) -> None:

@@ -76,7 +76,10 @@ def _doubt(row: pd.Series[Any]) -> str:
     """Why a cost has no rank."""
     if "several devices" in row["flags"]:
         return f"measured on {row['device']}, others elsewhere"
-    return next((flag for flag in ("not exclusive", "exclusivity unknown") if flag in row["flags"]), "see the flags")
+    return next(
+        (flag for flag in ("not exclusive", "exclusivity unknown", "uneven purification") if flag in row["flags"]),
+        "see the flags",
+    )
 
 
 def _certainty(best: pd.DataFrame, ranked: pd.DataFrame, test_images: int) -> Answer:

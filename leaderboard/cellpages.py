@@ -80,7 +80,7 @@ def _record(cell: CellResult) -> dict[str, Any]:
 
 
 def _costs(cell: CellResult) -> dict[str, Any]:
-    return {stage: vars(cost) for stage, cost in cell.costs.items()}
+    return {stage: {**vars(cost), "pays_once": cost.pays_once} for stage, cost in cell.costs.items()}
 
 
 def _columns(curve: Sequence[Mapping[str, float | None]]) -> dict[str, list[float | None]]:

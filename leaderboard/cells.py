@@ -51,7 +51,9 @@ def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
         "seed": cell.seed,
         "clean_test_accuracy": cell.clean_test_accuracy if cell.status == "done" else None,
         "purify_seconds": purify.wall_seconds if purify else None,
-        "purify_runs": len(purify.repeats) or 1 if purify else None,
+        "purify_seconds_min": min(_runs(purify)) if purify else None,
+        "purify_seconds_max": max(_runs(purify)) if purify else None,
+        "purify_runs": len(_runs(purify)) if purify else None,
         "fit_seconds": purify.phases.get("fit") if purify else None,
         "apply_seconds": purify.phases.get("apply") if purify else None,
         "train_seconds": of_training(train.phases) if train and "train" in train.phases else None,
@@ -81,14 +83,19 @@ def trained_epochs(cell: CellResult) -> int | None:
 
 
 def _flags(cell: CellResult) -> list[str]:
-    """What makes a result doubtful by the plug-ins' own logs; only a logged `false` or `true` does."""
+    """What makes a result doubtful: a cost, and the plug-ins' own logs, of which only a `false` or `true` does."""
     overfitting = cell.logs.get("train", {}).get("catastrophic_overfitting")
     flags = {
         "attack not converged": cell.logs.get("poison", {}).get("converged") is False,
         "catastrophic overfitting": overfitting is True,
         "overfitting not checked": overfitting == "not checked",
+        "first run slower than its repeats": any(cost.pays_once for cost in cell.costs.values()),
     }
     return [flag for flag, raised in flags.items() if raised]
+
+
+def _runs(cost: Cost) -> list[float]:
+    return cost.repeats or [cost.wall_seconds]
 
 
 def _largest(values: list[int | None]) -> int | None:

@@ -59,8 +59,13 @@ CELL_COLUMNS = {
     "undefended_accuracy": Column("float64", "fraction; defense none, otherwise the same cell"),
     "clean_baseline_accuracy": Column("float64", "fraction; attack none and defense none, otherwise the same cell"),
     "recovery": Column("float64", "(defended - undefended) / (clean baseline - undefended); null if that gap is <= 0"),
-    "purify_seconds": Column("float64", "s; wall time of the purify stage, without rehearsal"),
-    "purify_runs": Column("Int64", "runs of the purify stage, of which purify_seconds is the median"),
+    "purify_seconds": Column("float64", "s; wall time of the purify stage, without rehearsal; median of purify_runs"),
+    "purify_seconds_min": Column("float64", "s; least of its runs"),
+    "purify_seconds_max": Column("float64", "s; most of its runs"),
+    "purify_runs": Column(
+        "Int64",
+        "runs of the purify stage; if the first is 3 times as slow as the others (and 0.2 s), it is purify_seconds",
+    ),
     "fit_seconds": Column("float64", "s; its phase fit"),
     "apply_seconds": Column("float64", "s; its phase apply"),
     "train_seconds": Column(
@@ -92,8 +97,8 @@ CELL_COLUMNS = {
     "train_key": Column("string", "artifact of the train stage"),
     "flags": Column(
         "string",
-        "from the logs: attack not converged, catastrophic overfitting or not checked; in another store: other costs, "
-        "other accuracy; poison did not take",
+        "from the logs: attack not converged, catastrophic overfitting or not checked; first run slower than its "
+        "repeats; in another store: other costs, other accuracy; poison did not take",
     ),
     "error_stage": Column("string", "stage in which a failed cell failed"),
     "error_message": Column("string", "why it failed or was skipped"),
@@ -129,7 +134,7 @@ BOARD_COLUMNS = {
     "cost_seconds": Column(
         "float64", "s; purify + extra_train + view, each the median over the cells of mean_accuracy"
     ),
-    "cost_seconds_min": Column("float64", "s; least that the measurements of these cells allow"),
+    "cost_seconds_min": Column("float64", "s; least that the measurements of these cells allow, repeats included"),
     "cost_seconds_max": Column("float64", "s; most that they allow"),
     "cost_multiple": Column(
         "float64",
@@ -148,8 +153,8 @@ BOARD_COLUMNS = {
     "missing": Column("Int64", "cells that failed, were skipped or are absent, attack none included"),
     "flags": Column(
         "string",
-        "oracle, missing, failed, unvalidated preset, not exclusive, exclusivity unknown, several devices, and the "
-        "flags of its cells",
+        "oracle, missing, failed, unvalidated preset, not exclusive, exclusivity unknown, several devices, uneven "
+        "purification (one took 3 times as long as the others), and the flags of its cells",
     ),
 }
 

@@ -1,4 +1,7 @@
-"""What a defense costs: the median over the cells that share its stages, with the range they were measured in."""
+"""What a defense costs: the median over the cells that share its stages, with the range they were measured in.
+
+The range holds every run that was measured, the repeats of a purification too.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from statistics import median
 from typing import NamedTuple
 
 import pandas as pd
+
+from bench.results import pays_once
 
 
 class Spread(NamedTuple):
@@ -55,11 +60,26 @@ def row_costs(cells: pd.DataFrame) -> dict[str, float | None]:
     }
 
 
+def uneven_purification(cells: pd.DataFrame) -> bool:
+    """Whether one purification took clearly longer than the others of these cells: it may have worked for them too.
+
+    Args:
+        cells: finished cells of one defense; a purification that several share counts once.
+    """
+    apart = cells.drop_duplicates("purify_key").sort_values("purify_seconds_max", ascending=False)
+    longest, others = apart[:1], apart["purify_seconds"][1:]
+    again = longest.loc[longest["purify_runs"] > 1, "purify_seconds_min"]
+    return pays_once([float(seconds) for seconds in (*longest["purify_seconds_max"], *again, *others)])
+
+
 def _cost(cells: pd.DataFrame, unit: str) -> tuple[Spread | None, Spread | None, Spread | None]:
     """Whole, purification and extra training, in this unit."""
     own = _spread(cells[f"cost_{unit}"])
     defended, undefended = _spread(cells[f"train_{unit}"]), _spread(cells[f"undefended_train_{unit}"])
     purify = _spread(cells[f"purify_{unit}"])
+    if purify is not None and unit == "seconds":
+        low, high = float(cells["purify_seconds_min"].min()), float(cells["purify_seconds_max"].max())
+        purify = Spread(purify.median, low, high)
     nothing = Spread(0.0, 0.0, 0.0)
     extra: Spread | None = nothing
     if cells["trains_differently"].any():

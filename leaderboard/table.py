@@ -22,14 +22,14 @@ from leaderboard.columns import (
     half_width_column,
     typed,
 )
-from leaderboard.costs import Spread, row_costs
+from leaderboard.costs import Spread, row_costs, uneven_purification
 from leaderboard.effect import with_effect_flags
 from leaderboard.families import best_per_attack, family_row
 from leaderboard.ranking import accuracy_ranks, cost_ranks
 from leaderboard.statistics import binomial_half_width_95, half_width_95, mean
 from leaderboard.stores import repeat_flags
 
-_DOUBT = {"not exclusive", "exclusivity unknown", "several devices"}
+_DOUBT = {"not exclusive", "exclusivity unknown", "several devices", "uneven purification"}
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
 
 
@@ -153,6 +153,7 @@ def _flags(cells: pd.DataFrame, done: pd.DataFrame, poisoned: pd.DataFrame, miss
         "not exclusive": (~exclusive.fillna(True)).any(),
         "exclusivity unknown": exclusive.isna().any(),
         "several devices": len(_devices(done)) > 1,
+        "uneven purification": uneven_purification(done),
     }
     of_cells: dict[str, dict[str, None]] = {}
     for attack, text in zip(done["attack_selection"], done["flags"], strict=True):

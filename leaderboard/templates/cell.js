@@ -121,10 +121,16 @@ function settings(cell) {
   return card("Settings in full", el("div", { class: "boxes" }, parts));
 }
 
+function repeats(cost) {
+  const runs = cost.repeats, span = `${seconds(Math.min(...runs))} to ${seconds(Math.max(...runs))}`;
+  const which = cost.pays_once ? "first run, which was slower than its repeats," : "median";
+  return `${which} of ${runs.length} runs: ${span}`;
+}
+
 function costs(cell) {
   if (!Object.keys(cell.costs).length) return null;
   const rowsOf = (measured, whole) => Object.entries(measured).flatMap(([stage, cost]) => [
-    [stage, cost.repeats?.length ? `${whole}, median of ${cost.repeats.length} runs` : whole, seconds(cost.wall_seconds), bytes(cost.peak_gpu_bytes), bytes(cost.peak_host_bytes), joules(cost.energy_joules), cost.device, { true: "yes", false: "no" }[cost.exclusive] ?? "unknown", cost.created],
+    [stage, cost.repeats?.length ? `${whole}, ${repeats(cost)}` : whole, seconds(cost.wall_seconds), bytes(cost.peak_gpu_bytes), bytes(cost.peak_host_bytes), joules(cost.energy_joules), cost.device, { true: "yes", false: "no" }[cost.exclusive] ?? "unknown", cost.created],
     ...Object.entries(cost.phases).map(([phase, value]) => ["", phase === "warm" ? "warm (rehearsal, not charged)" : phase, seconds(value), "", "", joules(cost.phase_joules?.[phase]), "", "", ""]),
   ]);
   const rows = [...rowsOf(cell.costs, "whole stage"), ...cell.elsewhere.flatMap((other) => rowsOf(other.costs, "in another store, not used"))];

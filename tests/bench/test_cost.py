@@ -310,18 +310,44 @@ class TestRepeats:
 
     def test_the_median_run_counts_and_every_run_is_kept(self, clock, quiet):
         runs = []
-        for seconds, warm in ((9.0, 50.0), (1.0, 2.0), (3.0, 2.0)):
+        for seconds, warm in ((5.0, 50.0), (1.0, 2.0), (3.0, 2.0)):
             with Meter(CPU) as meter:
                 with meter.warm():
                     clock.passes(warm)
                 with meter.phase("apply"):
                     clock.passes(seconds)
-            runs.append(replace(meter.cost(), peak_host_bytes=int(seconds), exclusive=seconds < 9))
+            runs.append(replace(meter.cost(), peak_host_bytes=int(seconds), exclusive=seconds < 5))
         found = median_cost(runs)
-        assert (found.wall_seconds, found.repeats) == (3.0, [9.0, 1.0, 3.0])
+        assert (found.wall_seconds, found.repeats) == (3.0, [5.0, 1.0, 3.0])
         assert found.phases == {"warm": 50.0, "apply": 3.0}
-        assert (found.peak_host_bytes, found.exclusive) == (9, False)
+        assert (found.peak_host_bytes, found.exclusive) == (5, False)
         assert median_cost(runs[1:]).wall_seconds == 1.0
+
+    @pytest.mark.parametrize(
+        ("seconds", "charged"),
+        [([0.3, 0.0, 0.0], 0.3), ([0.6, 0.3, 0.4], 0.4), ([0.1, 0.01, 0.01], 0.01), ([0.01, 0.01, 0.3], 0.01)],
+    )
+    def test_a_first_run_that_works_for_the_later_ones_is_charged(self, clock, quiet, seconds, charged):
+        runs = []
+        for each in seconds:
+            with Meter(CPU) as meter:
+                clock.passes(each)
+            runs.append(meter.cost())
+        found = median_cost(runs)
+        assert (found.wall_seconds, found.pays_once) == (charged, charged == 0.3)
+
+    def test_a_memo_is_charged_its_first_run(self, tmp_path):
+        plugin = tmp_path / "remembers.py"
+        plugin.write_text(REMEMBERS)
+        options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
+        try:
+            cells = run_matrix("none", "remembers", store=tmp_path / "store", plugins=[plugin], **options)
+        finally:
+            defenses._entries.pop("remembers", None)
+        (memo,) = cells[cells["defense"] == "remembers"].itertuples()
+        assert memo.purify_seconds == memo.purify_seconds_max > 0.3
+        assert memo.purify_seconds_min < 0.1
+        assert memo.flags == "first run slower than its repeats"
 
     def test_a_run_repeats_a_short_purification_and_records_it(self, tmp_path):
         options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
@@ -344,6 +370,28 @@ class TestRepeats:
         (message,) = cells.loc[cells["defense"] == "drifts", "error_message"]
         assert "two runs differ" in message
 
+
+REMEMBERS = '''
+import time
+from dataclasses import dataclass, replace
+
+from bench.registry import defenses
+
+MEMO = []
+
+
+@defenses.register("remembers", source="x")
+@dataclass(frozen=True)
+class Remembers:
+    """A test."""
+
+    def purify(self, train, ctx):
+        end = time.process_time() + (0 if MEMO else 0.35)
+        while time.process_time() < end:
+            pass
+        MEMO.append(1)
+        return replace(train, images=train.images + 0)
+'''
 
 DRIFTS = '''
 from dataclasses import dataclass, replace

@@ -125,6 +125,38 @@ class TestBoard:
         assert board.loc["none", names].tolist() == [0.0, 0.0, 0.0]
         assert board.loc["at", "purify_seconds"] == 0
 
+    @pytest.mark.parametrize(("gray", "ranks"), [([0.20, 0.24, 0.33], [1, 1]), ([0.20, 0.24, 0.25], [2, 1])])
+    def test_the_range_holds_the_repeats_of_a_cell_and_decides_ties(
+        self, make_cell: MakeCell, gray: list[float], ranks: list[int]
+    ) -> None:
+        """One attack, one seed: 0.30 s (0.28 to 0.31 s) against 0.24 s, whose longest run is above or below 0.28 s."""
+        cells = [make_cell("lsp", "none")]
+        for name, runs in (("bdr", [0.28, 0.30, 0.31]), ("gray", gray)):
+            cells.append(make_cell("lsp", name, purify=runs[1], repeats=runs))
+        board = board_of(cells)
+        names = ["cost_seconds", "cost_seconds_min", "cost_seconds_max"]
+        assert board.loc["gray", names].tolist() == [gray[1], gray[0], gray[2]]
+        assert board.loc[["bdr", "gray"], "cost_rank"].tolist() == ranks
+
+    def test_a_first_run_that_works_for_the_others_is_flagged_and_not_ranked(self, make_cell: MakeCell) -> None:
+        cells = [make_cell("lsp", name) for name in ("none", "even")]
+        cells += [make_cell("lsp", "memo", purify=0.3, repeats=[0.3, 0.001, 0.001, 0.001, 0.001])]
+        board = board_of(cells)
+        assert board.loc["memo", "flags"] == "uneven purification, first run slower than its repeats: lsp"
+        assert board.loc[["even", "memo"], "cost_rank"].tolist() == [1, pd.NA]
+        assert board.loc["memo", ["cost_seconds", "cost_seconds_min"]].tolist() == [0.3, 0.001]
+
+    def test_a_long_purification_that_works_for_other_attacks_is_flagged(self, make_cell: MakeCell) -> None:
+        cells = [make_cell(attack, name) for attack in ("none", "lsp", "ops") for name in ("none", "even")]
+        cells = [replace(cell, clean_test_accuracy=0.9) if cell.attack.name == "none" else cell for cell in cells]
+        for attack, seconds in (("none", 5.0), ("lsp", 0.01), ("ops", 0.01)):
+            cell = make_cell(attack, "memo", purify=seconds)
+            cells.append(replace(cell, artifacts={**cell.artifacts, "purify": attack}))
+        board = board_of(cells)
+        assert (board.loc["memo", "flags"], board.loc["even", "flags"]) == ("uneven purification", "")
+        assert board.loc["memo", "cost_seconds"] == 0.01
+        assert pd.isna(board.loc["memo", "cost_rank"])
+
     def test_a_defense_that_trains_less_has_a_multiple_below_one(self, make_cell: MakeCell) -> None:
         shorter = make_cell("lsp", "short", purify=5, train=20, extra={"trains_differently": True})
         row = board_of([make_cell(train=100), shorter]).loc["short"]
