@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench gpu clean
+.PHONY: demo test lint docs bench gpu clean
 
 demo: $(VENV)/.installed
 	$(BIN)/bench run --attacks ar,lsp,ops --defenses dvae,iss --preset demo
@@ -16,12 +16,16 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Ours beside the plain way, one table. One part: `make bench BENCH="-k jpeg"`.
+# The documentation site, which opens without network: build/docs/index.html.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Each part next to the plain way of doing it, one table. One part: `make bench BENCH="-k jpeg"`.
 bench: $(VENV)/.installed-dev
 	$(BIN)/pytest tests/benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-quiet $(BENCH)
 
-# One GPU, no network: `make gpu GPU="--data npz:cifar10.npz --minutes 4"`; the same command goes on. $(PYTHON) itself if
-# nothing is missing in it (wheels can be carried: README), else the environment.
+# One GPU, no network: `make gpu GPU="--data npz:cifar10.npz --minutes 4"`; the same command continues. It uses
+# $(PYTHON) if nothing is missing there (docs/start.md: a machine without network), else the environment.
 gpu:
 	@if $(PYTHON) -m gpu.needs; then $(PYTHON) -m gpu $(GPU); \
 	else $(MAKE) --no-print-directory $(VENV)/.installed && $(BIN)/python -m gpu $(GPU); fi
@@ -37,5 +41,9 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@ $(VENV)/.installed
+
 clean:
-	rm -rf $(VENV) results
+	rm -rf $(VENV) build/docs results

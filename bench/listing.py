@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def print_description(name: str, plugins: tuple[Path, ...]) -> None:
     if not found and name not in presets.names():
         found = [("victims", _timm_entry(name))]
     for kind, entry in found:
-        _describe(console, name, kind, entry)
+        _describe(console, card(kind, name, entry))
     if name in presets.names():
         _describe_preset(console, name)
 
@@ -74,25 +75,63 @@ def _timm_entry(name: str) -> Entry[Any]:
         raise unknown("component", name, names, "`bench list attacks` and its kin list them.") from None
 
 
-def _describe(console: Console, name: str, kind: str, entry: Entry[Any]) -> None:
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter in words; `default` is `(required)` where there is none, `presets` holds their values."""
+
+    name: str
+    default: str
+    type: str
+    meaning: str
+    presets: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A component in words, from registry and presets: for `bench describe` and the documentation."""
+
+    name: str
+    kind: str
+    paragraphs: Sequence[str]
+    facts: Sequence[tuple[str, str]]
+    example: str
+    parameters: Sequence[Parameter]
+
+
+def card(kind: str, name: str, entry: Entry[Any]) -> Card:
+    """The card of a component of a kind (`defenses`, ...) under the name it was asked for."""
+    known, hints = meanings(entry.cls), typing.get_type_hints(entry.cls)
+    parameters = [
+        Parameter(
+            parameter,
+            "(required)" if default is dataclasses.MISSING else written(default) or repr(""),
+            _type(hints[parameter]),
+            known.get(parameter, "not described"),
+            _in_presets(kind, {name, entry.name}, parameter),
+        )
+        for parameter, default in entry.parameters.items()
+    ]
     paragraphs = read_docstring(entry.cls.__doc__ or "")[0]
-    console.print(f"{name}: {kind[:-1]}", style="bold")
-    for paragraph in paragraphs:
+    return Card(name, kind, paragraphs, list(_facts(kind, entry)), _example(kind, name, entry), parameters)
+
+
+def _describe(console: Console, card: Card) -> None:
+    console.print(f"{card.name}: {card.kind[:-1]}", style="bold")
+    for paragraph in card.paragraphs:
         console.print(Padding(paragraph, (0, 0, 1, 0)))
-    for label, value in _facts(kind, entry):
+    for label, value in card.facts:
         console.print(f"{label}: {value}")
-    console.print(f"example: {_example(kind, name, entry)}", soft_wrap=True)
-    if not entry.parameters:
+    console.print(f"example: {card.example}", soft_wrap=True)
+    if not card.parameters:
         console.print("takes no parameters")
         return
     console.print("\nparameters", style="bold")
-    known, hints = meanings(entry.cls), typing.get_type_hints(entry.cls)
-    for parameter, default in entry.parameters.items():
-        value = "(required)" if default is dataclasses.MISSING else f"= {written(default) or repr('')}"
-        console.print(f"  {parameter} {value}  [{_type(hints[parameter])}]", style="cyan")
-        console.print(Padding(known.get(parameter, "not described"), (0, 0, 0, 6)))
-        if changes := _in_presets(kind, {name, entry.name}, parameter):
-            console.print(Padding(f"in presets: {changes}", (0, 0, 0, 6)), style="dim")
+    for parameter in card.parameters:
+        equals = "= " * (parameter.default != "(required)")
+        console.print(f"  {parameter.name} {equals}{parameter.default}  [{parameter.type}]", style="cyan")
+        console.print(Padding(parameter.meaning, (0, 0, 0, 6)))
+        if parameter.presets:
+            console.print(Padding(f"in presets: {parameter.presets}", (0, 0, 0, 6)), style="dim")
 
 
 def _facts(kind: str, entry: Entry[Any]) -> Iterator[tuple[str, str]]:
@@ -159,12 +198,19 @@ def _describe_preset(console: Console, name: str) -> None:
         if key in raw:
             console.print(f"{key}: {raw[key]}")
     console.print("\nparameters that differ from the components' defaults", style="bold")
-    for line in _changes(raw.get("parameters", {})):
-        console.print(Padding(line, (0, 0, 0, 2)))
-    for dataset, settings in raw.get("datasets", {}).items():
-        console.print(f"on {dataset}")
-        for line in _changes(settings["parameters"]):
+    for dataset, lines in preset_changes(name):
+        if dataset:
+            console.print(f"on {dataset}")
+        for line in lines:
             console.print(Padding(line, (0, 0, 0, 2)))
+
+
+def preset_changes(name: str) -> list[tuple[str, list[str]]]:
+    """What a preset changes in the defaults of components: on all data sets (""), and then on single ones."""
+    raw = presets.read(name)
+    tables = {"": raw.get("parameters", {})}
+    tables |= {dataset: settings["parameters"] for dataset, settings in raw.get("datasets", {}).items()}
+    return [(dataset, _changes(table)) for dataset, table in tables.items()]
 
 
 def _changes(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:

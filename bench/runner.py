@@ -259,8 +259,10 @@ def run_matrix(
     """Runs a matrix and returns its cells, the same as `bench run` with the same words.
 
     Args:
-        attacks, defenses, victims: selections, for example "lsp,ops:objective=paper" or ["dvae", "iss"]; a list may
-            hold tables, in which no value has to be quoted: [{"name": "from-file", "path": "a,b.npz"}].
+        attacks: a selection, for example "lsp,ops:objective=paper", or a list of selections; a list may hold tables,
+            in which no value has to be quoted: [{"name": "from-file", "path": "a,b.npz"}].
+        defenses: likewise, for example ["dvae", "iss"].
+        victims: likewise.
         dataset: one selection, for example "cifar10:train=2000", or a table: {"name": "npz", "path": "a,b.npz"}.
         preset: `demo`, `fast` or `paper`; the other arguments win over it.
         seeds: a count or a list.

@@ -1,27 +1,49 @@
-"""The documents keep their promises: links resolve."""
+"""The documents keep their promises: links resolve, the cards of the site show the whole registry."""
 
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
+from bench.registry import BY_KIND
+
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_resolve(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert page.parent.joinpath(target).exists(), target
+
+
+def test_every_parameter_of_every_component_is_on_its_card(hooks):
+    for kind, registry in BY_KIND.items():
+        cards = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", hooks.cards(kind), re.MULTILINE | re.DOTALL))
+        assert list(cards) == list(registry)
+        for name, entry in registry.items():
+            assert re.findall(r"^\| `(\w+)` \|", cards[name], re.MULTILINE) == list(entry.parameters), name
 
 
 @pytest.mark.parametrize(
-    "page",
+    ("page", "link", "there"),
     [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/results.md",
-        "docs/measurements.md",
-        "docs/datasets.md",
-        "docs/poison-files.md",
-        "docs/victims.md",
+        ("index.md", "docs/results.md", "results.md"),
+        ("contributing.md", "docs/results.md", "results.md"),
+        ("results.md", "../CONTRIBUTING.md", "contributing.md"),
+        ("methods/attacks.md", "../poison-files.md", "../poison-files.md"),
+        ("methods/attacks.md", "../../README.md", "../index.md"),
     ],
 )
-def test_relative_links_resolve(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        if "://" not in target:
-            assert (ROOT / page).parent.joinpath(target).exists(), target
+def test_links_of_the_repository_lead_to_pages_of_the_site(hooks, page, link, there):
+    assert hooks.site_link(page, link) == there
