@@ -85,13 +85,17 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
     Attributes:
         chains: several may be selected as one, `first+second`.
         faces: methods, with their arguments, of which a component has at least one; empty if that is not asked.
+        charged: what its components do is a cost, so that they must not do it before a stage begins.
     """
 
-    def __init__(self, kind: str, group: str, chains: bool = False, faces: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, kind: str, group: str, chains: bool = False, faces: tuple[str, ...] = (), charged: bool = False
+    ) -> None:
         self.kind = kind
         self.group = group
         self.chains = chains
         self.faces = faces
+        self.charged = charged
         self._entries: dict[str, Entry[T]] = {}
         self._loaded = False
         self._open_ended: _OpenEnded | None = None
@@ -204,6 +208,7 @@ defenses: Registry[Any] = Registry(
         "change_recipe(recipe)",
         "view(images_u8)",
     ),
+    charged=True,
 )
 victims: Registry[Any] = Registry("victim", "purify_bench.victims")
 datasets: Registry[Any] = Registry("dataset", "purify_bench.datasets")

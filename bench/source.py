@@ -36,6 +36,13 @@ def modules_of(module: str) -> list[str]:
     return sorted(name for name in _closure(module) if ":" not in name and name.partition(".")[0] != "bench")
 
 
+def imports_of(module: str) -> list[str]:
+    """What the modules of `modules_of` import from elsewhere, anywhere in their code; names that are no module too."""
+    own = modules_of(module)
+    files = _closure(module)
+    return sorted({imported for name in own for imported in _imports(files[name], name)} - set(own))
+
+
 def _closure(module: str) -> dict[str, Path]:
     package = module.partition(".")[0]
     files: dict[str, Path] = {}

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import hashlib
 import json
 import math
 import re
+import time
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from bench.chain import Chain, split
 from bench.errors import UserError, unknown
 from bench.grammar import cut, existing_path, quote, unquote
 from bench.registry import Entry, Registry
+from bench.results import PAYS_ONCE_SECONDS
 
 _FRACTION = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
 
@@ -196,11 +199,27 @@ def resolve(
     if problems:
         raise UserError("\n".join(problems))
     try:
-        component = entry.cls(**parsed)
+        component, seconds = _constructed(entry, parsed)
     except (ValueError, TypeError) as error:
         raise UserError(f"{label}: {error}") from error
+    if registry.charged and seconds > PAYS_ONCE_SECONDS:
+        raise UserError(
+            f"{label}: its construction does work: {seconds:.2f} s; put it in purify, so that it is measured"
+        )
     assumed = {**parameters, **parse_table(preset, entry, name), **from_name}
     return Selected(next(iter(from_name.values()), entry.name), entry, component, assumed)
+
+
+def _constructed(entry: Entry[Any], parameters: Mapping[str, Any]) -> tuple[Any, float]:
+    """A component and the processor seconds that it took; the garbage of others is not collected meanwhile."""
+    collects = gc.isenabled()
+    gc.disable()
+    start = time.process_time()
+    try:
+        return entry.cls(**parameters), time.process_time() - start
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _table(layers: Layers, entry: Entry[Any], name: str) -> dict[str, Any]:

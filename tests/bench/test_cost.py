@@ -290,6 +290,16 @@ def _compute(seconds: float) -> None:
         pass
 
 
+def test_the_first_optimizer_of_a_process_is_not_charged():
+    """A plug-in with a training loop of its own, which comes first in its process."""
+    code = (
+        "import sys, torch\nfrom bench.cost import Meter\nbefore = 'torch._dynamo' in sys.modules\n"
+        "with Meter(torch.device('cpu')):\n    during = 'torch._dynamo' in sys.modules\nprint(before, during)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["False", "True"]
+
+
 class TestRepeats:
     @pytest.mark.parametrize(
         ("seconds", "asked", "again"),

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import tempfile
 
 import pytest
+import torch
 
 from bench.check import tiny
 from bench.kept_state import kept
@@ -12,6 +14,8 @@ from bench.spec import select
 
 HEAD = """
 import functools
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -21,13 +25,14 @@ import torch
 
 from bench.registry import defenses
 
+WORK = "import time\\nwhile time.process_time() < 0.4:\\n    pass"
 MEMO = {}
 LAST = None
-STORE = Path(tempfile.gettempdir()) / "FILE"
+STORE = Path("FILE")
 
 
-def work():
-    end = time.process_time() + 0.3
+def work(seconds=0.3):
+    end = time.process_time() + seconds
     while time.process_time() < end:
         pass
 
@@ -77,26 +82,54 @@ BODIES = {
         "images it has seen",
     ),
     "once for all": ("'fit' in MEMO or work()\nMEMO['fit'] = 1\nreturn train", "computes once what every stage"),
+    "foreign module": (
+        "hasattr(torch, 'forgets') or work()\ntorch.forgets = 1\nreturn train",
+        "computes once what every stage",
+    ),
+    "file at home": (
+        "name = Path.home() / 'forgets'\nname.exists() or work()\nname.touch()\nreturn train",
+        "computes once what every stage",
+    ),
+    "temporary file": (
+        "name = Path(tempfile.gettempdir()) / 'forgets'\nname.exists() or work()\nname.touch()\nreturn train",
+        "computes once what every stage",
+    ),
+    "in a child": (
+        "'fit' in MEMO or subprocess.run([sys.executable, '-c', WORK], check=True)\nMEMO['fit'] = 1\nreturn train",
+        "computes once what every stage",
+    ),
+    "cheap for few images": (
+        "'fit' in MEMO or work(len(train) * 1e-4)\nMEMO['fit'] = 1\nreturn train",
+        "computes once what every stage",
+    ),
+    "at import": ("return train\n\nwork()", "importing it does work"),
 }
 HARMLESS = {
     "table": "table(7)\nreturn replace(train, images=train.images // 2)",
     "work": "work()\nreturn train",
+    "library": "import statistics\nstatistics.mean([1, 2])\nreturn train",
 }
 
 
 @pytest.fixture
 def found(tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
     def found(body):
         path = tmp_path / "forgets.py"
+        body, _, at_import = body.partition("\n\n")
         lines = "\n".join(f"        {line}" for line in body.splitlines())
-        text = HEAD.replace('Path(tempfile.gettempdir()) / "FILE"', f"Path({str(tmp_path / 'memo')!r})")
-        path.write_text(text + TAIL.replace("BODY", lines))
+        text = HEAD.replace("FILE", str(tmp_path / "memo"))
+        path.write_text(text + TAIL.replace("BODY", lines) + at_import)
         defenses._entries.pop("forgets", None)
         load_plugin(path)
         return kept(select(defenses, "forgets")[0], tiny().train)
 
     yield found
     defenses._entries.pop("forgets", None)
+    vars(torch).pop("forgets", None)
 
 
 @pytest.mark.parametrize(("body", "message"), BODIES.values(), ids=BODIES)

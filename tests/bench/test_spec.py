@@ -1,5 +1,6 @@
 """Selections: names, parameters, globs, families, errors; keys."""
 
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UserError
-from bench.registry import Registry
+from bench.registry import Registry, defenses, victims
 from bench.spec import canonical_json, digest, parse_value, plain, resolve, select
 
 
@@ -168,3 +169,34 @@ def test_registration_is_strict():
         @dataclass(frozen=True)
         class Upper:
             """Doc."""
+
+
+class TestConstruction:
+    @pytest.fixture
+    def works(self):
+        """A defense that computes when it is constructed, for 0.3 s of processor time."""
+
+        @dataclass(frozen=True)
+        class Works:
+            """A test."""
+
+            def __post_init__(self) -> None:
+                end = time.process_time() + 0.3
+                while time.process_time() < end:
+                    pass
+
+            def purify(self, train, ctx):
+                return train
+
+        yield Works
+        for registry in (defenses, victims):
+            registry._entries.pop("works", None)
+
+    def test_a_defense_that_works_before_the_meter_runs_is_refused(self, works):
+        defenses.register("works")(works)
+        with pytest.raises(UserError, match=r"'works': its construction does work: 0\.\d+ s; put it in purify"):
+            select(defenses, "works")
+
+    def test_a_victim_may_look_at_a_library(self, works):
+        victims.register("works")(works)
+        assert select(victims, "works")[0].name == "works"
