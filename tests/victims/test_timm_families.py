@@ -97,10 +97,18 @@ def test_images_that_are_not_square():
     assert build("swin_tiny_patch4_window7_224", (1, 32, 48)).patch_embed.grid_size == (32, 48)
 
 
-def test_the_search_for_a_way_draws_no_random_number():
-    """The weights of a seed are those of the network built at once."""
+def test_the_search_for_a_way_draws_no_random_number(monkeypatch):
+    """The weights of a seed are those of the network built at once, also if a constructor draws on the CPU."""
     import timm
 
+    create = timm.create_model
+
+    def draws_first(*args, **kwargs):
+        if torch.get_default_device().type == "meta":
+            torch.rand(3, device="cpu")
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(timm, "create_model", draws_first)
     torch.manual_seed(3)
     fitted = build_fitted("test_vit", (3, 32, 32), {"num_classes": 10})
     torch.manual_seed(3)
