@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboard import formats
+from leaderboard.flags import Flag, raised
 from leaderboard.statistics import binomial_half_width_95
 
 _NBSP = "\N{NO-BREAK SPACE}"
@@ -74,12 +75,11 @@ def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
 
 def _doubt(row: pd.Series[Any]) -> str:
     """Why a cost has no rank."""
-    if "several devices" in row["flags"]:
+    flags = raised(row["flags"]).values()
+    if Flag.SEVERAL_DEVICES in flags:
         return f"measured on {row['device']}, others elsewhere"
-    return next(
-        (flag for flag in ("not exclusive", "exclusivity unknown", "uneven purification") if flag in row["flags"]),
-        "see the flags",
-    )
+    doubts = (Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.UNEVEN)
+    return next((flag for flag in doubts if flag in flags), "see the flags")
 
 
 def _certainty(best: pd.DataFrame, ranked: pd.DataFrame, test_images: int) -> Answer:

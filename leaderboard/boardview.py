@@ -10,6 +10,7 @@ import pandas as pd
 
 from leaderboard import formats
 from leaderboard.columns import accuracy_column
+from leaderboard.flags import Flag, has, shown_flags
 from leaderboard.groups import is_best, place
 from leaderboard.matrix import Entry
 
@@ -90,7 +91,7 @@ METRICS = [
     Metric("seeds", "seeds", str, "seeds of the group", high_first=True),
     Metric("device", "device", str, "device of purification and training"),
     Metric("uses", "uses", str, "knowledge of the defense beyond the poisoned set"),
-    Metric("flags", "flags", str, "what makes the row doubtful"),
+    Metric("flags", "flags", str, "what makes the row doubtful; each flag is explained under How to read this"),
 ]
 """The columns with one value a row; behind them come the attacks."""
 
@@ -123,7 +124,7 @@ class BoardRow:
     defense: str
     kind: str
     uses: list[str]
-    flags: list[str]
+    flags: dict[str, Flag]
     cells: list[Cell]
 
 
@@ -148,8 +149,7 @@ def board_row(
         numbers: attack to number.
     """
     incomplete = formats.is_missing(row["mean_accuracy"])
-    kind = "incomplete" if incomplete else "oracle" if "oracle" in row["flags"] else "single"
-    flags = [flag if flag != "missing" else f"{row['missing']} missing" for flag in row["flags"].split(", ") if flag]
+    kind = "incomplete" if incomplete else "oracle" if has(Flag.ORACLE, row["flags"]) else "single"
     return BoardRow(
         number=number,
         group=group,
@@ -158,7 +158,7 @@ def board_row(
         defense=row["defense_selection"],
         kind="undefended" if row["defense"] == "none" and not incomplete else kind,
         uses=[use for use in row["uses"].split(", ") if use],
-        flags=flags,
+        flags=shown_flags(row),
         cells=[
             *(_cell(row, metric, number, board) for number, metric in enumerate(shown)),
             *(_attack_cell(row, name, n, board, matrix.get(name)) for name, n in numbers.items() if n),
@@ -174,7 +174,7 @@ def _cell(row: pd.Series[Any], metric: Metric, number: int, board: pd.DataFrame)
     if not formats.is_missing(row["half_width_95"]):
         notes["mean_accuracy"] = f"± {formats.percent(row['half_width_95'])}"
     within = formats.span(row["cost_seconds_min"], row["cost_seconds_max"])
-    device = row["device"] if "several devices" in row["flags"] else ""
+    device = row["device"] if has(Flag.SEVERAL_DEVICES, row["flags"]) else ""
     notes["cost_seconds"] = ", ".join(filter(None, (within, device)))
     text = metric.text(value)
     bar = text if metric.name == "mean_accuracy" else ""

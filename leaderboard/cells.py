@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.results import CellResult, Cost, of_training
 from leaderboard.columns import AND
+from leaderboard.flags import Flag
 
 
 def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
@@ -82,14 +83,14 @@ def trained_epochs(cell: CellResult) -> int | None:
     return int(cell.curve[-1]["epoch"] or 0) if cell.curve else None
 
 
-def _flags(cell: CellResult) -> list[str]:
+def _flags(cell: CellResult) -> list[Flag]:
     """What makes a result doubtful: a cost, and the plug-ins' own logs, of which only a `false` or `true` does."""
     overfitting = cell.logs.get("train", {}).get("catastrophic_overfitting")
     flags = {
-        "attack not converged": cell.logs.get("poison", {}).get("converged") is False,
-        "catastrophic overfitting": overfitting is True,
-        "overfitting not checked": overfitting == "not checked",
-        "first run slower than its repeats": any(cost.pays_once for cost in cell.costs.values()),
+        Flag.NOT_CONVERGED: cell.logs.get("poison", {}).get("converged") is False,
+        Flag.OVERFITTING: overfitting is True,
+        Flag.OVERFITTING_UNKNOWN: overfitting == "not checked",
+        Flag.PAYS_ONCE: any(cost.pays_once for cost in cell.costs.values()),
     }
     return [flag for flag, raised in flags.items() if raised]
 

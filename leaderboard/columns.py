@@ -97,8 +97,7 @@ CELL_COLUMNS = {
     "train_key": Column("string", "artifact of the train stage"),
     "flags": Column(
         "string",
-        "from the logs: attack not converged, catastrophic overfitting or not checked; first run slower than its "
-        "repeats; in another store: other costs, other accuracy; poison did not take",
+        "what makes the cell doubtful; each flag is explained in the table of flags",
     ),
     "error_stage": Column("string", "stage in which a failed cell failed"),
     "error_message": Column("string", "why it failed or was skipped"),
@@ -153,8 +152,7 @@ BOARD_COLUMNS = {
     "missing": Column("Int64", "cells that failed, were skipped or are absent, attack none included"),
     "flags": Column(
         "string",
-        "oracle, missing, failed, unvalidated preset, not exclusive, exclusivity unknown, several devices, uneven "
-        "purification (one took 3 times as long as the others), and the flags of its cells",
+        "what makes the row doubtful, and the flags of its cells with the attacks behind a colon",
     ),
 }
 

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from leaderboard.columns import GROUP
-
-NOT_TAKEN = "poison did not take"
-"""Flag of all cells of an attack whose undefended accuracy is as good as that of clean training."""
+from leaderboard.flags import Flag
 
 _SHARE = 0.1
 """Of what clean training has above chance: 8.4 points of CIFAR-10's 94 %. Published single runs of one and the same
@@ -35,7 +33,7 @@ def with_effect_flags(frame: pd.DataFrame, num_classes: Mapping[str, int]) -> pd
         names for names, cells in both.groupby(on, sort=False) if not _took(cells, num_classes[cells["key"].iloc[0]])
     ]
     flagged = pd.MultiIndex.from_frame(frame[on]).isin(weak) & (frame["status"] == "done")
-    marked = frame["flags"].where(frame["flags"] == "", frame["flags"] + ", ") + NOT_TAKEN
+    marked = frame["flags"].where(frame["flags"] == "", frame["flags"] + ", ") + Flag.NOT_TAKEN
     return frame.assign(flags=frame["flags"].mask(flagged, marked))
 
 

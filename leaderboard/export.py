@@ -14,6 +14,7 @@ import pandas as pd
 
 from leaderboard import formats
 from leaderboard.columns import BOARD_COLUMNS, accuracy_columns
+from leaderboard.flags import shown_flags
 from leaderboard.groups import groups, place
 
 JSON_SCHEMA_VERSION = 1
@@ -95,8 +96,7 @@ _TEXT = ("defense", "flags")
 
 def described_flags(row: pd.Series[Any]) -> str:
     """Flags and extra knowledge of a leaderboard row in words: `3 missing, failed, uses clean-data`."""
-    flags = str(row["flags"]).replace("missing", f"{row['missing']} missing")
-    return ", ".join(part for part in (flags, f"uses {row['uses']}" if row["uses"] else "") if part)
+    return ", ".join([*shown_flags(row), *([f"uses {row['uses']}"] if row["uses"] else [])])
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboard.columns import AND
+from leaderboard.flags import Flag
 
 _SUMS = (
     *("cost_seconds", "cost_seconds_min", "cost_seconds_max", "purify_seconds", "extra_train_seconds"),
@@ -45,7 +46,7 @@ def family_row(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> 
         "peak_gpu_bytes": _over(members, "peak_gpu_bytes", max),
         "peak_host_bytes": _over(members, "peak_host_bytes", max),
         "device": AND.join(sorted({device for member in members for device in member["device"].split(AND)})),
-        "flags": ["oracle", *sorted({flag for member in members for flag in member["flags"]})],
+        "flags": [Flag.ORACLE, *sorted({flag for member in members for flag in member["flags"]})],
     }
 
 

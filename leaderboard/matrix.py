@@ -10,6 +10,7 @@ import pandas as pd
 
 from leaderboard import formats
 from leaderboard.columns import GROUP, accuracy_columns, half_width_column
+from leaderboard.flags import Flag, has
 from leaderboard.published import Comparison, comparisons, measured_of
 from leaderboard.statistics import half_width_95
 
@@ -84,7 +85,7 @@ def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]
 def _measured_as(row: Mapping[Any, Any], accuracy: str, board: pd.DataFrame) -> str:
     """The defense whose cells are behind an accuracy: of a family's best per attack, the member that has it."""
     own = str(row["defense_selection"])
-    if "oracle" not in row["flags"]:
+    if not has(Flag.ORACLE, row["flags"]):
         return own
     alike = (board[[*GROUP, "family"]] == [row[name] for name in (*GROUP, "family")]).all(axis=1)
     members = board.loc[alike & (board["defense_selection"] != own) & (board[accuracy] == row[accuracy])]

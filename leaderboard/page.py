@@ -14,6 +14,7 @@ from bench.results import CellResult
 from bench.scores import SCORES
 from leaderboard import formats
 from leaderboard.columns import AND, BOARD_COLUMNS
+from leaderboard.flags import Flag, has
 from leaderboard.methods import Method, method_entries
 from leaderboard.published import largest_repeat, tolerance
 from leaderboard.scatter import AXES
@@ -43,11 +44,12 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
             "exports": EXPORTS,
             "environment": _environment(frame),
             "columns": BOARD_COLUMNS,
+            "flags": list(Flag),
             "tolerance": f"{100 * tolerance():.1f}",
             "largest_repeat": f"{100 * largest_repeat():.1f}",
         },
         "methods.html": {"kinds": method_entries(methods, cells)},
-        "cell.html": {"scores": {name: asdict(score) for name, score in SCORES.items()}},
+        "cell.html": {"scores": [{"name": name, **asdict(score)} for name, score in SCORES.items()]},
     }
     environment = Environment(
         loader=PackageLoader("leaderboard"),
@@ -82,7 +84,7 @@ def _filters(page: Page) -> list[tuple[str, str, list[str]]]:
 def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame) -> list[tuple[str, str]]:
     """What was run, when and where, and how much of it is missing. The date is that of the results."""
     done = int((frame["status"] == "done").sum())
-    missing = int(board.loc[~board["flags"].str.contains("oracle"), "missing"].sum())
+    missing = int(board.loc[[not has(Flag.ORACLE, flags) for flags in board["flags"]], "missing"].sum())
     dates = sorted({cost.created[:10] for cell in cells for cost in cell.costs.values()})
     devices = {device for text in frame["device"].dropna().unique() for device in text.split(AND)}
     versions = [

@@ -10,12 +10,7 @@ from bench.errors import UserError
 from bench.results import CellResult, read_cell
 from leaderboard import formats
 from leaderboard.columns import AND
-
-OTHER_COSTS = "other costs in another store"
-"""Flag of a cell that two stores hold with the same accuracy and different costs."""
-
-OTHER_ACCURACY = "other accuracy in another store"
-"""Flag of a cell that two stores hold with different accuracies."""
+from leaderboard.flags import Flag
 
 
 @dataclass(frozen=True)
@@ -57,14 +52,14 @@ def read_stores(stores: Iterable[Path], first_wins: bool = False) -> Stored:
     return Stored([chosen[key][1] for key in sorted(chosen)], sorted(repeated, key=lambda cell: cell.key))
 
 
-def repeat_flags(cells: Iterable[CellResult], repeated: Sequence[CellResult]) -> dict[str, str]:
+def repeat_flags(cells: Iterable[CellResult], repeated: Sequence[CellResult]) -> dict[str, Flag]:
     """Flag by key of the cells that another store holds with another result."""
     shown = {cell.key: cell.clean_test_accuracy for cell in cells}
-    flags: dict[str, str] = {}
+    flags: dict[str, Flag] = {}
     for again in repeated:
         if again.clean_test_accuracy != shown[again.key]:
-            flags[again.key] = OTHER_ACCURACY
-        flags.setdefault(again.key, OTHER_COSTS)
+            flags[again.key] = Flag.OTHER_ACCURACY
+        flags.setdefault(again.key, Flag.OTHER_COSTS)
     return flags
 
 
@@ -74,8 +69,8 @@ def described_repeats(stored: Stored) -> list[str]:
     shown = {cell.key: cell for cell in stored.cells}
     sentences = []
     for flag, result, text in (
-        (OTHER_ACCURACY, "different accuracies", _accuracy),
-        (OTHER_COSTS, "the same accuracy and other costs", _costs),
+        (Flag.OTHER_ACCURACY, "different accuracies", _accuracy),
+        (Flag.OTHER_COSTS, "the same accuracy and other costs", _costs),
     ):
         pairs = [(shown[again.key], again) for again in stored.repeated if flags[again.key] == flag]
         if not pairs:

@@ -25,11 +25,12 @@ from leaderboard.columns import (
 from leaderboard.costs import Spread, row_costs, uneven_purification
 from leaderboard.effect import with_effect_flags
 from leaderboard.families import best_per_attack, family_row
+from leaderboard.flags import Flag, raised
 from leaderboard.ranking import accuracy_ranks, cost_ranks
 from leaderboard.statistics import binomial_half_width_95, half_width_95, mean
 from leaderboard.stores import repeat_flags
 
-_DOUBT = {"not exclusive", "exclusivity unknown", "several devices", "uneven purification"}
+_DOUBT = {Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.SEVERAL_DEVICES, Flag.UNEVEN}
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
 
 
@@ -147,17 +148,17 @@ def _devices(cells: pd.DataFrame) -> list[str]:
 def _flags(cells: pd.DataFrame, done: pd.DataFrame, poisoned: pd.DataFrame, missing: int) -> list[str]:
     exclusive = poisoned["exclusive"]  # the cells whose costs are shown
     flags = {
-        "missing": missing > 0,
-        "failed": (cells["status"] == "failed").any(),
-        "unvalidated preset": cells["preset"].isin(unvalidated()).any(),
-        "not exclusive": (~exclusive.fillna(True)).any(),
-        "exclusivity unknown": exclusive.isna().any(),
-        "several devices": len(_devices(done)) > 1,
-        "uneven purification": uneven_purification(done),
+        Flag.MISSING: missing > 0,
+        Flag.FAILED: (cells["status"] == "failed").any(),
+        Flag.UNVALIDATED: cells["preset"].isin(unvalidated()).any(),
+        Flag.NOT_EXCLUSIVE: (~exclusive.fillna(True)).any(),
+        Flag.EXCLUSIVITY_UNKNOWN: exclusive.isna().any(),
+        Flag.SEVERAL_DEVICES: len(_devices(done)) > 1,
+        Flag.UNEVEN: uneven_purification(done),
     }
     of_cells: dict[str, dict[str, None]] = {}
     for attack, text in zip(done["attack_selection"], done["flags"], strict=True):
-        for flag in filter(None, text.split(", ")):
+        for flag in raised(text):
             of_cells.setdefault(flag, {})[attack] = None
     named = [f"{flag}: {' and '.join(attacks)}" for flag, attacks in sorted(of_cells.items())]
     return [*(flag for flag, raised in flags.items() if raised), *named]
@@ -167,7 +168,7 @@ def _rank(rows: list[dict[str, Any]]) -> None:
     """Ranks the complete, defended rows in place; costs only if exclusive and of one device in all rows."""
     if len({row["device"] for row in rows if row["device"]}) > 1:
         for row in rows:
-            row["flags"] = [*row["flags"], *({"several devices"} - set(row["flags"]))]
+            row["flags"] = [*row["flags"], *({Flag.SEVERAL_DEVICES} - set(row["flags"]))]
     ranked = [row for row in rows if row["defense"] != "none" and row["mean_accuracy"] is not None]
     ranks = accuracy_ranks([row["mean_accuracy"] for row in ranked], [row["tie_width"] for row in ranked])
     for row, rank in zip(ranked, ranks, strict=True):
@@ -186,5 +187,5 @@ def _rank(rows: list[dict[str, Any]]) -> None:
 def _place(row: dict[str, Any]) -> tuple[int, float, str]:
     """Where a row stands in its group: ranked, oracle, undefended, incomplete; each by falling mean."""
     complete = row["mean_accuracy"] is not None
-    part = 3 if not complete else 0 if row["rank"] else 1 if "oracle" in row["flags"] else 2
+    part = 3 if not complete else 0 if row["rank"] else 1 if Flag.ORACLE in row["flags"] else 2
     return part, -(row["mean_accuracy"] or 0.0), row["defense_selection"]

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from bench.scores import SCORES
+from leaderboard.boardview import METRICS
 from leaderboard.columns import BOARD_COLUMNS, CELL_COLUMNS
 from leaderboard.comparison import COMPARISON_COLUMNS
+from leaderboard.flags import Flag
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 
@@ -30,3 +32,16 @@ def test_the_documented_scores_are_the_real_ones() -> None:
     table = PAGE.read_text(encoding="utf-8").split("| score |")[1].split("\n\n")[0]
     documented = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", table, re.MULTILINE)
     assert documented == [(name, s.label, s.unit, s.explanation) for name, s in SCORES.items()]
+
+
+def test_the_documented_flags_are_the_real_ones() -> None:
+    table = PAGE.read_text(encoding="utf-8").split("| flag | meaning |\n|---|---|\n")[1].split("\n\n")[0]
+    assert table.splitlines() == [f"| {flag} | {flag.explanation} |" for flag in Flag]
+
+
+def test_the_document_says_which_columns_the_page_hides() -> None:
+    section = " ".join(PAGE.read_text(encoding="utf-8").split("## What the page shows")[1].split("## ")[0].split())
+    shown, hidden = section.split("The others are hidden")
+    for metric in METRICS:
+        name = metric.heading.removesuffix(" %") if metric.usual else metric.heading
+        assert re.search(rf"(?<!\w){re.escape(name)}(?!\w)", shown if metric.usual else hidden), metric.heading

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.results import CellResult
-from leaderboard.effect import NOT_TAKEN
+from leaderboard.flags import Flag
 from leaderboard.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
@@ -17,7 +17,8 @@ def _flags(cells: list[CellResult]) -> dict[tuple[str, str, int], str]:
 
 
 @pytest.mark.parametrize(
-    ("undefended", "flag"), [(0.97, NOT_TAKEN), (0.95, NOT_TAKEN), (0.866, NOT_TAKEN), (0.864, ""), (0.1, "")]
+    ("undefended", "flag"),
+    [(0.97, Flag.NOT_TAKEN), (0.95, Flag.NOT_TAKEN), (0.866, Flag.NOT_TAKEN), (0.864, ""), (0.1, "")],
 )
 def test_a_tenth_above_chance_decides_for_all_cells_of_an_attack(
     make_cell: MakeCell, undefended: float, flag: str
@@ -48,14 +49,14 @@ def test_the_mean_over_seeds_decides(make_cell: MakeCell) -> None:
     cells += [make_cell("none", "none", 0.95, seed=seed) for seed in range(3)]
     assert set(_flags(cells).values()) == {""}
     alone = [cell for cell in cells if cell.seed == 0]
-    assert _flags(alone)["lsp", "none", 0] == NOT_TAKEN
+    assert _flags(alone)["lsp", "none", 0] == Flag.NOT_TAKEN
 
 
 def test_a_difference_that_few_test_images_leave_open_is_no_effect(make_cell: MakeCell) -> None:
     cells = [make_cell("none", "none", 0.95), make_cell("lsp", "none", 0.80)]
     assert _flags(cells)["lsp", "none", 0] == ""
     few = [CellResult(**{**vars(cell), "test_images": 20}) for cell in cells]
-    assert _flags(few)["lsp", "none", 0] == NOT_TAKEN
+    assert _flags(few)["lsp", "none", 0] == Flag.NOT_TAKEN
 
 
 def test_nothing_is_said_without_both_baselines_nor_of_unfinished_cells(make_cell: MakeCell) -> None:
@@ -63,7 +64,7 @@ def test_nothing_is_said_without_both_baselines_nor_of_unfinished_cells(make_cel
     assert _flags([make_cell("none", "none", 0.95), make_cell("lsp", "dvae", 0.95)])["lsp", "dvae", 0] == ""
     failed = make_cell("lsp", "dvae", status="failed")
     flags = _flags([make_cell("none", "none", 0.95), make_cell("lsp", "none", 0.94), failed])
-    assert (flags["lsp", "none", 0], flags["lsp", "dvae", 0]) == (NOT_TAKEN, "")
+    assert (flags["lsp", "none", 0], flags["lsp", "dvae", 0]) == (Flag.NOT_TAKEN, "")
 
 
 def test_every_victim_and_preset_is_judged_by_its_own_baselines(make_cell: MakeCell) -> None:
@@ -75,4 +76,4 @@ def test_every_victim_and_preset_is_judged_by_its_own_baselines(make_cell: MakeC
     ]
     frame = cells_frame(cells).set_index(["victim", "attack"])["flags"]
     assert frame["resnet18", "lsp"] == ""
-    assert frame["vit", "lsp"] == f"attack not converged, {NOT_TAKEN}"
+    assert frame["vit", "lsp"] == f"attack not converged, {Flag.NOT_TAKEN}"

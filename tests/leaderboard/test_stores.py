@@ -9,7 +9,8 @@ import pytest
 
 from bench.errors import UserError
 from bench.results import CellResult
-from leaderboard.stores import OTHER_ACCURACY, OTHER_COSTS, described_repeats, read_stores, repeat_flags
+from leaderboard.flags import Flag
+from leaderboard.stores import described_repeats, read_stores, repeat_flags
 
 MakeCell = Callable[..., CellResult]
 
@@ -71,7 +72,10 @@ def test_the_first_store_wins_if_asked(make_cell: MakeCell, tmp_path: Path) -> N
     stored = read_stores(paths, first_wins=True)
     assert stored.cells == [one, costly[0]]
     assert stored.repeated == [other, costly[1]]
-    assert repeat_flags(stored.cells, stored.repeated) == {one.key: OTHER_ACCURACY, costly[0].key: OTHER_COSTS}
+    assert repeat_flags(stored.cells, stored.repeated) == {
+        one.key: Flag.OTHER_ACCURACY,
+        costly[0].key: Flag.OTHER_COSTS,
+    }
     accuracies, costs = described_repeats(stored)
     assert "1 cell is in several stores with different accuracies" in accuracies
     assert "0.5 is shown, 0.6 is not" in accuracies

@@ -1,0 +1,98 @@
+"""What makes a row or a cell doubtful: every flag there is, with its explanation for readers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import pandas as pd
+
+
+class Flag(StrEnum):
+    """A flag's text and what it means, in one or two sentences."""
+
+    explanation: str
+
+    def __new__(cls, text: str, explanation: str) -> Flag:
+        flag = str.__new__(cls, text)
+        flag._value_, flag.explanation = text, explanation
+        return flag
+
+    ORACLE = (
+        "oracle",
+        "The best member of a family for each attack, chosen with test labels. It costs what all members cost, and is "
+        "never ranked.",
+    )
+    MISSING = (
+        "missing",
+        "Cells of the row failed, were skipped or were not run; the number says how many. It has no mean and no rank.",
+    )
+    FAILED = "failed", "A cell of the row ended with an error; the section on missing results shows it."
+    UNVALIDATED = "unvalidated preset", "Nobody has compared the results of this preset with published ones yet."
+    NOT_EXCLUSIVE = (
+        "not exclusive",
+        "Another process used the device during a measurement. The cost may be too high and has no rank.",
+    )
+    EXCLUSIVITY_UNKNOWN = (
+        "exclusivity unknown",
+        "It could not be told whether another process used the device. The cost has no rank.",
+    )
+    SEVERAL_DEVICES = (
+        "several devices",
+        "The rows of this data set, preset, victim and precision were measured on several devices. Their costs are not "
+        "compared and have no rank.",
+    )
+    UNEVEN = (
+        "uneven purification",
+        "One purification took over 3 times as long as the others, which may have used its work. The cost has no rank.",
+    )
+    PAYS_ONCE = (
+        "first run slower than its repeats",
+        "The first run of the purification took over 3 times as long as its repeats, which may have used its work. The "
+        "first run is the cost.",
+    )
+    NOT_CONVERGED = (
+        "attack not converged",
+        "The attack stopped before its own goal was reached, for example at a time limit. Its poison may be too weak.",
+    )
+    OVERFITTING = (
+        "catastrophic overfitting",
+        "Single-step adversarial training failed: the victim withstands the single step and no stronger attack.",
+    )
+    OVERFITTING_UNKNOWN = (
+        "overfitting not checked",
+        "The training was too short to check for catastrophic overfitting.",
+    )
+    NOT_TAKEN = (
+        "poison did not take",
+        "Without a defense the victim is as accurate as on clean data, so the attack says nothing about defenses.",
+    )
+    OTHER_COSTS = (
+        "other costs in another store",
+        "Two stores hold the cell with the same accuracy and different costs. Those of the first store count.",
+    )
+    OTHER_ACCURACY = (
+        "other accuracy in another store",
+        "Two stores hold the cell with different accuracies. That of the first store counts.",
+    )
+
+
+_NEXT = re.compile(rf", (?=(?:{'|'.join(Flag)})(?:[,:]|$))")
+
+
+def raised(text: str) -> dict[str, Flag]:
+    """The flags in a column `flags`, as they are written: those of cells name their attacks behind a colon."""
+    return {written: Flag(written.partition(":")[0]) for written in _NEXT.split(text) if text}
+
+
+def has(flag: Flag, text: str) -> bool:
+    """Whether a column `flags` has this flag; the name of an attack in it is none."""
+    return flag in raised(text).values()
+
+
+def shown_flags(row: Mapping[str, Any] | pd.Series[Any]) -> dict[str, Flag]:
+    """The flags of a leaderboard row for readers: `3 missing`, `failed`."""
+    flags = raised(row["flags"])
+    return {f"{row['missing']} missing" if flag is Flag.MISSING else text: flag for text, flag in flags.items()}
