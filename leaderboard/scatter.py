@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 
 from leaderboard import formats
+from leaderboard.flags import Flag, has
 from leaderboard.labels import label_positions
 
 _MOST_LABELS = 14
-_LABEL_WIDTH = 30
+_LABEL_WIDTH, _HOVER_WIDTH = 30, 60
 _SYMBOLS = ("circle", "square", "triangle-up", "cross", "star", "hexagon")
 
 
@@ -78,8 +79,8 @@ class Point:
 
     @property
     def label(self) -> str:
-        """The name, cut where it would cover its neighbors; the hover has it whole."""
-        return self.name if len(self.name) <= _LABEL_WIDTH else f"{self.name[: _LABEL_WIDTH - 1]}…"
+        """The name, cut where it would cover its neighbors."""
+        return _cut(self.name, _LABEL_WIDTH)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
 
 def on_several_devices(group: pd.DataFrame) -> bool:
     """Whether the costs of this group are those of several devices, so that they cannot be compared."""
-    return bool(group["flags"].str.contains("several devices").any())
+    return any(has(Flag.SEVERAL_DEVICES, flags) for flags in group["flags"])
 
 
 def pareto_front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -197,7 +198,7 @@ def _points(group: pd.DataFrame, cost: CostAxis) -> list[Point]:
             cost=float(row[column]) - cost.offset,
             accuracy=round(100 * row["mean_accuracy"], 3),
             half_width=None if formats.is_missing(row["half_width_95"]) else round(100 * row["half_width_95"], 3),
-            oracle="oracle" in row["flags"],
+            oracle=has(Flag.ORACLE, row["flags"]),
             device=row["device"] if on_several_devices(group) else "",
             hover=_hover(row),
         )
@@ -205,16 +206,24 @@ def _points(group: pd.DataFrame, cost: CostAxis) -> list[Point]:
     ]
 
 
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
 def _hover(row: pd.Series[Any]) -> str:
+    """What a point says; names are cut, for a click on the point marks its row, which has them whole."""
+    defense, worst = (
+        escape(formats.isolated(_cut(row[n], _HOVER_WIDTH))) for n in ("defense_selection", "worst_attack")
+    )
     interval = "" if formats.is_missing(row["half_width_95"]) else f" ± {formats.percent(row['half_width_95'])}"
     memory = row["peak_host_bytes"] if formats.is_missing(row["peak_gpu_bytes"]) else row["peak_gpu_bytes"]
     return (
-        f"<b>{escape(formats.isolated(row['defense_selection']))}</b><br>"
+        f"<b>{defense}</b><br>"
         f"{formats.percent(row['mean_accuracy'])}{interval} % mean, "
-        f"{formats.percent(row['worst_accuracy'])} % worst ({escape(formats.isolated(row['worst_attack']))})<br>"
+        f"{formats.percent(row['worst_accuracy'])} % worst ({worst})<br>"
         f"{formats.seconds(row['cost_seconds'])}, {formats.multiple(row['cost_multiple'])} an undefended training<br>"
         f"{formats.joules(row['cost_energy_joules'])}, {formats.gibibytes(memory)} peak"
-        + (f"<br>on {escape(row['device'])}" if "several devices" in row["flags"] else "")
+        + (f"<br>on {escape(row['device'])}" if has(Flag.SEVERAL_DEVICES, row["flags"]) else "")
     )
 
 

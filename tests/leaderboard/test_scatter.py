@@ -75,10 +75,11 @@ def test_costs_of_several_devices_have_a_symbol_each_and_no_front(
     assert all(trace["showlegend"] for trace in single.values())
 
 
-def test_a_long_name_is_cut_beside_its_point_and_whole_in_the_hover(make_cell: MakeCell) -> None:
+def test_a_long_name_is_cut_beside_its_point_and_in_the_hover(make_cell: MakeCell) -> None:
     points = traces([make_cell(a, d) for a in ("none", "lsp") for d in ("none", "x" * 300)])["defense"]
     assert points["text"] == ["x" * 29 + "…"]
-    assert "x" * 300 in points["hovertext"][0]
+    assert f"{'x' * 59}…" in points["hovertext"][0]
+    assert "x" * 60 not in points["hovertext"][0]
 
 
 def test_nothing_to_draw_is_no_figure(make_cell: MakeCell) -> None:
