@@ -65,12 +65,13 @@ def seconds(value: Any) -> str:
 
 
 def span(low: Any, high: Any) -> str:
-    """A range of durations: `3.9–4.4 s`, `900 ms–1.2 s`; "" if it is unknown or both ends print alike."""
+    """A range of durations: `3.9–4.4 s`, `900 ms–1.2 s`, `-40 to -38 s`; "" if unknown or both ends print alike."""
     first, last = seconds(low), seconds(high)
     if is_missing(low) or is_missing(high) or first == last:
         return ""
     number, unit = first.split(" ")
-    return f"{number}–{last}" if last.endswith(f" {unit}") else f"{first}–{last}"
+    dash = " to " if low < 0 else "–"  # a dash next to a minus sign is misread
+    return f"{number}{dash}{last}" if last.endswith(f" {unit}") else f"{first}{dash}{last}"
 
 
 def cost(row: Any) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from leaderboard.formats import DASH, gibibytes, joules, multiple, percent, ratio, seconds
+from leaderboard.formats import DASH, gibibytes, joules, multiple, percent, ratio, seconds, span
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,21 @@ from leaderboard.formats import DASH, gibibytes, joules, multiple, percent, rati
 )
 def test_seconds_in_their_own_unit(value: float, text: str) -> None:
     assert seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (3.9, 4.4, "3.9–4.4 s"),
+        (0.9, 1.2, "900 ms–1.2 s"),
+        (-40, -38, "-40 to -38 s"),
+        (-0.5, 2, "-500 ms to 2 s"),
+        (1.0001, 1.0002, ""),
+        (None, 1, ""),
+    ],
+)
+def test_ranges_of_seconds(low: float | None, high: float, text: str) -> None:
+    assert span(low, high) == text
 
 
 def test_other_units() -> None:
