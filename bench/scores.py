@@ -116,19 +116,19 @@ SCORES = {
         "poison left",
         "Share of the class-wise part of the perturbation that is left after the defense.",
         "ratio",
-        "Lower is better: 0: none is left, 1: all of it, below 0: it was turned around.",
+        "Lower is better; 0: none is left, 1: all of it, below 0: it was turned around.",
     ),
     "perturbation_cosine": Score(
         "cosine with the perturbation",
         "Cosine of the perturbation that the defense estimates with the true one, mean over images.",
-        "-1 to 1",
-        "Higher is better: 1: the same direction, 0: unrelated.",
+        "−1 to 1",
+        "Higher is better; 1: the same direction, 0: unrelated.",
     ),
     "perturbation_class_cosine": Score(
         "cosine of the class means",
         "Cosine of the class means of the estimated and of the true perturbation, mean over classes.",
-        "-1 to 1",
-        "Higher is better: 1: the same direction, 0: unrelated.",
+        "−1 to 1",
+        "Higher is better; 1: the same direction, 0: unrelated.",
     ),
 }
 """By name in `CellResult.scores`; in `cells.csv` the name follows `score_`."""

@@ -5,7 +5,7 @@
 const cells = new Map();
 window.addCells = (records) => Object.entries(records).forEach(([key, record]) => cells.set(key, record));
 
-const SCORES = JSON.parse(document.getElementById("scores").textContent);
+const SCORES = new Map(JSON.parse(document.getElementById("scores").textContent).map((score) => [score.name, score]));
 const place = document.getElementById("cell");
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const DASH = "–";
@@ -49,8 +49,10 @@ const card = (title, ...children) => el("section", { class: "card" }, el("h2", {
 const facts = (pairs) =>
   el("dl", { class: "columns" }, pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 
+const SENTENCES = ["meaning", "why", "recipe of the source"]; // columns that need room
+
 function grid(label, heads, rows) {
-  const body = rows.map((row) => el("tr", {}, row.map((value, i) => (i ? el("td", {}, value) : el("th", { scope: "row" }, value)))));
+  const body = rows.map((row) => el("tr", {}, row.map((value, i) => (i ? el("td", { class: SENTENCES.includes(heads[i]) ? "words" : null }, value) : el("th", { scope: "row" }, value)))));
   const head = el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name))));
   const table = el("table", { class: "plain" }, head, el("tbody", {}, body));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
@@ -163,12 +165,12 @@ function drawCurve(cell, width) {
 function scores(cell) {
   const group = (title, caption, names) => {
     const rows = names.filter((name) => !missing(cell.scores[name])).map((name) => {
-      const { label, meaning, unit, direction } = SCORES[name] ?? { label: spoken(name), meaning: "", unit: "", direction: "" };
+      const { label, meaning, unit, direction } = SCORES.get(name) ?? { label: spoken(name), meaning: "", unit: "", direction: "" };
       return [el("span", { title: `score_${name} in cells.csv` }, label), number(cell.scores[name]), unit, `${meaning} ${direction}`.trim()];
     });
     return rows.length ? card(title, el("p", { class: "caption" }, caption), grid(title, ["score", "value", "unit", "meaning"], rows)) : null;
   };
-  const names = [...new Set([...Object.keys(SCORES), ...Object.keys(cell.scores)])].filter((name) => name in cell.scores);
+  const names = [...new Set([...SCORES.keys(), ...Object.keys(cell.scores)])].filter((name) => name in cell.scores);
   const ofPoison = (name) => name.startsWith("poison");
   return [
     group("Disentanglement", "How well the defense tells the poison from the image.", names.filter((name) => !ofPoison(name))),
@@ -205,7 +207,7 @@ function show(key) {
     return;
   }
   document.title = `${cell.defense.text} against ${cell.attack.text} · purify-bench`;
-  place.replaceChildren(...[headline(cell), failure(cell), pictures(cell), el("div", { class: "pair" }, curve(cell), el("div", {}, again(cell), published(cell))), costs(cell), scores(cell), settings(cell), provenance(cell)].flat().filter(Boolean));
+  place.replaceChildren(...[headline(cell), failure(cell), pictures(cell), el("div", { class: "pair" }, curve(cell), again(cell)), published(cell), costs(cell), scores(cell), settings(cell), provenance(cell)].flat().filter(Boolean));
   drawCurve(cell);
 }
 
