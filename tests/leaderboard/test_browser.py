@@ -218,6 +218,21 @@ def test_a_cell_is_reached_from_the_keyboard(page: "Page") -> None:
     sync_api.expect(page.get_by_role("heading", level=1)).to_contain_text("against")
 
 
+@pytest.mark.parametrize(
+    ("runs", "text"),
+    [
+        ([0.24, 0.2, 0.33], "median of 3 runs: 200 ms to 330 ms"),
+        ([0.5, 0.01, 0.02], "first run, which was slower than its repeats, of 3 runs: 10 ms to 500 ms"),
+    ],
+)
+def test_the_page_of_a_cell_says_the_range_of_its_runs(
+    open_page: OpenPage, make_cell: MakeCell, tmp_path: Path, runs: list[float], text: str
+) -> None:
+    cell = make_cell("lsp", "gray", repeats=runs)
+    page = open_page(f"{publish([cell], tmp_path / 'site')['index.html'].parent.as_uri()}/cell.html#{cell.key}")
+    assert f"whole stage, {text}" in page.locator("table", has_text="whole stage").inner_text()
+
+
 def test_a_cell_without_artifacts_says_so(open_page: OpenPage, make_cell: MakeCell, tmp_path: Path) -> None:
     site = publish([make_cell()], tmp_path / "site")["index.html"].parent.as_uri()
     page = open_page(f"{site}/cell.html#{make_cell().key}")
