@@ -43,6 +43,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def read_named(path: Path) -> dict[str, Tensor]:
     """The numeric tensors of a file by name; a bare tensor is "", those of a list are "0", "1", ....
 
+    A list of (image, label) pairs is "images", stacked, and "labels".
+
     `.npy` files are mapped, not read: they may be larger than memory.
 
     Args:
@@ -138,11 +140,25 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _torch(path: Path) -> dict[str, Tensor]:
     with torch.serialization.safe_globals(_NUMPY):
         loaded = torch.load(path, map_location="cpu", weights_only=True)
+    if _are_pairs(loaded):
+        images = {str(i): torch.as_tensor(image) for i, (image, _) in enumerate(loaded)}
+        return {"images": stacked(images, path).detach(), "labels": torch.tensor([int(label) for _, label in loaded])}
     if isinstance(loaded, list | tuple):
         loaded = dict(enumerate(loaded))
     named = loaded if isinstance(loaded, dict) else {"": loaded}
     arrays = {str(name): torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in named.items()}
     return {name: value.detach() for name, value in arrays.items() if isinstance(value, Tensor)}
+
+
+def _are_pairs(loaded: object) -> bool:
+    """Whether it lists (image, label), as a data set that was saved item by item does."""
+    return (
+        isinstance(loaded, list | tuple)
+        and len(loaded) > 0
+        and all(isinstance(item, list | tuple) and len(item) == 2 for item in loaded)
+        and all(isinstance(image, Tensor | np.ndarray) and image.ndim > 0 for image, _ in loaded)
+        and all(isinstance(y, int) or (isinstance(y, Tensor | np.ndarray) and y.ndim == 0) for _, y in loaded)
+    )
 
 
 def _numeric_dtype(code: str, align: bool = False, copy: bool = False) -> "np.dtype[Any]":

@@ -87,6 +87,8 @@ WHOLE: dict[str, Make] = {
     "float32 0..1 undeclared": lambda f, t, p: _npy(f, p.float() / 255),
     "int64 0..255 NHWC": lambda f, t, p: _npy(f, p.permute(0, 2, 3, 1).long()),
     "list of tensors": lambda f, t, p: _torch(f, list(p)),
+    "list of pairs": lambda f, t, p: _torch(f, list(zip(p, t.labels.tolist(), strict=True))),
+    "list of pairs of tensors": lambda f, t, p: _torch(f, [list(pair) for pair in zip(p, t.labels, strict=True)]),
     "dict of tensors by index": lambda f, t, p: _torch(f, dict(reversed(list(enumerate(p))))),
     "named dict with labels": lambda f, t, p: _torch(f, {"noise": p.short() - t.images, "labels": t.labels}),
     "NumPy array saved by torch": lambda f, t, p: _torch(f, p.numpy()),
@@ -228,6 +230,10 @@ MISFITS: dict[str, tuple[Make, str]] = {
     "labels sorted by class": (
         lambda f, t, p: _torch(f, {"images": p, "labels": t.labels.sort().values}),
         "its 'labels' differ from the labels of smooth; they are sorted by class",
+    ),
+    "pairs with labels of another order": (
+        lambda f, t, p: _torch(f, list(zip(p, t.labels.flip(0).tolist(), strict=True))),
+        "its 'labels' differ from the labels of smooth; it is of another data set or in another order",
     ),
     "class noise sorted by class": (
         lambda f, t, p: _npy(f, _levels(CLASSES)[t.labels.sort().values].to(torch.int8)),
