@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -111,6 +112,19 @@ def empty_noise(train: ImageSet, device: torch.device) -> Tensor:
     if device.type == "cuda" and 4 * train.images.numel() > torch.cuda.mem_get_info(device)[0] / 4:
         device = torch.device("cpu")
     return torch.empty(train.images.shape, device=device, memory_format=torch.channels_last).zero_()
+
+
+def check_memory(train: ImageSet, copies: int) -> None:
+    """Raises UserError if so many copies of the noise of all images, float32, exceed this machine's memory."""
+    if torch.cuda.is_available() and 4 * train.images.numel() <= torch.cuda.mem_get_info()[0] / 4:
+        return  # where `empty_noise` puts it
+    needed, held = 4 * copies * train.images.numel(), psutil.virtual_memory().total
+    if needed > held:
+        raise UserError(
+            f"crafting holds {copies} x float32 noise for {len(train):,} images: {needed / 2**30:.1f} GiB of host "
+            f"memory, this machine has {held / 2**30:.1f} GiB; take fewer or smaller images "
+            "(imagenet100:train=20000, imagenet100:size=64), or a larger machine"
+        )
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from attacks.crafting import (
     check_classes,
     check_eps,
     check_finite,
+    check_memory,
     check_positive,
     chosen_rows,
     report,
@@ -134,8 +135,11 @@ class Em(PartialPoison):
         )
 
     def check_fit(self, train: ImageSet) -> None:
-        """Raises UserError if only one class is crafted from."""
-        check_classes(train if self.craft_on == "all" else train.take(chosen_rows(self, train)))
+        """Raises UserError if only one class is crafted from, or the noise of all images exceeds the memory."""
+        seen = train if self.craft_on == "all" else train.take(chosen_rows(self, train))
+        check_classes(seen)
+        if self.mode == "sample":
+            check_memory(seen, 1 if self.max_rounds == 1 else 2)  # the current noise and the best round's
 
     def work(self, info: DataInfo, images: int) -> Work | None:
         """For the ten rounds it commonly takes."""

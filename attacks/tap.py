@@ -24,6 +24,7 @@ from attacks.crafting import (
     check_classes,
     check_eps,
     check_finite,
+    check_memory,
     check_positive,
     chosen_rows,
     report,
@@ -129,8 +130,10 @@ class Tap(PartialPoison):
         )
 
     def check_fit(self, train: ImageSet) -> None:
-        """Raises UserError if only one class is crafted from."""
-        check_classes(train if self.craft_on == "all" else train.take(chosen_rows(self, train)))
+        """Raises UserError if only one class is crafted from, or the noise of all images exceeds the memory."""
+        seen = train if self.craft_on == "all" else train.take(chosen_rows(self, train))
+        check_classes(seen)
+        check_memory(seen, 1 if self.restarts == 1 else 2)  # the current noise and the best start's
 
     def work(self, info: DataInfo, images: int) -> Work | None:
         """The surrogate's training, and every step of every restart."""

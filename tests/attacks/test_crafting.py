@@ -1,11 +1,15 @@
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from attacks import crafting
 from attacks.crafting import Passes, check_eps, check_finite, check_positive, chunks, empty_noise, judge, report
+from attacks.em import Em
+from attacks.tap import Tap
+from bench.errors import UserError
 from bench.training import TrainingDivergedError, accuracy
 
 CPU = torch.device("cpu")
@@ -68,3 +72,19 @@ def test_messages_name_value_and_remedy() -> None:
         check_finite(math.nan, "in round 3", "lower lr")
     check_eps(1 / 255)
     assert crafting.check_finite(1.0, "", "") is None
+
+
+@pytest.mark.parametrize(
+    ("attack", "copies"),
+    [(Em(), 2), (Em(max_rounds=1), 1), (Em(mode="class"), 0), (Tap(), 2), (Tap(restarts=1), 1)],
+)
+def test_noise_beyond_the_machines_memory_is_refused_before_any_work(random_set, monkeypatch, attack, copies) -> None:
+    train = random_set(40, shape=(3, 32, 32))
+    needed = copies * 4 * train.images.numel()
+    memory = SimpleNamespace(total=needed)
+    monkeypatch.setattr("attacks.crafting.psutil.virtual_memory", lambda: memory)
+    attack.check_fit(train)
+    memory.total = needed - 1
+    if copies:
+        with pytest.raises(UserError, match=rf"holds {copies} x float32 noise for 40 images: .* this machine has"):
+            attack.check_fit(train)
