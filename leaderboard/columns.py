@@ -88,7 +88,7 @@ CELL_COLUMNS = {
     "train_energy_joules": Column("float64", "J; of the GPU, during train_seconds"),
     "view_energy_joules": Column("float64", "J; of the GPU, during view_seconds"),
     "undefended_train_energy_joules": Column("float64", "J; the same without defense, on the same device"),
-    "cost_energy_joules": Column("float64", "J; purify + extra training + view, reckoned like the seconds"),
+    "cost_energy_joules": Column("float64", "J; GPU energy of purification, extra training and test-time view"),
     "device": Column("string", "device of purify and train"),
     "exclusive": Column("boolean", "true if no other process used it meanwhile; null if that could not be told"),
     "poison_seconds": Column("float64", "s; crafting the poison, never charged to the defender"),

@@ -47,3 +47,21 @@ def test_every_parameter_of_every_component_is_on_its_card(hooks):
 )
 def test_links_of_the_repository_lead_to_pages_of_the_site(hooks, page, link, there):
     assert hooks.site_link(page, link) == there
+
+
+def test_the_results_in_the_readme_are_measurements():
+    measured = (ROOT / "docs" / "measurements.md").read_text(encoding="utf-8").splitlines()
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Results")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) > 4
+    assert set(rows) <= set(measured)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_plain_words(page):
+    """Idioms that a reader whose English is a second language has to look up."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    idioms = (
+        r"\b(?:beside|goes on|go on with|reckon\w*|bites?|side by side|a row a|a file a|one (?:row|file|folder) a)\b"
+    )
+    assert not re.findall(idioms, text, re.IGNORECASE)
