@@ -4,7 +4,7 @@ Reads labels only: no pixels, no surrogate. A class is a 3x3 linear recurrence f
 field of its class's recurrence.
 
 Deviations from the authors' code (`psandovalsegura/autoregressive-poisoning`):
-- own coefficients, drawn by their rule with stricter tests by `attacks.ar_coefficients`, and for 10 classes accepted by
+- own coefficients, drawn by their rule with other tests by `attacks.ar_coefficients`, and for 10 classes chosen by
   their effect on a small network; their file `params-classes-10-mr-10.pt` loads with `coefficients=PATH`;
 - only the start values that are ever read are drawn, and a row is computed at once: the same fields in closed form;
 - float64 on the CPU; theirs is float32.
@@ -39,10 +39,10 @@ class Ar(PartialPoison):
     Costs seconds for 50,000 images. No fixed pattern: held-out linear separability is low. Its
     effect depends on how long the victim trains: small after a few epochs; for a quick check use `lsp` or `ops`.
 
-    The coefficients are the project's own: random ones whose fields stay bounded also at 224 pixels, and that answer
-    each other's filters. In the 10-class set one channel of a process holds most of the energy; of the sets compared
-    it had the strongest effect on a small network over three seeds. The 100-class set was found by mutual response
-    alone, and its effect has not been measured.
+    The coefficients are the project's own: random ones whose fields stay bounded also at 224 pixels, that answer each
+    other's filters, and that have most of the energy in one channel. Of four sets for 10 classes, the one with the
+    strongest effect on a small network over three seeds is shipped. The effect of the 100-class set was measured in
+    groups of ten classes, not on 100 (docs/measurements.md).
 
     The default is for 32x32; the authors use eps=3 for 96x96. They call the L-inf variant suboptimal.
 

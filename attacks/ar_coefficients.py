@@ -1,9 +1,11 @@
-"""Finds the coefficients of the AR attack; the 10-class set shipped in `attacks/data` was found once with it.
+"""Finds the coefficients of the AR attack; the sets shipped in `attacks/data` were found once with it.
 
-    python -m attacks.ar_coefficients --classes 10 --seed 1 --sets 2 --out ar-10.npy --data npz:cifar10-5k.npz
+    python -m attacks.ar_coefficients --classes 10 --sets 4 --data npz:cifar10-5k.npz --out ar-10.npy
+    python -m attacks.ar_coefficients --classes 100 --sets 1 --groups 2 --accept 1 --data npz:cifar10-5k.npz \\
+        --out ar-100.npy
 
-That compared two sets, with mean accuracies of 0.399 and 0.326 over three seeds; the second one is shipped. The set
-for 100 classes was found by an earlier finder, by mutual response alone, and its effect has not been measured.
+The first command compared four sets and wrote that of seed 3; the second wrote the only set that it drew, that of seed
+0. What was measured is in docs/measurements.md.
 
 Sets are drawn by the rule of the authors (`psandovalsegura/autoregressive-poisoning`): random windows that sum to 1; a
 process is kept if its fields stay bounded and if the processes before it answer. Of the sets, the one with the
@@ -16,11 +18,15 @@ Deviations from the authors' finder:
   hangs on it (docs/measurements.md);
 - the fields of a process must be rough: smooth ones hardly excite the filters of other processes;
 - a response is averaged over eight draws and taken in both directions, the filter of one process on the fields of the
-  other; the authors test one direction on one draw, at least 10 for 10 classes, at least 3 for 100.
+  other. The authors test one direction on one draw, at least 10 for 10 classes, at least 3 for 100. Of fresh draws
+  their 10-class set has a mean of 7.6 to 10.9 for the least answer to a process in that direction, and of 3.6 to 10 in
+  the other, so 6 in both is between the two: bounded windows with these shares do not give ten processes at 10. For 100
+  classes it is 3, as in their set.
 """
 
 import argparse
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,21 +40,41 @@ from bench.errors import UserError
 
 _CROP = 4
 _LARGEST_RMS = 50 / math.sqrt(3 * 32 * 32)  # the authors' bound, an L2 norm of 50 for 3x32x32, for fields of any size
-_SMALLEST_SHARE = 0.6  # of the energy, in the largest channel
-_SMALLEST_ROUGHNESS = 0.6  # 0: constant; 1: as rough as white noise
 _DRAWS = 8
+_MANY_DRAWS = 64  # of a window, where the best of millions of processes are chosen by an estimate
+_POOL = 4000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a kept process has at least.
+
+    Attributes:
+        share: of its energy, in the largest channel; 1/3..1.
+        roughness: 0 for a constant field, 1 for one as rough as white noise.
+        response: mutual, of any two processes: the summed relu of one's filter on the other's noise of L2 norm 1.
+    """
+
+    share: float
+    roughness: float
+    response: float
+
+
+def limits_of(num_classes: int) -> Limits:
+    """The strictest ones by which so many processes are found; many processes leave less room to each."""
+    return Limits(0.8, 0.8, 6) if num_classes <= 10 else Limits(0.7, 0.6, 3)
 
 
 def find_coefficients(
-    num_classes: int, seed: int, threshold: float, pool: int = 600, candidates: int = 200_000
+    windows: Tensor, num_classes: int, seed: int, limits: Limits, candidates: int = 4_000_000
 ) -> Tensor:
-    """Processes whose fields stay bounded and answer each other's filters.
+    """Processes whose largest channel and roughness keep the limits and that answer each other's filters.
 
     Args:
+        windows: bounded ones, float64 (n, 3, 3); a process takes three.
         num_classes: processes to find.
         seed: of all draws.
-        threshold: smallest mutual response: the summed relu of one's filter on the other's noise of L2 norm 1.
-        pool: bounded windows to draw from.
+        limits: of a process.
         candidates: processes to draw.
 
     Returns:
@@ -58,23 +84,29 @@ def find_coefficients(
         UserError: if the candidates run out.
     """
     generator = torch.Generator().manual_seed(seed)
-    windows = _bounded_windows(pool, generator)
-    drawn = torch.randint(pool, (candidates, 3), generator=generator)
-    energy, roughness = _energy_and_roughness(_fields(windows, _DRAWS, 32, generator))
-    share = energy[drawn] / energy[drawn].sum(1, keepdim=True)
-    usable = (share.amax(1) >= _SMALLEST_SHARE) & ((share * roughness[drawn]).sum(1) >= _SMALLEST_ROUGHNESS)
+    drawn = torch.randint(len(windows), (candidates, 3), generator=generator)
+    share, roughness = shares_and_roughness(windows, drawn, generator)
+    usable = (share.amax(1) >= limits.share) & (roughness >= limits.roughness)
     found, noise = windows.new_empty(0, 3, 3, 3), torch.empty(0, _DRAWS, 3, 32, 32)
     for process in windows[drawn[usable]]:
         own = _noise(process, generator)
         answers = torch.cat([_responses(own[None], found), _responses(noise, process[None])])
-        if (answers >= threshold).all():
+        if (answers >= limits.response).all():
             found, noise = torch.cat([found, process[None]]), torch.cat([noise, own[None]])
         if len(found) == num_classes:
             return found
     raise UserError(
-        f"ar: {len(found)} of {num_classes} processes found with a mutual response of {threshold:g} in "
-        f"{candidates:,} candidates; lower --threshold or take another --seed"
+        f"ar: {len(found)} of {num_classes} processes found in {candidates:,} candidates, of which "
+        f"{int(usable.sum()):,} keep {limits}; lower --threshold or take another --seed"
     )
+
+
+def shares_and_roughness(windows: Tensor, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Shares of the energy by channel (P, 3), and roughness (P,), of processes given as rows of windows, (P, 3)."""
+    parts = [_energy_and_roughness(_fields(part, _MANY_DRAWS, 32, generator)) for part in windows.split(100)]
+    energy, roughness = (torch.cat(part)[rows] for part in zip(*parts, strict=True))
+    share = energy / energy.sum(1, keepdim=True)
+    return share, (share * roughness).sum(1)
 
 
 def mutual_responses(processes: Tensor, seed: int = 0) -> Tensor:
@@ -85,8 +117,9 @@ def mutual_responses(processes: Tensor, seed: int = 0) -> Tensor:
     )
 
 
-def _bounded_windows(count: int, generator: torch.Generator) -> Tensor:
-    """Windows that sum to 1 and have bounded fields, float64 (count, 3, 3)."""
+def bounded_windows(count: int, seed: int = 0) -> Tensor:
+    """Windows that sum to 1 and have bounded fields, float64 (count, 3, 3). Takes 0.05 s of CPU each."""
+    generator = torch.Generator().manual_seed(seed)
     found: list[Tensor] = []
     while sum(map(len, found)) < count:
         raw = torch.randn(min(1000, 5 * count), 9, generator=generator, dtype=torch.float64)
@@ -138,15 +171,19 @@ def _main() -> None:
     parser.add_argument("--threshold", type=float, help="smallest mutual response; 6 up to 10 classes, else 3")
     parser.add_argument("--sets", type=int, default=4, help="to draw and compare")
     parser.add_argument("--seeds", type=int, default=3, help="trainings for each group of classes of a set")
+    parser.add_argument("--groups", type=int, help="measure only so many groups of classes of a set")
     parser.add_argument("--seed", type=int, default=0, help="of the first set; the next ones count on")
-    parser.add_argument("--accept", type=float, default=0.35, help="largest mean accuracy of an accepted set")
+    parser.add_argument("--accept", type=float, default=0.3, help="largest mean accuracy of an accepted set")
     arguments = parser.parse_args()
-    threshold = arguments.threshold or (6.0 if arguments.classes <= 10 else 3.0)
+    limits = limits_of(arguments.classes)
+    if arguments.threshold is not None:
+        limits = replace(limits, response=arguments.threshold)
     images = load_images(arguments.data)
+    windows = bounded_windows(_POOL)
     best: tuple[float, int, Tensor] | None = None
     for seed in range(arguments.seed, arguments.seed + arguments.sets):
-        coefficients = find_coefficients(arguments.classes, seed, threshold)
-        effect = measure_effect(coefficients, images, arguments.seeds)
+        coefficients = find_coefficients(windows, arguments.classes, seed, limits)
+        effect = measure_effect(coefficients, images, arguments.seeds, arguments.groups)
         mean = float(effect.mean())
         each = " ".join(f"{accuracy:.3f}" for accuracy in effect.flatten().tolist())
         print(f"set {seed}: mean accuracy {mean:.3f}, each {each}", flush=True)

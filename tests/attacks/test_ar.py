@@ -1,4 +1,6 @@
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from torch.nn.functional import conv2d
 from attacks import ar_coefficients, ar_effect, quantiser
 from attacks.ar import Ar
 from attacks.ar_process import autoregress, filters, normals_needed
+from bench import source
 from bench.api import Context, ImageSet
 from bench.errors import UserError
+from bench.registry import victims
 
 
 def _loop(windows: Tensor, start: Tensor, height: int, width: int) -> Tensor:
@@ -169,18 +173,39 @@ def test_shipped_processes_stay_bounded_in_fresh_draws(size: int, side: int, dra
         assert norms.max() < 50, "the bound of the authors, which test three draws"
 
 
-@pytest.mark.parametrize(("size", "threshold"), [(10, 6), (100, 3)])
-def test_shipped_processes_answer_each_other_in_fresh_draws(size: int, threshold: float) -> None:
+@pytest.mark.parametrize("size", [10, 100])
+def test_shipped_processes_answer_each_other_in_fresh_draws(size: int) -> None:
+    threshold = ar_coefficients.limits_of(size).response
     answers = ar_coefficients.mutual_responses(Ar()._load(size), seed=99)
     assert answers.diagonal().max() < 1e-3
     others = answers[~torch.eye(size, dtype=torch.bool)]
     assert others.min() > 0.9 * threshold, "the finder's threshold, on other draws"
 
 
-def test_one_channel_of_a_shipped_process_holds_most_of_the_energy() -> None:
-    fields = ar_coefficients._fields(Ar()._load(10).flatten(0, 1), 32, 32, torch.Generator().manual_seed(99))
-    energy = fields.square().mean((1, 2, 3)).view(10, 3)
-    assert (energy.amax(1) / energy.sum(1)).mean() > 0.6
+@pytest.mark.parametrize("size", [10, 100])
+def test_shipped_processes_keep_the_limits_in_fresh_draws(size: int) -> None:
+    limits, generator = ar_coefficients.limits_of(size), torch.Generator().manual_seed(99)
+    rows = torch.arange(3 * size).view(size, 3)
+    share, roughness = ar_coefficients.shares_and_roughness(Ar()._load(size).flatten(0, 1), rows, generator)
+    assert share.amax(1).min() > 0.9 * limits.share, "the finder's limit, on other draws"
+    assert roughness.min() > 0.9 * limits.roughness
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "seed"), [(10, 3), (100, 0)])
+def test_the_finder_finds_the_shipped_sets(size: int, seed: int) -> None:
+    windows = ar_coefficients.bounded_windows(4000)
+    found = ar_coefficients.find_coefficients(windows, size, seed, ar_coefficients.limits_of(size))
+    assert torch.allclose(found, Ar()._load(size))
+
+
+def test_other_coefficients_have_another_key(monkeypatch) -> None:
+    file = Path(ar_coefficients.__file__).parent / "data/ar-100.npy"
+    digests = []
+    for content in (file.read_bytes(), b"other"):
+        monkeypatch.setitem(source._CONTENTS, file, content)
+        digests.append(source.source_digest.__wrapped__("attacks.ar"))
+    assert digests[0] != digests[1]
 
 
 def test_between_10_and_100_classes_the_larger_set_is_used() -> None:
@@ -193,18 +218,28 @@ def test_more_than_100_classes_name_the_remedy() -> None:
         Ar()._load(101)
 
 
-def test_the_finder_keeps_the_rule(monkeypatch) -> None:
-    monkeypatch.setattr(ar_coefficients, "_SMALLEST_ROUGHNESS", 0.3)
-    windows = ar_coefficients.find_coefficients(3, seed=1, threshold=4, pool=30, candidates=1000)
+def test_the_finder_keeps_the_rule() -> None:
+    pool = ar_coefficients.bounded_windows(60, seed=1)
+    assert torch.equal(pool, ar_coefficients.bounded_windows(60, seed=1))
+    limits = ar_coefficients.Limits(share=0.6, roughness=0.3, response=4)
+    windows = ar_coefficients.find_coefficients(pool, 3, 1, limits, candidates=1000)
+    assert torch.equal(windows, ar_coefficients.find_coefficients(pool, 3, 1, limits, candidates=1000))
+    assert not torch.equal(windows, ar_coefficients.find_coefficients(pool, 3, 2, limits, candidates=1000))
     assert windows.shape == (3, 3, 3, 3)
     assert torch.allclose(windows.sum((2, 3)), torch.ones(3, 3, dtype=torch.float64))
     assert (windows[..., 2, 2] == 0).all()
+    generator = torch.Generator().manual_seed(99)
+    share, roughness = ar_coefficients.shares_and_roughness(
+        windows.flatten(0, 1), torch.arange(9).view(3, 3), generator
+    )
+    assert share.amax(1).min() > 0.9 * 0.6
+    assert roughness.min() > 0.9 * 0.3
     others = ar_coefficients.mutual_responses(windows)[~torch.eye(3, dtype=torch.bool)]
     assert others.min() > 0.8 * 4
-    fresh = ar_coefficients._fields(windows.flatten(0, 1), 5, 224, torch.Generator().manual_seed(99))
+    fresh = ar_coefficients._fields(windows.flatten(0, 1), 5, 224, generator)
     assert fresh.square().mean((2, 3)).sqrt().max() < ar_coefficients._LARGEST_RMS
-    with pytest.raises(UserError, match="of 30 processes found with a mutual response of 90"):
-        ar_coefficients.find_coefficients(30, seed=1, threshold=90, pool=30, candidates=1000)
+    with pytest.raises(UserError, match="of 30 processes found in 1,000 candidates"):
+        ar_coefficients.find_coefficients(pool, 30, 1, replace(limits, response=90), candidates=1000)
 
 
 def test_responses_are_those_of_the_authors() -> None:
@@ -224,8 +259,21 @@ def test_the_effect_is_measured_by_groups_on_images_held_out(smooth_set) -> None
     effect = ar_effect.measure_effect(Ar()._load(10), images, seeds=2)
     assert effect.shape == (2, 2)
     assert torch.equal(effect, ar_effect.measure_effect(Ar()._load(10), images, seeds=2))
+    assert torch.equal(effect[:1], ar_effect.measure_effect(Ar()._load(10), images, seeds=2, groups=1))
     with pytest.raises(UserError, match="12 classes does not divide into groups of 5"):
         ar_effect.measure_effect(Ar()._load(12), images, seeds=1)
+
+
+def test_the_effect_is_measured_with_the_demo_recipe_on_nine_tenths(smooth_set, monkeypatch) -> None:
+    seen = []
+
+    def fit(model, batches, loss, recipe, ctx) -> None:
+        seen.append((len(batches), recipe))
+
+    monkeypatch.setattr(ar_effect, "fit", fit)
+    ar_effect.measure_effect(Ar()._load(10), smooth_set(count=1000, classes=10), seeds=1)
+    recipe = victims["small-cnn"].cls(preset="demo").recipe
+    assert seen == [(900 // recipe.batch_size, recipe)]
 
 
 def test_the_effect_of_a_set_is_seen() -> None:
@@ -242,11 +290,12 @@ def test_the_set_with_the_strongest_effect_is_written_if_it_is_strong_enough(
 ) -> None:
     sets = {seed: torch.full((10, 3, 3, 3), float(seed), dtype=torch.float64) for seed in range(3)}
     accuracies = {0: 0.5, 1: 0.2, 2: 0.4}
-    monkeypatch.setattr(ar_coefficients, "find_coefficients", lambda classes, seed, threshold: sets[seed])
+    monkeypatch.setattr(ar_coefficients, "bounded_windows", lambda count: None)
+    monkeypatch.setattr(ar_coefficients, "find_coefficients", lambda windows, classes, seed, limits: sets[seed])
     monkeypatch.setattr(
         ar_coefficients,
         "measure_effect",
-        lambda coefficients, images, seeds: torch.full((1, seeds), accuracies[int(coefficients[0, 0, 0, 0])]),
+        lambda coefficients, images, seeds, groups: torch.full((1, seeds), accuracies[int(coefficients[0, 0, 0, 0])]),
     )
     out = tmp_path / "ar.npy"
     argv = ["x", "--classes", "10", "--out", str(out), "--sets", "3", "--accept", str(accept)]
