@@ -64,8 +64,9 @@ def test_the_name_of_an_attack_is_no_flag(make_cell: MakeCell) -> None:
     flags = "attack not converged: a, b and missing and oracle and several devices"
     assert raised(board["flags"][0]) == {flags: Flag.NOT_CONVERGED}
     assert described_flags(board.iloc[0]) == flags
-    page = render_pages(cells, tables_of(cells_frame(cells)), [])["index.html"]
-    assert '<tr class="undefended"' in page
+    defended = [make_cell(name, "dvae", logs={"poison": {"converged": False}}) for name in names]
+    page = render_pages(defended, tables_of(cells_frame(defended)), [])["index.html"]
+    assert '<tr class="single"' in page
     assert '<tr class="oracle"' not in page
 
 
