@@ -58,7 +58,7 @@ def read_labels(array: Any, where: str, note: Note) -> Tensor:
         raise UserError(f"{where}: no labels; give one class number per image")
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
         raise UserError(
-            f"{where}: labels are of type {array.dtype}, for example {array.flat[0]!r}; "
+            f"{where}: labels are of type {array.dtype}, for example {array.flat[0].item()!r}; "
             "give class numbers 0, 1, 2, ... (np.unique(y, return_inverse=True)[1])"
         )
     if array.ndim == 2 and shape[1] == 1:

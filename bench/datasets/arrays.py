@@ -59,7 +59,7 @@ def read_images(array: Any, where: str, note: Note) -> Tensor:
         four = (
             "; drop the fourth channel (alpha): x[..., :3] or x[:, :3]"
             if 4 in (array.shape[1], array.shape[-1])
-            else ""
+            else "; give gray or RGB images"
         )
         raise UserError(f"{where}: no axis of 1 or 3 channels at the second or last place in {array.shape}{four}")
     return torch.from_numpy(np.ascontiguousarray(array))
@@ -75,6 +75,8 @@ def _to_uint8(array: Any) -> str:
         return f"{int(bad.sum())} values are NaN or infinite (the first at [{where}]): find out why before converting"
     low, high = float(array.min()), float(array.max())
     whole = not np.issubdtype(array.dtype, np.floating) or bool((array == np.round(array)).all())
+    if whole and low >= 0 and high > 255:
+        return f"whole numbers up to {high:g} are not 8-bit images; for 16 bits: np.round(x / 257).astype(np.uint8)"
     if low < 0 or high > 255:
         return f"values from {low:.3g} to {high:.3g} look normalized: undo mean and deviation, then round to 0..255"
     if high <= 1 and not (whole and high == 0):

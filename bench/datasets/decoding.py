@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -56,27 +57,21 @@ def decode(files: list[Path], size: int, fit: Fit, target: Path) -> list[float]:
     Raises:
         UserError: for a file that is no readable image.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_suffix(f".{os.getpid()}.part")
     pixels = np.memmap(beside, dtype=np.uint8, mode="w+", shape=(len(files), 3, size, size))
 
     def put(row: int) -> float:
-        try:
-            with Image.open(files[row]) as image:
-                ratio = image.width / image.height
-                fitted = fit(image.convert("RGB"), size)
-        except Image.DecompressionBombError as error:
-            raise UserError(f"folder: {files[row]} has too many pixels ({error}); shrink or remove it") from error
-        except (UnidentifiedImageError, OSError) as error:
-            raise UserError(f"folder: {files[row]} is not a readable image ({error}); remove or replace it") from error
-        pixels[row] = np.asarray(fitted).transpose(2, 0, 1)
-        return ratio
+        image = _rgb(files[row])
+        pixels[row] = np.asarray(fit(image, size)).transpose(2, 0, 1)
+        return image.width / image.height
 
     ratios: list[float] = []
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as threads:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # at half the size that is refused
             for start in range(0, len(files), _AT_ONCE):
                 ratios += threads.map(put, range(start, min(start + _AT_ONCE, len(files))))
         pixels.flush()
@@ -84,6 +79,31 @@ def decode(files: list[Path], size: int, fit: Fit, target: Path) -> list[float]:
     finally:
         beside.unlink(missing_ok=True)
     return ratios
+
+
+def _rgb(file: Path) -> Image.Image:
+    """The image with 8 bits for each of three channels; 16 bits are rounded to 8, transparency is dropped.
+
+    Raises:
+        UserError: if the file is no readable image, or has more than 16 bits.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+                # Pillow would cut 16 bits of gray at 255, and show nearly all of it as white.
+                wide = np.asarray(image).astype(np.float64)
+                return Image.fromarray(np.round(wide / 257).astype(np.uint8)).convert("RGB")
+            if image.mode in ("I", "F"):
+                raise UserError(f"folder: {file} has 32 bits a pixel; scale it to 0..255 and save it with 8 bits")
+            return image.convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise UserError(f"folder: {file} has too many pixels ({error}); shrink or remove it") from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"folder: {file} is not a readable image; remove or replace it") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"folder: {file} is not a readable image ({error}); remove or replace it") from error
 
 
 def mapped(path: Path, count: int, size: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -51,12 +52,19 @@ class Npz(Subset):
             with np.load(file, allow_pickle=False) as archive:
                 missing = [name for name in _ARRAYS if name not in archive]
                 if missing:
-                    raise UserError(f"npz: {file} lacks {', '.join(missing)}; it has {', '.join(archive.files)}")
+                    has = ", ".join(archive.files) or "no array"
+                    raise UserError(
+                        f"npz: {file} lacks {', '.join(missing)}; it has {has}. Save all four in one file: "
+                        f"np.savez(path, {', '.join(f'{name}=...' for name in _ARRAYS)})"
+                    )
                 arrays = {name: archive[name] for name in _ARRAYS}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             if "Object arrays" in str(error):
                 raise UserError(f"npz: {file} holds lists or objects; give one array of one size per name") from error
-            raise UserError(f"npz: {file} is not a readable archive ({error})") from error
+            reason = f" ({error})" if zipfile.is_zipfile(file) else ""
+            raise UserError(
+                f"npz: {file} is not a readable archive{reason}; copy or download it again, or save it with np.savez"
+            ) from error
         notes: list[str] = []
         labels = [read_labels(arrays[f"y_{split}"], f"npz: {file}: y_{split}", notes.append) for split in _SPLITS]
         images = [read_images(arrays[f"x_{split}"], f"npz: {file}: x_{split}", notes.append) for split in _SPLITS]
@@ -65,7 +73,7 @@ class Npz(Subset):
                 raise UserError(f"npz: {file}: x_{split} has {len(found)} images, y_{split} has {len(known)} labels")
         if images[0].shape[1:] != images[1].shape[1:]:
             sizes = (tuple(found.shape[1:]) for found in images)
-            raise UserError("npz: {}: training images are {}, test images {}".format(file, *sizes))
+            raise UserError("npz: {}: training images are {}, test images {}; give all one size".format(file, *sizes))
         channels, height, width = images[0].shape[1:]
         info = DataInfo(file.stem, check_classes(labels[0], labels[1], f"npz: {file}"), (channels, height, width))
         train, test = (ImageSet(*pair, info) for pair in zip(images, labels, strict=True))
@@ -104,11 +112,7 @@ class Folder(Subset):
         notes: list[str] = []
         train, test = find_splits(base, notes.append)
         if train.classes != test.classes:
-            odd = set(train.classes) ^ set(test.classes)
-            names = train.root.name, test.root.name
-            raise UserError(
-                f"folder: {base}: {names[0]} and {names[1]} have different classes: {', '.join(sorted(odd)[:5])}"
-            )
+            raise UserError(f"folder: {base}: {_difference(train, test)}; give both the same class folders")
         info = DataInfo(base.name, len(train.classes), (3, self.size, self.size))
         return self.cut(_Prepared(root, info, notes).load(train, test, self.fit))
 
@@ -154,6 +158,16 @@ class Imagenet100(Subset):
             raise UserError(f"imagenet100: {lacks}")
         info = DataInfo("imagenet100", len(classes), (3, self.size, self.size))
         return self.cut(_Prepared(root, info, notes).load(train.of(classes), test.of(classes), "whole"))
+
+
+def _difference(train: Labelled, test: Labelled) -> str:
+    """`test lacks the classes a, b of train`, and the other way around."""
+    lacks = [
+        f"{one.root.name} lacks {len(absent)} classes of {other.root.name}: {', '.join(absent[:5])}"
+        for one, other in ((test, train), (train, test))
+        if (absent := sorted(set(other.classes) - set(one.classes)))
+    ]
+    return "; ".join(lacks)
 
 
 def _check_size(size: int) -> None:
@@ -205,6 +219,5 @@ def _on_extremes(split: Labelled, ratios: list[float]) -> str:
     if not count:
         return ""
     file = split.files[lengths.index(longest)][0]
-    return (
-        f"folder: {split.root}: {count} images are over {_LONG:g} times as long as wide (up to {longest:.0f}: {file})"
-    )
+    many = f"{count} of {len(lengths)} images"
+    return f"folder: {split.root}: {many} are over {_LONG:g} times as long as wide (up to {longest:.0f}: {file})"

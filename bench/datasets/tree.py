@@ -48,30 +48,50 @@ def find_splits(base: Path, note: Note) -> tuple[Labelled, Labelled]:
         UserError: if a folder or its images are missing, or an image cannot be used.
     """
     train = _by_folders(base / "train", note)
-    if (base / "val" / _ANNOTATIONS).is_file():
-        return train, _annotated(base / "val", note)
     test, val = base / "test", base / "val"
-    return train, _by_folders(val if not _has_classes(test) and _has_classes(val) else test, note)
+    if (val / _ANNOTATIONS).is_file():
+        return train, _annotated(val)
+    labelled = next((split for split in (test, val) if _classes(split)), None)
+    found = _by_folders(labelled or (val if val.is_dir() and not test.is_dir() else test), note)
+    if found.classes == ["images"] != train.classes:
+        raise UserError(
+            f"folder: {found.root} has images without classes; Tiny-ImageNet has them in {val / _ANNOTATIONS}: "
+            "unpack the archive again"
+        )
+    return train, found
 
 
-def _has_classes(split: Path) -> bool:
-    return split.is_dir() and any(entry.is_dir() for entry in entries(split))
+def _classes(split: Path) -> list[Path]:
+    """The class folders of a split.
+
+    Raises:
+        UserError: for a link to nowhere.
+    """
+    found = entries(split) if split.is_dir() else []
+    return [entry for entry in found if entry.is_dir() or (entry.is_symlink() and not usable(entry, "folder"))]
 
 
 def _by_folders(split: Path, note: Note) -> Labelled:
     if not split.is_dir():
-        raise UserError(f"folder: no folder {split}; it must contain one folder per class")
-    folders = [entry for entry in entries(split) if entry.is_dir()]
+        there = ", ".join(entry.name for entry in entries(split.parent)[:5]) if split.parent.is_dir() else ""
+        raise UserError(
+            f"folder: no folder {split}; it must contain one folder per class"
+            + (f"; {split.parent} has {there}: rename, or give another path" if there else "; check the path")
+        )
+    folders = _classes(split)
     if not folders:
         raise UserError(f"folder: {split} has no class folders; put the images of each class into a folder of its name")
-    files = [(file, k) for k, folder in enumerate(folders) for file in _images(folder, note)]
+    left_out = Counter(entry.suffix.lower() or entry.name for entry in entries(split) if entry not in folders)
+    files = [(file, k) for k, folder in enumerate(folders) for file in _images(folder, left_out)]
+    if left_out:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(left_out.items()))
+        note(f"folder: {split}: left out what is no image of a class: {kinds}")
     return Labelled(split, [folder.name for folder in folders], files)
 
 
-def _images(folder: Path, note: Note) -> list[Path]:
-    """The image files of a class; those in its folder `images` if it has no others."""
+def _images(folder: Path, left_out: Counter[str]) -> list[Path]:
+    """The image files of a class; those in its folder `images` if it has no others. Counts what is left out."""
     found: list[Path] = []
-    left_out: Counter[str] = Counter()
     for entry in entries(folder):
         suffix = entry.suffix.lower()
         if suffix in IMAGE_FILES:
@@ -80,17 +100,14 @@ def _images(folder: Path, note: Note) -> list[Path]:
             raise UserError(f"folder: {entry}: {suffix} files are not supported; convert them to PNG, or remove them")
         elif entry.is_file():
             left_out[suffix or entry.name] += 1
-    if left_out:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(left_out.items()))
-        note(f"folder: {folder}: left out what is no image: {kinds}")
     if not found and (folder / "images").is_dir():
-        return _images(folder / "images", lambda text: None)
+        return _images(folder / "images", left_out)
     if not found:
-        raise UserError(f"folder: {folder} has no images ({', '.join(sorted(IMAGE_FILES))})")
+        raise UserError(f"folder: {folder} has no images ({', '.join(sorted(IMAGE_FILES))}); remove it, or fill it")
     return found
 
 
-def _annotated(split: Path, note: Note) -> Labelled:
+def _annotated(split: Path) -> Labelled:
     """Tiny-ImageNet's validation images: `images/*`, and lines `file<TAB>class<TAB>box` in the list of annotations."""
     path = split / _ANNOTATIONS
     lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -98,7 +115,12 @@ def _annotated(split: Path, note: Note) -> Labelled:
         raise UserError(f"folder: {path}: line {bad} is not `file<TAB>class...`; unpack the archive again")
     class_of = {line[0]: line[1] for line in lines}
     classes = sorted(set(class_of.values()))
-    images = _images(split / "images", note)
+    images = _images(split / "images", Counter())
     if unknown := [file.name for file in images if file.name not in class_of]:
         raise UserError(f"folder: {path} names no class for {len(unknown)} images, the first is {unknown[0]}")
+    if absent := sorted(set(class_of) - {file.name for file in images}):
+        raise UserError(
+            f"folder: {path} names {len(absent)} images that are not in {split / 'images'}, the first is {absent[0]}; "
+            "unpack the archive again, or remove their lines"
+        )
     return Labelled(split, classes, [(file, classes.index(class_of[file.name])) for file in images])

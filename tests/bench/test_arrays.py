@@ -105,7 +105,10 @@ def test_layouts_of_images(array, expected, note):
         (COLOR.astype(np.int64), "whole numbers in 0..255: cast them"),
         (COLOR + 0.5, "values in 0..255: round and cast"),
         ((REAL - 0.5) / 0.25, "from -2 to .* look normalized: undo mean and deviation"),
-        (COLOR.astype(np.int16) * 9, "look normalized"),
+        (
+            COLOR.astype(np.int16) * 9,
+            r"whole numbers up to 1089 are not 8-bit images; for 16 bits: np.round\(x / 257\)",
+        ),
         (COLOR.reshape(4, -1), r"shape \(4, 90\); give \(N, H, W, C\)"),
         (np.zeros((4, 3072), np.uint8), r"reshape the rows of 3072 values: x.reshape\(-1, 3, 32, 32\)"),
         (np.zeros((4, 4, 8, 8), np.uint8), r"drop the fourth channel \(alpha\)"),

@@ -70,10 +70,13 @@ def test_npz_in_both_layouts(tmp_path, layout):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_train": None}, "lacks x_train"),
+        ({"x_train": None}, r"lacks x_train; it has .*Save all four in one file: np\.savez\(path, x_train=\.\.\."),
         ({"y_train": np.arange(7) % 4}, "x_train has 20 images, y_train has 7 labels"),
         ({"x_test": np.zeros((8, 9, 9, 3), dtype=np.uint8)}, "training images are"),
-        ({"x_test": np.zeros((8, 8, 8), dtype=np.uint8)}, r"training images are \(3, 8, 8\), test images \(1, 8, 8\)"),
+        (
+            {"x_test": np.zeros((8, 8, 8), dtype=np.uint8)},
+            r"training images are \(3, 8, 8\), test images \(1, 8, 8\); give all",
+        ),
         ({"x_train": np.array([np.zeros((8, 8, 3)), np.zeros((9, 9, 3))], dtype=object)}, "one array of one size"),
     ],
 )
@@ -94,6 +97,10 @@ def test_missing_and_damaged_archives_are_refused(tmp_path):
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(UserError, match="not a readable archive"):
         load(f"npz:{tmp_path / 'cut.npz'}")
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(UserError, match="not a readable archive; copy or download it again") as refused:
+        load(f"npz:{tmp_path / 'text.npz'}")
+    assert "pickle" not in str(refused.value), "nobody is told to unpickle a file"
 
 
 def folder(tmp_path: Path) -> Path:
@@ -131,7 +138,7 @@ def test_bad_folders_are_refused(tmp_path):
     with pytest.raises(UserError, match="horse has no images"):
         load(f"folder:{base}:size=16", tmp_path / "data")
     (base / "train/cat/1.png").rename(base / "train/horse/1.png")
-    with pytest.raises(UserError, match="different classes: horse"):
+    with pytest.raises(UserError, match="test lacks 1 classes of train: horse"):
         load(f"folder:{base}:size=16", tmp_path / "data")
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -74,6 +75,15 @@ def test_a_list_of_annotations_that_does_not_fit_is_refused(tiny, tmp_path):
         load(tiny, tmp_path)
 
 
+def test_an_incomplete_tiny_imagenet_is_refused(tiny, tmp_path):
+    (tiny / "val" / "images" / "val_1.JPEG").unlink()
+    with pytest.raises(UserError, match=r"names 1 images that are not in .*val/images, the first is val_1\.JPEG"):
+        load(tiny, tmp_path)
+    (tiny / "val" / "val_annotations.txt").unlink()
+    with pytest.raises(UserError, match=r"test has images without classes; .*val/val_annotations\.txt"):
+        load(tiny, tmp_path)
+
+
 def test_new_labels_of_the_same_files_are_decoded_anew(tiny, tmp_path):
     one = load(tiny, tmp_path)
     annotate(tiny, "n01", "n02", "n02")
@@ -97,8 +107,48 @@ def test_litter_is_ignored(base, tmp_path, litter):
 def test_other_files_are_left_out_with_a_note(base, tmp_path):
     (base / "train" / "cat" / "labels.txt").touch()
     (base / "train" / "cat" / "README").touch()
+    (base / "train" / "dog" / "labels.txt").touch()
+    image(base / "train" / "stray.png")
     (note,) = load(base, tmp_path).notes
-    assert note.endswith("train/cat: left out what is no image: 1 .txt, 1 README")
+    assert note.endswith("train: left out what is no image of a class: 1 .png, 2 .txt, 1 README")
+
+
+def test_a_class_folder_that_is_a_link_to_nowhere_is_named(base, tmp_path):
+    (base / "train" / "eel").symlink_to("/nowhere/eel")
+    with pytest.raises(UserError, match=r"train/eel is a link to /nowhere/eel, which is not there"):
+        load(base, tmp_path)
+
+
+def test_other_names_of_the_splits_are_listed(base, tmp_path):
+    (base / "train").rename(base / "training")
+    with pytest.raises(UserError, match=r"no folder .*/train; .*/set has test, training: rename"):
+        load(base, tmp_path)
+
+
+def test_validation_images_as_imagenet_unpacks_them_are_refused_by_name(base, tmp_path):
+    (base / "test").rename(tmp_path / "aside")
+    image(base / "val" / "ILSVRC2012_val_00000001.JPEG")
+    with pytest.raises(UserError, match=r"val has no class folders; put the images of each class into a folder"):
+        load(base, tmp_path)
+
+
+def test_classes_of_one_split_are_named_with_the_split_that_lacks_them(base, tmp_path):
+    (base / "test" / "dog").rename(base / "test" / "eel")
+    with pytest.raises(UserError, match="test lacks 1 classes of train: dog; train lacks 1 classes of test: eel"):
+        load(base, tmp_path)
+
+
+def test_sixteen_bits_of_gray_are_rounded_to_eight(base, tmp_path):
+    levels = np.array([[0, 257 * 100], [257 * 200 + 100, 65535]], dtype=np.uint16)
+    Image.fromarray(levels.repeat(4, 0).repeat(4, 1)).save(base / "train" / "cat" / "0.png")
+    first = load(base, tmp_path).train.images[0]
+    assert first[:, ::7, ::7].tolist() == [[[0, 100], [200, 255]]] * 3
+
+
+def test_images_of_a_hundred_megapixels_are_read_without_a_warning(base, tmp_path, recwarn):
+    Image.new("1", (10_000, 10_000)).save(base / "train" / "cat" / "0.png")
+    load(base, tmp_path)
+    assert not recwarn.list
 
 
 def gif(folder):
@@ -122,6 +172,10 @@ def truncated(folder):
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def floats(folder):
+    Image.new("F", (8, 8)).save(folder / "x.tiff")
+
+
 def bomb(folder):
     Image.new("1", (20_000, 20_000)).save(folder / "x.png")
 
@@ -132,8 +186,9 @@ def bomb(folder):
         (gif, r"x\.gif: \.gif files are not supported; convert them to PNG"),
         (link, r"x\.png is a link to /nowhere/y\.png, which is not there; restore that file or remove the link"),
         (called_like_an_image, r"x\.png is a folder, but it is called like an image"),
-        (empty, r"x\.png is not a readable image .*; remove or replace it"),
-        (truncated, r"x\.png is not a readable image .*; remove or replace it"),
+        (empty, r"x\.png is not a readable image.*; remove or replace it"),
+        (truncated, r"x\.png is not a readable image.*; remove or replace it"),
+        (floats, r"x\.tiff has 32 bits a pixel; scale it to 0\.\.255"),
         (bomb, r"x\.png has too many pixels .*400000000 pixels.*; shrink or remove it"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -149,7 +204,7 @@ def test_images_that_a_square_hardly_shows_are_noted_also_from_the_cache(base, t
     image(base / "train" / "cat" / "wide.png", (50, 10))
     for _ in range(2):
         (note,) = load(base, tmp_path).notes
-        assert "2 images are over 4 times as long as wide (up to 10: " in note
+        assert "2 of 6 images are over 4 times as long as wide (up to 10: " in note
         assert note.endswith("panorama.png)")
 
 
