@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from bench.errors import UserError, of_the_machine
+from bench.errors import UserError, of_the_machine, wants_another_path
 
 
 def run_command(command: click.Command, stopped: str) -> NoReturn:
@@ -30,7 +30,7 @@ def run_command(command: click.Command, stopped: str) -> NoReturn:
     except (OSError, MemoryError) as error:
         if not (line := of_the_machine(error)):
             raise
-        click.echo(f"error: {line}\n{stopped}", err=True)
+        click.echo(f"error: {line}" if wants_another_path(error) else f"error: {line}\n{stopped}", err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"\nstopped; {stopped}", err=True)

@@ -25,7 +25,7 @@ def unknown(what: str, name: str, choices: Iterable[str], remedy: str = "", plug
         remedy: a sentence at the end.
         plugin: a file of the user's own may define it: names the file in the current folder that does, or the option.
     """
-    choices = sorted(choices)
+    choices = sorted(set(choices))
     near = get_close_matches(name, choices, n=1, cutoff=0.6)
     suggestion = f"; did you mean {near[0]}?" if near else "."
     listed = f" Choices: {', '.join(choices)}." if len(choices) <= 40 else ""
@@ -54,6 +54,14 @@ _REMEDIES = {
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.EIO: "check the disk",
 }
+
+
+_PATH_AT_FAULT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+
+
+def wants_another_path(error: BaseException) -> bool:
+    """Whether the same command would fail again: only another path helps."""
+    return isinstance(error, OSError) and error.errno in _PATH_AT_FAULT
 
 
 def of_the_machine(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from bench.errors import UserError
 
 SEPARATORS = ",:=+"
 _SPECIAL = SEPARATORS + '"'
+QUOTE_PATHS = 'a path that contains one of , : = + is quoted, as in npz:"C:/a,b.npz"'
 
 
 def _read(text: str) -> Iterator[tuple[int, str, bool]]:

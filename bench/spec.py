@@ -21,13 +21,14 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from bench.chain import Chain, split
 from bench.errors import UserError, unknown
-from bench.grammar import cut, existing_path, quote, unquote
+from bench.grammar import QUOTE_PATHS, cut, existing_path, quote, unquote
 from bench.registry import Entry, Registry
 from bench.results import PAYS_ONCE_SECONDS
 
@@ -106,7 +107,7 @@ def select(
     found: dict[str, Selected] = {}
     for text in [texts] if isinstance(texts, str) else texts:
         trouble: list[str] = []
-        for word in filter(None, (w.strip() for w in cut(text, ","))):
+        for word in _words(text, trouble):
             try:
                 for selected in _named(registry, word, defaults, preset):
                     found.setdefault(selected.text, selected)
@@ -120,6 +121,15 @@ def select(
     if not found:
         raise UserError(f"no {registry.kind} selected; name at least one, or `all`: `bench list {registry.kind}s`")
     return list(found.values())
+
+
+def _words(text: str, trouble: list[str]) -> list[str]:
+    """The parts of a comma list; none, and what is wrong with it in `trouble`, if a quote is not closed."""
+    try:
+        return [word for part in cut(text, ",") if (word := part.strip())]
+    except UserError as error:
+        trouble.append(str(error))
+        return []
 
 
 def _with_paths(registry: Registry[Any]) -> list[str]:
@@ -186,6 +196,8 @@ def resolve(
             takes = f"it takes: {', '.join(parameters)}" if parameters else "it takes none"
             if others := [other for other, its in registry.items() if key in its.parameters]:
                 takes += f"; {key!r} is a parameter of {', '.join(others)}"
+            if entry.positional == "path" and any(char in key for char in "/\\."):
+                takes += f"; {QUOTE_PATHS}"
             suggestion = str(unknown("parameter", key, parameters)).partition("; ")[2].partition(" Choices")[0]
             problems.append(f"{label} has no parameter {key!r}; {suggestion + '; ' if suggestion else ''}{takes}")
             continue
@@ -296,11 +308,14 @@ def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequenc
         if not values:
             first = registry.find(name)[0].positional
             if first is None or first in given:
-                raise UserError(f"{registry.kind} {word!r}: {segment!r} is not of the form parameter=value")
+                hint = f"; {QUOTE_PATHS}" if first == "path" else ""
+                raise UserError(f"{registry.kind} {word!r}: {segment!r} is not of the form parameter=value{hint}")
             key, values = first, [segment]
         if key in given:
             raise UserError(f"{registry.kind} {word!r} sets {key!r} twice")
-        given[key.strip()] = unquote(values[0])
+        value = unquote(values[0])
+        home = key == "path" and value.startswith(("~/", "~\\"))  # a shell expands it at the start of a word only
+        given[key.strip()] = str(Path(value).expanduser()) if home else value
     return given
 
 

@@ -112,6 +112,11 @@ class FromFile(PartialPoison):
             found = self._open(train, rows)
         for note in found.notes:
             warnings.warn(note, stacklevel=1)
+        if not bool((found.entry_of[rows] >= 0).all()):
+            held = int((found.entry_of[rows] >= 0).sum())
+            warnings.warn(
+                f"from-file: {self.path} holds {held} of {len(rows)} images; the others stay clean", stacklevel=1
+            )
         with ctx.phase("check"):
             for name, value in check(found, train, rows, self.budget).items():
                 ctx.log(name, value)

@@ -13,7 +13,7 @@ import torch
 
 from bench.api import DataInfo, ImageSet
 from bench.data import Splits, Subset
-from bench.errors import UserError
+from bench.errors import UserError, of_the_machine
 from bench.registry import datasets
 
 
@@ -72,6 +72,8 @@ def _both(name: str, num_classes: int, root: Path, file: str, read: Callable[[bo
             f"copy it there, or name the folder that has it with --data-root"
         ) from error
     except (RuntimeError, OSError, EOFError) as error:
+        if line := of_the_machine(error):
+            raise UserError(f"{name}: {line}") from error
         raise UserError(
             f"{name}: {file} in {root} is incomplete or damaged ({error}); delete it there and run again, "
             f"or name another folder with --data-root"

@@ -116,6 +116,24 @@ def test_no_path_no_suggestion():
     assert "quote" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["npz:C:/data/x.npz", "npz:/data/eps=8/x.npz"])
+def test_a_path_that_does_not_exist_and_was_cut_is_explained(text):
+    with pytest.raises(UserError, match=r"a path that contains one of , : = \+ is quoted"):
+        select(datasets, text)
+
+
+def test_a_path_with_an_open_quote_is_suggested_too(tmp_path):
+    (tmp_path / 'x"y.npz').touch()
+    with pytest.raises(UserError, match=r'not closed(.|\n)*quote it: npz:"x""y\.npz"'):
+        select(datasets, 'npz:x"y.npz')
+
+
+def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert select(datasets, "npz:~/a,b.npz".replace(",", r"\,"))[0].component.path == str(tmp_path / "a,b.npz")
+    assert select(datasets, "npz:~a.npz")[0].component.path == "~a.npz"
+
+
 def test_an_open_quote_is_named():
     with pytest.raises(UserError, match="a double quote is not closed"):
         select(datasets, 'npz:"a,b.npz')
