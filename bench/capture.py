@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 _MOST_CHARACTERS = 2**20  # of a log file; a flood must not fill the disk
+_MOST_TEXTS = 5  # of warnings of one line of code; a text with a number in it is another one each time
 
 
 class _Log(io.TextIOBase):
@@ -48,7 +49,8 @@ class _Log(io.TextIOBase):
 def captured(path: Path) -> Iterator[Counter[str]]:
     """Inside the block, standard output and standard error go to the file at `path`, and warnings are counted.
 
-    The file is made only if there is something to write. Every distinct warning stands in it once, with its count.
+    The file is made only if there is something to write. Every distinct warning stands in it once, with its count; of
+    one line of code the first few texts, then all others together.
 
     Args:
         path: of the log file; one that is there is replaced.
@@ -58,6 +60,7 @@ def captured(path: Path) -> Iterator[Counter[str]]:
     """
     path.unlink(missing_ok=True)
     seen: Counter[str] = Counter()
+    texts: dict[tuple[str, int], set[str]] = {}
     log = _Log(path)
 
     def count(
@@ -68,7 +71,12 @@ def captured(path: Path) -> Iterator[Counter[str]]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        seen[f"{category.__name__}: {message} ({Path(filename).name}:{lineno})"] += 1
+        known, text = texts.setdefault((filename, lineno), set()), str(message)
+        if text not in known and len(known) >= _MOST_TEXTS:
+            text = "other warnings of the same line"
+        else:
+            known.add(text)
+        seen[f"{category.__name__}: {text} ({Path(filename).name}:{lineno})"] += 1
 
     try:
         with warnings.catch_warnings(), redirect_stdout(log), redirect_stderr(log):

@@ -10,7 +10,7 @@ import click
 
 from bench import __version__
 from bench.command import run_command
-from bench.errors import UserError
+from bench.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
     from bench.config import Matrix
@@ -193,7 +193,8 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     for cell in outcome.failed:
         error = cell.error or {}
         names = f"{cell.attack.text} / {cell.defense.text} / {cell.victim.text}, seed {cell.seed}"
-        message = f"failed: {names}: {error.get('kind')} in {error.get('stage')}: {error.get('message')}"
+        said = in_one_line(str(error.get("message")))
+        message = f"failed: {names}: {error.get('kind')} in {error.get('stage')}: {said}"
         console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
     if outcome.failed:
         console.print("run the same command again to try the failed cells once more; `bench show CELL` has details")

@@ -56,6 +56,13 @@ _REMEDIES = {
 }
 
 
+def in_one_line(message: str) -> str:
+    """A message of any length, as a line of a display has room for it."""
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
+
+
+_LONGEST_LINE = 500
 _PATH_AT_FAULT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 

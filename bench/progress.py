@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from bench.errors import in_one_line
 from bench.jobs import STAGES, Job, Report
 from bench.plan import History, Plan
 
@@ -39,6 +40,10 @@ def title(job: Job, plan: Plan) -> str:
         "train": f"train {cell.victim.text} on {cell.attack.text} / {cell.defense.text}",
     }
     return f"{names[job.stage]}, seed {job.seed}"
+
+
+def _failure(report: Report) -> str:
+    return f"{report.error['kind']}: {in_one_line(report.error['message'])}"
 
 
 class Clock:
@@ -83,7 +88,9 @@ class Warned:
             if text not in self._said:
                 self._said.add(text)
                 often = f" ({times} times)" if times > 1 else ""
-                self._console.print(f"{text}{often}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+                self._console.print(
+                    f"{in_one_line(text)}{often}", style="yellow", markup=False, highlight=False, soft_wrap=True
+                )
 
 
 class PlainProgress:
@@ -114,7 +121,7 @@ class PlainProgress:
         """The job's line."""
         self._done += 1
         self._clock.ended(job, report.seconds)
-        state = "done" if report.status == "done" else f"FAILED ({report.error['kind']}: {report.error['message']})"
+        state = "done" if report.status == "done" else f"FAILED ({_failure(report)})"
         line = f"[{self._done}/{self._total}] {title(job, self._plan)}: {state}, {duration(report.seconds)}"
         self._console.print(f"{line}; {self._clock.text()}", highlight=False, markup=False, soft_wrap=True)
         self._warned.say(report)
@@ -170,7 +177,7 @@ class LiveProgress:
         self._clock.ended(job, report.seconds)
         self._progress.update(self._matrix, advance=1, note=self._clock.text())
         if report.status == "failed":
-            line = f"FAILED {title(job, self._plan)}: {report.error['kind']}: {report.error['message']}"
+            line = f"FAILED {title(job, self._plan)}: {_failure(report)}"
             self._progress.console.print(line, style="red", markup=False, highlight=False)
         self._warned.say(report)
 

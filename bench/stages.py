@@ -7,6 +7,7 @@ diagnosis outside it, so that a cost is the method's and nothing else.
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import shutil
 import time
@@ -52,6 +53,7 @@ def execute(job: Job, on_progress: OnProgress = lambda done, total, note: None) 
 
 def _execute(job: Job, store: Store, start: float, on_progress: OnProgress) -> Report:
     scratch = store.scratch()
+    here = Path.cwd()
     error: dict[str, str] = {}
     with captured(store.log(job.stage, job.key)) as warned:
         try:
@@ -69,13 +71,26 @@ def _execute(job: Job, store: Store, start: float, on_progress: OnProgress) -> R
                 "stage": job.stage,
                 "key": job.key,
                 "kind": type(caught).__name__,
-                "message": of_the_machine(caught) or str(caught),
+                "message": of_the_machine(caught) or _message(caught),
                 "traceback": traceback.format_exc(),
             }
         finally:
+            os.chdir(here)  # a plug-in may have gone elsewhere; the data set's path may start here
             shutil.rmtree(scratch, ignore_errors=True)
     status: Literal["done", "failed"] = "failed" if error else "done"
     return Report(job.key, job.stage, status, time.perf_counter() - start, error, dict(warned))
+
+
+def _message(error: BaseException) -> str:
+    """What an error says; where it was raised, if it says nothing or cannot."""
+    try:
+        said = str(error)
+    except Exception:  # an exception of a plug-in may fail even at this
+        said = ""
+    if said:
+        return said
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"no message; raised in {Path(frame.filename).name}:{frame.lineno}: {frame.line}"
 
 
 @functools.cache

@@ -161,6 +161,8 @@ class Store:
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             manifest = Manifest(**{**raw, "cost": Cost(**raw["cost"])})
+        except FileNotFoundError as error:
+            raise self._gone(stage, key) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedArtifactError(f"{path}: {error}") from error
         if manifest.key != key or manifest.stage != stage:
@@ -215,11 +217,19 @@ class Store:
         shutil.rmtree(partial, ignore_errors=True)
         return freed
 
+    def _gone(self, stage: str, key: str) -> DamagedArtifactError:
+        return DamagedArtifactError(
+            f"artifact {stage} {key[:12]} is gone from store {self.root}; was the store deleted during the run? "
+            "Run the same command again"
+        )
+
     def _verify(self, stage: str, key: str, manifest: Manifest) -> Path:
         data = self.folder(stage, key) / "data.safetensors"
         try:
             with data.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError as error:
+            raise self._gone(stage, key) from error
         except OSError as error:
             raise DamagedArtifactError(f"{data}: {error}") from error
         if found != manifest.checksum:

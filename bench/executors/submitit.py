@@ -100,13 +100,13 @@ class Submitit:
 
 def _lost(job: Job, handle: Any, trouble: Exception) -> dict[str, str]:
     """The error of a job whose process returned no report; what submitit says of it is the traceback."""
-    process = getattr(handle, "_process", None)  # of the local cluster
-    status = f", exit status {process.returncode}" if process is not None and process.returncode is not None else ""
+    process = getattr(handle, "_process", None)  # of the local cluster: the one that watches the worker
+    status = getattr(process, "returncode", None)
+    known = f"; exit status {status}" if status else f"; state {handle.state}" if process is None else ""
     log = next((path for path in (handle.paths.stderr, handle.paths.stdout) if path.is_file()), handle.paths.folder)
     return {
         "stage": job.stage,
         "kind": "ProcessLost",
-        "message": f"the process ended without a result (killed? out of memory?; state {handle.state}{status}); "
-        f"its log: {log}",
+        "message": f"the process ended without a result (killed? out of memory?{known}); its log: {log}",
         "traceback": str(trouble),
     }

@@ -39,6 +39,16 @@ def test_a_flood_of_warnings_is_one_line_with_its_count(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_flood_of_numbered_warnings_is_a_few_lines(tmp_path):
+    with captured(tmp_path / "a.txt") as warned:
+        for step in range(2000):
+            warnings.warn(f"step {step} is odd", stacklevel=1)
+    assert len(warned) == 6
+    (text, times) = list(warned.items())[-1]
+    assert text.startswith("UserWarning: other warnings of the same line (test_capture.py:")
+    assert times == 1995
+
+
 def test_a_flood_of_prints_does_not_fill_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(capture, "_MOST_CHARACTERS", 100)
     path = tmp_path / "a.txt"

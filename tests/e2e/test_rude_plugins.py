@@ -52,6 +52,31 @@ def warns(self, train, ctx):
     return train
 
 
+@rude("says-nothing")
+def says_nothing(self, train, ctx):
+    assert train is None
+
+
+@rude("cannot-say")
+def cannot_say(self, train, ctx):
+    class Silent(Exception):
+        def __str__(self):
+            raise ValueError
+    raise Silent
+
+
+@rude("says-much")
+def says_much(self, train, ctx):
+    raise RuntimeError("first\\nsecond " + 9999 * "x")
+
+
+@rude("goes-away")
+def goes_away(self, train, ctx):
+    import os
+    os.chdir("/")
+    return train
+
+
 @rude("prints")
 def prints(self, train, ctx):
     for row in range(100):
@@ -91,6 +116,8 @@ def run(bench, tmp_path):
         ("exits", "SystemExit", "3"),
         ("fills", "OSError", "/somewhere/big.bin: No space left on device; free some disk space"),
         ("starves", "MemoryError", "out of memory; close other programs, or use less data"),
+        ("says-nothing", "AssertionError", "no message; raised in rude.py:49: assert train is None"),
+        ("cannot-say", "Silent", "no message; raised in rude.py:57: raise Silent"),
     ],
 )
 def test_whatever_a_plug_in_raises_is_a_failed_cell(run, name, kind, message):
@@ -100,6 +127,21 @@ def test_whatever_a_plug_in_raises_is_a_failed_cell(run, name, kind, message):
         ("failed", kind, message)
     }
     assert f"{kind} in purify: {message}" in ended.out
+
+
+def test_a_long_message_is_a_line_of_the_display_and_whole_in_the_cell(run):
+    ended, cells = run("says-much")
+    assert ended.code == 1
+    lines = [line for line in (ended.out + ended.err).splitlines() if "first second xx" in line]
+    assert len(lines) == 4, "two jobs of the progress, two failed cells"
+    assert all(len(line) < 800 for line in lines)
+    assert cells[0]["error"]["message"].endswith(9999 * "x")
+
+
+def test_a_plug_in_that_changes_the_folder_loses_nothing(run):
+    ended, cells = run("goes-away")
+    assert ended.code == 0
+    assert [cell["status"] for cell in cells] == ["done", "done"]
 
 
 def test_a_warning_is_shown_once_with_its_count(run):
