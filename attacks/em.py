@@ -44,7 +44,7 @@ _COMMON_ROUNDS = 10
 @attacks.register("em", source="arXiv:2101.04898")
 @dataclass(frozen=True)
 class Em(PartialPoison):
-    """Error-minimizing noise: a shortcut so easy that nothing else is learned; bites plain training, not adversarial.
+    """Error-minimizing noise: a shortcut so easy that nothing else is learned; weak against adversarial training.
 
     Costs about 20 gradients an image and round, ten rounds or so; class-wise a fiftieth of that. Strong augmentation
     and adversarial training undo it.

@@ -12,7 +12,7 @@ from bench.pgd import pgd, random_start
 
 @dataclass(frozen=True)
 class Players:
-    """Settings of both. Draws go on from call to call, each purpose with its own generator on the device.
+    """Settings of both. Draws continue from call to call, each purpose with its own generator on the device.
 
     Attributes:
         ctx: gives the generators `delta-init`, `transform` and `attack-init`.

@@ -22,7 +22,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def main() -> None:
-    """Entry point: a UserError is printed without a traceback (exit 2), Ctrl-C says how to go on (exit 130)."""
+    """Entry point: a UserError is printed without a traceback (exit 2), Ctrl-C says how to continue (exit 130)."""
     run_command(cli, "what was finished is in the store: run the same command again to continue")
 
 
@@ -255,8 +255,10 @@ def new(kind: str, name: str, out: Path, during_training: bool) -> None:
     """Scaffold a plug-in: a working file with its test."""
     from bench.scaffold import write_scaffold
 
-    for path in write_scaffold(kind, name, out, during_training):
-        click.echo(f"wrote {path}")
+    file, test = write_scaffold(kind, name, out, during_training)
+    click.echo(f"wrote {file}\nwrote {test}\nnext: bench check {name} --plugin {file}")
+    page = {"attack": "docs/tutorials/attack.md", "defense": "docs/tutorials/defense.md", "victim": "docs/python.md"}
+    click.echo(f"how plug-ins work: {page[kind]}")
 
 
 @cli.command()
@@ -362,7 +364,7 @@ def cache_verify(store: Path) -> int:
 @cache.command("gc")
 @_store_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-@click.option("--unfinished", is_flag=True, help="Also delete what only runs that were stopped would go on with.")
+@click.option("--unfinished", is_flag=True, help="Also delete artifacts needed only to resume interrupted runs.")
 def cache_gc(store: Path, dry_run: bool, unfinished: bool) -> None:
     """Delete artifacts that neither a cell nor a stopped run wants, damaged ones, and leftovers. Not during a run."""
     from bench.housekeeping import collect_garbage

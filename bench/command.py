@@ -1,4 +1,4 @@
-"""How a command ends: what user or machine can mend is a line without traceback, and Ctrl-C says how to go on."""
+"""How a command ends: what user or machine can mend is a line without traceback, and Ctrl-C says how to continue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def run_command(command: click.Command, stopped: str) -> NoReturn:
 
     Args:
         command: the command.
-        stopped: what a stop leaves behind and how to go on.
+        stopped: what a stop leaves behind and how to continue.
     """
     try:
         sys.exit(command(standalone_mode=False) or 0)

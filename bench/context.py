@@ -83,12 +83,12 @@ class Context:
         if self._in_step:
             raise ContractError(
                 f"ctx.generator({purpose!r}) inside a training step starts again at every batch, so every batch gets "
-                f"the same random numbers; use ctx.stream({purpose!r}), which goes on where it stopped"
+                f"the same random numbers; use ctx.stream({purpose!r}), which continues its sequence"
             )
         return torch.Generator().manual_seed(child_seed(self.seed, self.scope, purpose))
 
     def stream(self, purpose: str) -> torch.Generator:
-        """The stage's one generator of this purpose on its device: each call goes on where the last one stopped.
+        """The stage's one generator of this purpose on its device: each call continues where the last one stopped.
 
         For draws inside a training step (`batch_loss`), where a copy from the CPU would cost time.
         """
@@ -154,7 +154,7 @@ class Context:
         return self.logs
 
     def keep(self, name: str, tensor: Tensor) -> None:
-        """Stores a tensor beside the result, for diagnosis.
+        """Stores a tensor with the result, for diagnosis.
 
         An estimated perturbation, float (N, C, H, W) on the [0, 1] scale, goes by the name `perturbation`: the harness
         scores it against the true one.

@@ -247,7 +247,7 @@ def batch_loss_draws_anew_at_every_batch(selected: Selected, tiny: Splits) -> No
         _demand(
             not repeated or bool((first == first.flatten()[0]).all()),
             f"torch.{name} draws the same numbers at each of {_STEPS} batches; draw from ctx.stream(purpose), which "
-            "goes on where it stopped, or draw once in ctx.state if the numbers shall stay",
+            "continues its sequence, or draw once in ctx.state if the numbers shall stay",
         )
 
 

@@ -198,7 +198,7 @@ def _most(values: Iterable[int | None]) -> int | None:
 
 
 def device_name(device: torch.device, engine: Engine | None = None) -> str:
-    """The device as it is shown beside every cost: `NVIDIA H200, AMD EPYC 7B13, 16 threads, bfloat16`.
+    """The device as it is shown next to every cost: `NVIDIA H200, AMD EPYC 7B13, 16 threads, bfloat16`.
 
     Only costs of the same name are compared, so the processor stands next to a GPU (some methods run on it), and
     the engine's precision and modes behind it.

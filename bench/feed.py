@@ -12,7 +12,7 @@ from torch import Tensor
 def feed(images: Tensor, rows: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
     """`images[rows[0]]`, `images[rows[1]]`, ... on the device, each gathered by a thread one batch ahead.
 
-    On a GPU the two host buffers, which take turns, are pinned, and copies run on a stream of their own beside the
+    On a GPU the two host buffers, which take turns, are pinned, and copies run on a stream of their own next to the
     step; nothing waits for the device but a buffer for its copy of two batches ago.
 
     Args:

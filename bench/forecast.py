@@ -29,10 +29,10 @@ class _Times:
 
     def __init__(self, history: History, arithmetic: Arithmetic) -> None:
         self._history, self._arithmetic = history, arithmetic
-        self.reckoned = False
+        self.estimated = False
 
     def seconds(self, jobs: Sequence[Job]) -> tuple[float | None, bool]:
-        """Of all jobs together, None if the time of one is unknown; and whether a part of it is reckoned."""
+        """Of all jobs together, None if the time of one is unknown; and whether a part of it is estimated."""
         measured = [self._history.seconds(job) for job in jobs]
         seconds = [
             self._arithmetic.seconds(job) if value is None else value for job, value in zip(jobs, measured, strict=True)
@@ -41,13 +41,13 @@ class _Times:
         return (sum(known) if len(known) == len(jobs) else None), None in measured
 
     def text(self, jobs: Sequence[Job]) -> str:
-        """`3 min 20 s`; with `~` if a part is reckoned, `short` if no network is involved."""
-        seconds, reckoned = self.seconds(jobs)
+        """`3 min 20 s`; with `~` if a part is estimated, `short` if no network is involved."""
+        seconds, estimated = self.seconds(jobs)
         if seconds is None:
             return "not timed yet"
-        if not reckoned:
+        if not estimated:
             return duration(seconds)
-        self.reckoned = True
+        self.estimated = True
         return f"~{duration(seconds)}" if seconds else "short"
 
 
@@ -65,7 +65,7 @@ def print_plan(matrix: Matrix, plan: Plan, store: Store, splits: Splits, *, each
         text = f"for this data set (preset {matrix.preset} or file): {', '.join(matrix.from_dataset)}"
         console.print(text, markup=False, soft_wrap=True)
     waiting = [job for stage in STAGES for job in plan.pending(stage)]
-    if times.reckoned:
+    if times.estimated:
         console.print(_HOW, style="dim", soft_wrap=True)
     console.print(
         f"{len(plan.cells)} cells ({len(matrix.attacks)} attacks x {len(matrix.defenses)} defenses x "

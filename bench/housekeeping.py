@@ -70,7 +70,7 @@ def collect_garbage(root: Path, dry_run: bool, unfinished: bool = False) -> None
     Args:
         root: of the store.
         dry_run: only say what would be deleted.
-        unfinished: also delete what only runs that were stopped would go on with, and forget these runs.
+        unfinished: also delete artifacts needed only to resume interrupted runs, and forget these runs.
 
     Raises:
         UserError: if a run is active.
@@ -103,7 +103,9 @@ def _collect(store: Store, dry_run: bool, unfinished: bool) -> None:
             if not dry_run:
                 path.unlink()
     if kept:
-        console.print(f"kept {kept} artifacts that {len(plans)} stopped runs go on with; --unfinished deletes them")
+        console.print(
+            f"kept {kept} artifacts needed to resume {len(plans)} interrupted runs; --unfinished deletes them"
+        )
     if not dry_run:
         freed += store.clean_partial()
         for path in plans if unfinished else ():

@@ -188,7 +188,7 @@ def of_training(phases: Mapping[str, float]) -> float:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes beside and renames, so that a reader sees the old file or the new one, never half of one."""
+    """Writes a temporary file and renames it: a reader sees the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

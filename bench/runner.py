@@ -1,4 +1,4 @@
-"""Runs a plan: three waves of jobs, a cell's file as soon as its training is done, and goes on after failures."""
+"""Runs a plan: three waves of jobs, a cell's file as soon as its training is done; continues after failures."""
 
 from __future__ import annotations
 

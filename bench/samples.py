@@ -1,4 +1,4 @@
-"""A few images beside every poison and every purified set, for contact sheets: the same ones in every artifact."""
+"""A few images stored with every poison and every purified set, for contact sheets: the same ones in every artifact."""
 
 from __future__ import annotations
 

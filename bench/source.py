@@ -1,8 +1,8 @@
 """Source digest of a component: what its results depend on besides its parameters.
 
 Covers the file that defines it, every module it reaches by imports inside its own package or outside of installed
-packages (a helper beside a plug-in file), the modules of the core that compute numbers (`bench.training`,
-`bench.crops`, `bench.pgd`) where it imports them, and data files: `data/NAME*` beside a module `NAME.py`. The rest of
+packages (a helper next to a plug-in file), the modules of the core that compute numbers (`bench.training`,
+`bench.crops`, `bench.pgd`) where it imports them, and data files: `data/NAME*` next to a module `NAME.py`. The rest of
 the core is covered by the schema epoch, which is raised by hand when a change there changes results. Installed
 libraries are not covered; their versions are in the manifest.
 """

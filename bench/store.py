@@ -1,4 +1,4 @@
-"""The artifact store: content-addressed folders, written beside and renamed, verified before use.
+"""The artifact store: content-addressed folders, written under another name and renamed, verified before use.
 
     store/store.json                                  schema version of the whole store
     store/artifacts/<stage>/<k2>/<key>/data.safetensors + manifest.json
@@ -8,7 +8,7 @@
     store/run.lock                                    held by runs, and by the collection of garbage
 
 A process that dies leaves at most a folder under `store/partial`, which nobody reads and the next run removes, and its
-plan: `bench cache gc` keeps what the next run can go on with. No pickle is ever written or read.
+plan: `bench cache gc` keeps what the next run can continue with. No pickle is ever written or read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Is `fast` the same method as `paper`? Both side by side on the same poisons, against the limits it was promised.
+"""Is `fast` the same method as `paper`? Both on the same poisons, against the limits it was promised.
 
 The rule: on clean images, EM, TAP, LSP and OPS, over three seeds, accuracy within 1 point, residual poison ratio within
 0.05 and PSNR within 0.5 dB. What misses it is a variant, not the method.

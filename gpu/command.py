@@ -10,7 +10,7 @@ python -m gpu --engine compile --store DIR      accuracies with compiled trainin
 python -m gpu --toy                             toy sizes on the CPU: does it work?
 python -m gpu --render                          tables into docs/measurements.md
 
-The same command goes on where it stopped: the file keeps slices, the store trainings.
+The same command continues where it stopped: the file keeps slices, the store trainings.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def main(
     wanted = [n for n in names if any(fnmatch(n, p) for p in patterns) or (not patterns and n not in known)]
     for number, name in enumerate(wanted):
         if time.monotonic() - start > 60 * minutes:
-            click.echo(f"{len(wanted) - number} slices left; the same command goes on")
+            click.echo(f"{len(wanted) - number} slices left; the same command continues")
             break
         entry = _measure(name, scale, place)
         report.merge(out, name, entry)
@@ -128,7 +128,7 @@ def _asked(name: str, scale: Scale, place: Place) -> dict[str, str]:
 
 
 def _measure(name: str, scale: Scale, place: Place) -> dict[str, Any]:
-    """One slice with where and when; its failure is a record, and the others go on."""
+    """One slice with where and when; its failure is a record, and the others continue."""
     from datetime import UTC, datetime
 
     import torch
@@ -160,4 +160,4 @@ def _measure(name: str, scale: Scale, place: Place) -> dict[str, Any]:
 
 def run() -> None:
     """The command with its errors as lines: what the user can fix ends with 2, Ctrl-C with 130."""
-    run_command(main, "finished slices are in the file: the same command goes on")
+    run_command(main, "finished slices are in the file: the same command continues")

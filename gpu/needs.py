@@ -26,7 +26,10 @@ def check() -> None:
     """Ends the process (exit 2) with one line if something is missing."""
     if absent := missing():
         remedy = f"{sys.executable} -m pip install --no-index --find-links WHEELS purify-bench"
-        print(f"error: {sys.executable} lacks {', '.join(absent)}; without network: {remedy} (README)", file=sys.stderr)
+        print(
+            f"error: {sys.executable} lacks {', '.join(absent)}; without network: {remedy} (docs/start.md)",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 

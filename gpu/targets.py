@@ -1,4 +1,4 @@
-"""What an H200 is expected to do, beside what a card did; an estimate says what it was estimated from."""
+"""What an H200 is expected to do, next to the figures of a card; an estimate says what it was estimated from."""
 
 from __future__ import annotations
 

@@ -57,7 +57,9 @@ def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
     if shown["cost_seconds"].isna().all():
         return Answer("What it costs", formats.DASH, "not measured")
     multiples = [formats.multiple(value) for value in shown["cost_multiple"].dropna()]
-    note = f"{' and '.join(multiples)} an undefended training" if multiples else "no undefended training beside it"
+    note = (
+        f"{' and '.join(multiples)} an undefended training" if multiples else "no undefended training to compare with"
+    )
     unranked, cheapest = best[best["cost_rank"].isna()], best["cost_rank"].min()
     if not unranked.empty:
         whose = f"{formats.isolated(unranked.iloc[0]['defense_selection'])} " if len(best) > 1 else ""

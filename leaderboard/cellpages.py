@@ -39,7 +39,7 @@ def cell_files(
 ) -> dict[str, bytes]:
     """The script files by relative path; each calls `addCells` with its cells by key.
 
-    `repeated` are the same cells of another store: their results are shown beside.
+    `repeated` are the same cells of another store: their results are shown too.
     """
     by_key = frame.set_index("key")
     derived = {str(key): row for key, row in by_key[list(_DERIVED)].astype(object).to_dict("index").items()}
@@ -64,7 +64,7 @@ def cell_files(
 
 
 def chunk_name(key: str) -> str:
-    """The file of a key; `cell.js` reckons the same."""
+    """The file of a key; `cell.js` computes the same."""
     return key[:2] if re.fullmatch(r"[0-9a-f]{2}", key[:2]) else "other"
 
 
@@ -111,7 +111,7 @@ def _published(cell: CellResult) -> list[dict[str, Any]]:
 
 
 class _Relatives:
-    """Cells to look at beside one: its other seeds, the undefended one, the clean baseline."""
+    """Cells to look at with one: its other seeds, the undefended one, the clean baseline."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         done = frame[frame["status"] == "done"]

@@ -1,4 +1,4 @@
-"""Published beside measured values as a table: what `comparison.csv` and the page say of every printed value."""
+"""Published next to measured values as a table: what `comparison.csv` and the page say of every printed value."""
 
 from __future__ import annotations
 

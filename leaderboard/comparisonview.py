@@ -1,4 +1,4 @@
-"""Published beside measured values as the page shows them."""
+"""Published next to measured values as the page shows them."""
 
 from __future__ import annotations
 

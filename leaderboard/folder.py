@@ -1,4 +1,4 @@
-"""The output folder: a whole site or none. Written beside, then put in place by renaming."""
+"""The output folder: a whole site or none. Written under another name, then put in place by renaming."""
 
 from __future__ import annotations
 

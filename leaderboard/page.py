@@ -1,4 +1,4 @@
-"""The pages: templates filled, with the scripts and the style they need beside them. They open offline."""
+"""The pages: templates filled, with the scripts and the style they need next to them. They open offline."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
 
 
 def page_assets() -> dict[str, bytes]:
-    """Files the pages need beside them, by relative path: our own, and Plotly's script from the installed package."""
+    """Files the pages need next to them, by relative path: our own, and Plotly's script from the installed package."""
     templates = files("leaderboard") / "templates"
     own = {f"assets/{name}": (templates / name).read_bytes() for name in _OWN}
     return own | {"assets/plotly.min.js": (files("plotly") / "package_data" / "plotly.min.js").read_bytes()}

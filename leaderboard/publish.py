@@ -28,8 +28,8 @@ def publish(
 ) -> dict[str, Path]:
     """Writes the site: the pages, the tables as CSV, JSON, Markdown and LaTeX, the data of the cells, contact sheets.
 
-    The folder is written beside and renamed: it holds the new site or the old one, never half. The same cells, stores
-    and methods give the same bytes.
+    The folder is written under another name and renamed: it holds the new site or the old one, never half. The same
+    cells, stores and methods give the same bytes.
 
     Args:
         cells: whatever their status.

@@ -1,4 +1,4 @@
-"""Values printed in papers, beside measured ones and never mixed with them: same experiment? Do they agree?
+"""Values printed in papers, next to measured ones and never mixed with them: same experiment? Do they agree?
 
 `published.csv` holds what was read in the sources, `recipes.csv` what it was made with; PUBLISHED.md says where, and
 which rows were left out.

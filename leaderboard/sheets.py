@@ -1,7 +1,7 @@
 """Contact sheets of a site: strips of small images, each stored once, whatever attacks, defenses and seeds share it.
 
-A strip is one row of a sheet (clean, poisoned, perturbation x16, purified or residual x16), the samples side by side at
-their own size. The page enlarges and labels them.
+A strip is one row of a sheet (clean, poisoned, perturbation x16, purified or residual x16), the samples next to each
+other at their own size. The page enlarges and labels them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the sources of published values trained their victims, as far as they say, beside how it was done here.
+"""How the sources of published values trained their victims, as far as they say, next to how it was done here.
 
 `sources.csv` holds one row a source; PUBLISHED.md names the papers.
 """

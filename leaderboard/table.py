@@ -1,4 +1,4 @@
-"""The two tables: one row a cell, and one row a defense."""
+"""The two tables: one row per cell, and one row per defense."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
 
 
 def _recovery(poisoned: pd.DataFrame) -> float | None:
-    """Ratio of means, so that a poison that hardly bites neither blows it up nor makes it undefined."""
+    """Ratio of means, so that a poison with hardly any effect neither blows it up nor makes it undefined."""
     columns = ("clean_test_accuracy", "undefended_accuracy", "clean_baseline_accuracy")
     defended, undefended, clean = (mean(poisoned[name]) for name in columns)
     if defended is None or undefended is None or clean is None or clean <= undefended:

@@ -27,6 +27,17 @@ def test_relative_links_resolve(page):
             assert page.parent.joinpath(target).exists(), target
 
 
+def test_pages_that_code_mentions_exist():
+    mentioned = {}
+    for package in ("bench", "attacks", "defenses", "victims", "leaderboard", "gpu"):
+        for file in (ROOT / package).rglob("*.py"):
+            for page in re.findall(r"\bdocs/[\w/.-]+\.\w+", file.read_text(encoding="utf-8")):
+                mentioned[page] = file
+    assert {"docs/tutorials/defense.md", "docs/start.md"} <= set(mentioned)
+    made_later = {"docs/gpu.json"}
+    assert not {page: file for page, file in mentioned.items() if not (ROOT / page).exists()}.keys() - made_later
+
+
 def test_every_parameter_of_every_component_is_on_its_card(hooks):
     for kind, registry in BY_KIND.items():
         cards = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", hooks.cards(kind), re.MULTILINE | re.DOTALL))

@@ -184,7 +184,7 @@ class _Prepared:
     notes: list[str]
 
     def load(self, train: Labelled, test: Labelled, fit: str) -> Splits:
-        """Both splits, with the digests stored beside them."""
+        """Both splits, with the digests stored with them."""
         ways = (decoding.squeezed, decoding.as_tested) if fit == "whole" else (decoding.cropped, decoding.cropped)
         sets = [self._split(split, way) for split, way in zip((train, test), ways, strict=True)]
         return Splits(sets[0][0], sets[1][0], (sets[0][1], sets[1][1]), tuple(self.notes))

@@ -1,12 +1,12 @@
-"""`shapes`: ten outlines drawn on noise, the embedded data set. Needs no file, learns in seconds, and poisons bite.
+"""`shapes`: ten outlines drawn on noise, the embedded data set. Needs no file and learns in seconds; poisons work.
 
 Every image has a foreground outline (its class) at a random place, size and rotation, in any color with a weak
 gradient, on a background near mid-gray with a weak gradient and a smooth texture. Color and position carry no
 information about the class, so neither the mean color nor a linear model on pixels tells the classes apart.
 
-The contrast is chosen so that all attacks bite and defenses restore. Edges are soft and the background is calm, because
-an AR poison is found only where little else varies between neighboring pixels. But the background is not flat: on a
-flat one the half of an LSP poison that gray and JPEG keep, its luminance, would still be a shortcut.
+The contrast is chosen so that all attacks work and defenses undo them. Edges are soft and the background is calm,
+because an AR poison is found only where little else varies between neighboring pixels. But the background is not flat:
+on a flat one the half of an LSP poison that gray and JPEG keep, its luminance, would still be a shortcut.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A VAE whose rate is capped cannot afford the poison, so its reconstruction loses
 the class, learns what is missing. Stage 1 subtracts that estimate; stage 2 trains a new network on the result with a
 looser cap, subtracts again, and replaces every image by its reconstruction.
 
-Deviations from the released code, beside those of `network.py`:
+Deviations from the released code, in addition to those of `network.py`:
 - Results are rounded to nearest, not truncated: truncation darkens the set by half a level, twice. `rounding=floor`
   keeps the old way, for comparison level by level.
 - The warm-up of the amplitude term is 18 % of the epochs, which is the released 11 of 60, instead of 11 of any number.
@@ -35,7 +35,7 @@ class Dvae:
     """Train two disentangling VAEs on the poisoned set; subtract what they attribute to the class, keep the rest.
 
     Needs the labels, but no clean images and no outside data. The result is blurred: that, more than left-over poison,
-    is what separates it from clean data, so read it beside its own clean row. The stages cost 1.52 trainings of a
+    is what separates it from clean data, so compare it with its own clean row. The stages cost 1.52 trainings of a
     CIFAR ResNet-18 over equally many epochs (301 against 200 GFLOP an image, by arithmetic), and 6.7 at 224 pixels
     with the paper's 20 epochs a stage against the victim's 100.
 

@@ -22,9 +22,9 @@ window.Board = Board;
 
 const rows = () => [...table.tBodies[0].rows];
 
-function remembered(reckon) {
+function remembered(compute) {
   const known = new Map();
-  return (row) => known.get(row) ?? known.set(row, reckon(row)).get(row);
+  return (row) => known.get(row) ?? known.set(row, compute(row)).get(row);
 }
 
 const places = remembered((row) => COLUMNS.map((column) => row.dataset[column]));
@@ -60,7 +60,7 @@ function filter() {
   if (number > 0) hidden.push(`.at:not(.at${number})`);
   else if (!every.checked) hidden.push(`.board .at${attacks.filter((box) => box.checked).map((box) => `:not(.${box.dataset.column})`).join("")}`);
   const rule = hidden.length ? `${hidden.join(", ")} { display: none; }` : "";
-  if (columnStyle.textContent !== rule) columnStyle.textContent = rule; // a new style is reckoned for every cell
+  if (columnStyle.textContent !== rule) columnStyle.textContent = rule; // a new style is computed for every cell
 }
 
 const boxes = [...form.querySelectorAll("[name=column]")];

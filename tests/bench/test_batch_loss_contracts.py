@@ -162,7 +162,7 @@ def test_a_right_loss_passes(tiny, cls):
         (Steps, "changes parameters"),
         (AttacksInTrainMode, "moves the running statistics"),
         (DrawsGlobally, "two runs with the same seed differ"),
-        (StartsAgain, r"use ctx\.stream\('noise'\), which goes on"),
+        (StartsAgain, r"use ctx\.stream\('noise'\), which continues"),
         (SeedsItself, r"torch\.randn draws the same numbers at each of 8 batches; draw from ctx\.stream"),
         (SeedsTheProcess, r"torch\.bernoulli draws the same numbers"),
         (NoRecipe, "expected a Recipe"),

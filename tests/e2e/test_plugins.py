@@ -67,7 +67,7 @@ def test_the_same_draws_at_every_batch_are_refused_with_the_remedy(bench, tmp_pa
     for command in (["check", "noisy"], ["run", "--attacks", "ops", "--defenses", "noisy", *TINY]):
         ended = bench(*command, "--plugin", "noisy.py")
         assert ended.code == 1, command
-        assert "use ctx.stream('noise'), which goes on where it stopped" in ended.out.replace("\n", " ") + ended.err
+        assert "use ctx.stream('noise'), which continues its sequence" in ended.out.replace("\n", " ") + ended.err
     plugin.write_text(_NOISY.replace("ctx.generator", "ctx.stream"), encoding="utf-8")
     assert bench("check", "noisy", "--plugin", "noisy.py").code == 0
     assert bench("run", "--attacks", "ops", "--defenses", "noisy", *TINY, "--plugin", "noisy.py").code == 0
