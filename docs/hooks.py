@@ -82,6 +82,6 @@ def _table(heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text of a docstring as Markdown: nothing outside of code is read as HTML."""
-    parts = text.split("`")
+    """Text of a docstring as Markdown: nothing outside of code is read as HTML, pages that it names are links."""
+    parts = re.sub(r"\bdocs/([\w/-]+\.md)", r"[docs/\1](../\1)", text).split("`")
     return "`".join(part if i % 2 else part.replace("<", "&lt;") for i, part in enumerate(parts))
