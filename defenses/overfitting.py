@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Context
-from bench.pgd import frozen
 from bench.training import autocast
+from bench.training.pgd import frozen
 
 _WIDE_GAP = 0.2
 

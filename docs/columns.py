@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bench.scores import SCORES
-from leaderboard.columns import BOARD_COLUMNS, CELL_COLUMNS, Column
-from leaderboard.comparison import COMPARISON_COLUMNS
-from leaderboard.flags import Flag
+from bench.store.scores import SCORES
+from leaderboard.published.comparison import COMPARISON_COLUMNS
+from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS, Column
+from leaderboard.tables.flags import Flag
 
 PAGE = Path(__file__).with_name("results.md")
 MARKED = re.compile(r"(<!-- table: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)

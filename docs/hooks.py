@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import presets
-from bench.listing import Card, card, preset_changes
+from bench.cli.listing import Card, card, preset_changes
 from bench.registry import BY_KIND
+from bench.select import presets
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -21,7 +21,7 @@ ELSEWHERE = {
     "index.md": "README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
-    "published.md": "leaderboard/PUBLISHED.md",
+    "published.md": "leaderboard/published/PUBLISHED.md",
     "CITATION.cff": "CITATION.cff",
 }
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from bench import data
-from bench.config import Matrix, Settings, make_matrix
-from bench.cost import device_name
-from bench.engine import Engine
+from bench.api.engine import Engine
+from bench.datasets import loading
 from bench.errors import UserError
-from bench.executors.inline import Inline
+from bench.measure.cost import device_name
 from bench.plan import Plan, make_plan
-from bench.results import CellResult
-from bench.runner import Silent, run_plan
-from bench.store import Store
+from bench.run.executors.inline import Inline
+from bench.run.runner import Silent, run_plan
+from bench.select.config import Matrix, Settings, make_matrix
+from bench.store.artifacts import Store
+from bench.store.results import CellResult
 from gpu.scale import Scale
 
 DEFENSES = ("none", "dvae", "iss")
@@ -66,7 +66,7 @@ def run_slice(name: str, scale: Scale, place: Place) -> list[dict[str, Any]]:
     matrix = matrix_of(name, scale, place.data)
     store = Store(place.store)
     with store.in_use():
-        splits = data.load(matrix.dataset, place.data_root)
+        splits = loading.load(matrix.dataset, place.data_root)
         plan = make_plan(matrix, splits, store, place.data_root, place.device, engine=place.engine)
         _check_origin(plan, store, device_name(torch.device(place.device), place.engine))
         outcome = run_plan(plan, store, Inline(), Silent(), command=f"python -m gpu --slice {name}")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.command import run_command
+from bench.cli.command import run_command
 from bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def main(
     precision: str,
     only_render: bool,
 ) -> None:
-    from bench.engine import Engine
+    from bench.api.engine import Engine
     from gpu import cells, rates, report
     from gpu.scale import FULL, TOY
 
@@ -104,7 +104,7 @@ def main(
 
 
 def _device(text: str, toy: bool) -> str:
-    from bench.runner import choose_device
+    from bench.run.runner import choose_device
 
     chosen = choose_device("cpu" if toy and text == "auto" else text)
     if text == "auto" and chosen == "cpu" and not toy:
@@ -116,7 +116,7 @@ def _asked(name: str, scale: Scale, place: Place) -> dict[str, str]:
     """What a slice's result depends on, besides its name: it is known only if this is the same."""
     import torch
 
-    from bench.cost import device_name
+    from bench.measure.cost import device_name
     from gpu import rates
 
     asked = {
@@ -133,7 +133,7 @@ def _measure(name: str, scale: Scale, place: Place) -> dict[str, Any]:
 
     import torch
 
-    from bench.stages import environment
+    from bench.stages.execute import environment
     from gpu import cells, rates
 
     entry: dict[str, Any] = {

@@ -18,12 +18,12 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.api import Budget, Context, DataInfo, ImageSet
-from bench.cost import Meter
-from bench.engine import Engine, Precision
-from bench.pgd import pgd
+from bench.api.engine import Engine, Precision
+from bench.measure.cost import Meter
 from bench.registry import defenses, victims
-from bench.spec import select
+from bench.select.spec import select
 from bench.training import Batches, build, cross_entropy, fit, to_float
+from bench.training.pgd import pgd
 from gpu.scale import Scale
 
 INFO = DataInfo("random", 10, (3, 32, 32))

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from bench import presets
 from bench.errors import UserError
-from bench.results import write_json
+from bench.select import presets
+from bench.store.results import write_json
 from gpu import acceptance, cells
 from gpu.scale import FULL, TOY
 from gpu.targets import CARD, Slices, devices, targets

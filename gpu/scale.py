@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import presets
+from bench.select import presets
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from bench.results import of_training
+from bench.store.results import of_training
 from gpu.cells import names
 from gpu.scale import FULL
 

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import UserError
-from bench.results import CellResult
-from leaderboard.cellpages import cell_files
-from leaderboard.commands import without_paths
-from leaderboard.export import csv_text, json_text, markdown_text
-from leaderboard.folder import check_folder, write_folder
-from leaderboard.latex import latex_text
-from leaderboard.methods import Method
-from leaderboard.page import page_assets, render_pages
-from leaderboard.sheets import draw_sheets
-from leaderboard.table import cells_frame
-from leaderboard.views import tables_of
+from bench.store.results import CellResult
+from leaderboard.export.commands import without_paths
+from leaderboard.export.folder import check_folder, write_folder
+from leaderboard.export.latex import latex_text
+from leaderboard.export.text import csv_text, json_text, markdown_text
+from leaderboard.site.cellpages import cell_files
+from leaderboard.site.methods import Method
+from leaderboard.site.page import page_assets, render_pages
+from leaderboard.site.sheets import draw_sheets
+from leaderboard.site.views import tables_of
+from leaderboard.tables.table import cells_frame
 
 
 def publish(

@@ -9,8 +9,8 @@ from hypothesis import settings
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import data
 from bench.api import Context, DataInfo, ImageSet
+from bench.datasets import loading
 
 settings.register_profile("bench", deadline=None)
 settings.load_profile("bench")
@@ -22,9 +22,9 @@ def _threads() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> data.Splits:
+def tiny() -> loading.Splits:
     """96 training and 32 test images of the embedded data set."""
-    return data.load("shapes:train=96:test=32", Path())
+    return loading.load("shapes:train=96:test=32", Path())
 
 
 @pytest.fixture

@@ -16,15 +16,28 @@ ALLOWED_OF_BENCH = {
         "bench.registry",
         "bench.errors",
         "bench.training",
-        "bench.crops",
-        "bench.pgd",
-        "bench.inputs",
+        "bench.training.crops",
+        "bench.training.pgd",
+        "bench.datasets.inputs",
     },
-    "defenses": {"bench.api", "bench.registry", "bench.errors", "bench.training", "bench.crops", "bench.pgd"},
+    "defenses": {
+        "bench.api",
+        "bench.registry",
+        "bench.errors",
+        "bench.training",
+        "bench.training.crops",
+        "bench.training.pgd",
+    },
     "victims": {"bench.api", "bench.registry", "bench.errors", "bench.training"},
-    "leaderboard": {"bench.results", "bench.scores", "bench.errors", "bench.presets", "bench.docstrings"},
+    "leaderboard": {
+        "bench.store.results",
+        "bench.store.scores",
+        "bench.errors",
+        "bench.select.presets",
+        "bench.select.docstrings",
+    },
 }
-MAY_PUBLISH = {"bench/cli.py", "bench/runner.py", "bench/show.py"}
+MAY_PUBLISH = {"bench/cli/main.py", "bench/run/runner.py", "bench/cli/show.py"}
 
 
 def imports(path: Path) -> set[str]:
@@ -64,9 +77,34 @@ def test_the_core_imports_no_plug_in_and_publishes_only_at_the_edge():
             assert top != "leaderboard" or relative in MAY_PUBLISH, f"{relative} imports {name}"
 
 
+def test_rooms_form_no_circle_and_no_arrow_points_up():
+    """Rooms are the folders and files right under a package; each may import only rooms listed before it."""
+    order = {
+        "bench": "errors registry store api select training measure datasets stages plan run check cli __main__",
+        "leaderboard": "tables published export site publish",
+    }
+    for package, listed in order.items():
+        floors = {room: floor for floor, room in enumerate(listed.split())}
+        for path in modules(package):
+            if path.parent == ROOT / package and path.stem == "__init__":
+                continue
+            room = path.relative_to(ROOT / package).parts[0].removesuffix(".py")
+            for name in imports(path):
+                top, _, rest = name.partition(".")
+                other = rest.partition(".")[0]
+                if top == package and other and other != room:
+                    assert floors[other] < floors[room], f"{path} imports {name}"
+
+
 @pytest.mark.parametrize(
     "module",
-    ["leaderboard.publish", "leaderboard.terminal", "leaderboard.contact_sheet", "bench.cli", "bench.results"],
+    [
+        "leaderboard.publish",
+        "leaderboard.export.terminal",
+        "leaderboard.site.contact_sheet",
+        "bench.cli.main",
+        "bench.store.results",
+    ],
 )
 def test_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

@@ -10,8 +10,8 @@ from torch import Tensor
 from attacks.from_file.found import RESTORED, entries_of
 from attacks.tensor_files import read_named, stacked
 from bench.api import DataInfo, ImageSet
+from bench.datasets.inputs import Note, read_labels
 from bench.errors import UserError
-from bench.inputs import Note, read_labels
 
 _ARRAYS = ("images", "perturbation", "noise", "delta", "x_train")
 _LABELS = ("labels", "y_train", "targets")

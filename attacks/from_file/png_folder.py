@@ -11,8 +11,8 @@ from attacks.from_file.found import Found, entries_of
 from attacks.from_file.numbering import FROM_ONE, Numbering, counts_from_one, from_zero, joined, numbered
 from attacks.from_file.png_file import pixels
 from bench.api import DataInfo, ImageSet
+from bench.datasets.inputs import entries, usable
 from bench.errors import UserError
-from bench.inputs import entries, usable
 
 _JPEG = (".jpg", ".jpeg")
 _OTHERS = (".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm")

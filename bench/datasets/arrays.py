@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.datasets.inputs import Note
 from bench.errors import UserError
-from bench.inputs import Note
 
 
 def check_classes(train: Tensor, test: Tensor, where: str) -> int:

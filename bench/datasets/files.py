@@ -13,15 +13,15 @@ import numpy as np
 import torch
 
 from bench.api import DataInfo, ImageSet
-from bench.data import Splits, Subset, content_digest
 from bench.datasets import decoding
 from bench.datasets.arrays import check_classes, read_images
+from bench.datasets.inputs import read_labels
+from bench.datasets.loading import Splits, Subset, content_digest
 from bench.datasets.tree import Labelled, find_splits
 from bench.errors import UserError
-from bench.inputs import read_labels
 from bench.registry import datasets
-from bench.results import write_json
-from bench.spec import digest
+from bench.select.spec import digest
+from bench.store.results import write_json
 
 _LONG = 4.0  # length by width from which an image is noted
 _SPLITS = ("train", "test")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from bench.api import DataInfo, ImageSet
-from bench.data import Splits, Subset
+from bench.datasets.loading import Splits, Subset
 from bench.errors import UserError, of_the_machine
 from bench.registry import datasets
 

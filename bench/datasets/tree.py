@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.datasets.inputs import Note, entries, usable
 from bench.errors import UserError
-from bench.inputs import Note, entries, usable
 
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 _OTHER_IMAGES = {".gif", ".avif", ".heic", ".jp2", ".svg", ".npy", ".psd"}

@@ -9,13 +9,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from attacks import ar_coefficients, ar_effect, quantiser
+from attacks import quantiser
 from attacks.ar import Ar
-from attacks.ar_process import autoregress, filters, normals_needed
-from bench import source
+from attacks.ar import coefficients as ar_coefficients
+from attacks.ar import effect as ar_effect
+from attacks.ar.process import autoregress, filters, normals_needed
 from bench.api import Context, ImageSet
 from bench.errors import UserError
-from bench.registry import victims
+from bench.registry import source, victims
 
 
 def _loop(windows: Tensor, start: Tensor, height: int, width: int) -> Tensor:
@@ -215,7 +216,7 @@ def test_between_10_and_100_classes_the_larger_set_is_used() -> None:
 
 
 def test_more_than_100_classes_name_the_remedy() -> None:
-    with pytest.raises(UserError, match=r"up to 100 classes, not 101.*attacks.ar_coefficients --classes 101"):
+    with pytest.raises(UserError, match=r"up to 100 classes, not 101.*attacks.ar.coefficients --classes 101"):
         Ar()._load(101)
 
 

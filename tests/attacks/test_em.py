@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from attacks import crafting, em
-from attacks.crafting import Passes
+from attacks import em
 from attacks.em import Em
-from attacks.em_noise import ClassNoise, Descent, SampleNoise
-from attacks.surrogate import build_surrogate
+from attacks.em.noise import ClassNoise, Descent, SampleNoise
+from attacks.surrogates import crafting
+from attacks.surrogates.crafting import Passes
+from attacks.surrogates.networks import build_surrogate
 from bench.api import Budget, ImageSet
 from bench.errors import UserError
 from bench.training import TrainingDivergedError, to_float

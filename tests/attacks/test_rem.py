@@ -6,17 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from attacks import crafting, rem
-from attacks.em_noise import Descent
-from attacks.min_max import Players
+from attacks import rem
+from attacks.em.noise import Descent
 from attacks.rem import Rem
-from attacks.surrogate import build_surrogate
-from attacks.transforms import crop, draw_crops
+from attacks.rem.min_max import Players
+from attacks.surrogates import crafting
+from attacks.surrogates.networks import build_surrogate
+from attacks.surrogates.transforms import crop, draw_crops
 from bench.api import Budget, Context, ImageSet
-from bench.crops import draw_boxes
 from bench.errors import UserError
-from bench.pgd import random_start
 from bench.training import TrainingDivergedError, lr_factor, to_float
+from bench.training.crops import draw_boxes
+from bench.training.pgd import random_start
 
 EPS = Budget("linf", 8 / 255)
 
@@ -305,7 +306,7 @@ def test_squeezed_images_are_cropped_in_their_own_geometry(learnable_set, make_c
         return whole(self, model, images, labels, ratios)
 
     whole = Players.defend
-    monkeypatch.setattr("attacks.min_max.draw_boxes", noted)
+    monkeypatch.setattr("attacks.rem.min_max.draw_boxes", noted)
     monkeypatch.setattr(Players, "defend", defend)
     poisoned = _quick(train_steps=4, random_resized_crop=True).poison(train, make_context())
     assert 0 < _difference(poisoned, train).abs().max() <= 8

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from attacks.surrogate import build_surrogate, check_surrogate, endless
+from attacks.surrogates.networks import build_surrogate, check_surrogate, endless
 from bench.api import DataInfo
 from bench.training import Batches
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from attacks import em, rem, tap
-from attacks.em_noise import SampleNoise
-from attacks.min_max import Players
-from attacks.surrogate import build_surrogate
+from attacks.em.noise import SampleNoise
+from attacks.rem.min_max import Players
+from attacks.surrogates.networks import build_surrogate
 from bench.training import Stepper, to_float
 
 QUICK_REM = {

@@ -5,15 +5,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from attacks import crafting
-from attacks.crafting import Passes
-from attacks.surrogate import build_surrogate
+from attacks.surrogates import crafting
+from attacks.surrogates.crafting import Passes
+from attacks.surrogates.networks import build_surrogate
+from attacks.surrogates.transforms import Moves, draw_shifts, shift
 from attacks.tap import Tap, _statistics
-from attacks.tap_sweep import Sweep
-from attacks.transforms import Moves, draw_shifts, shift
+from attacks.tap.sweep import Sweep
 from bench.api import Budget, DataInfo, ImageSet, Recipe
 from bench.errors import UserError
-from bench.poisoning import craft
+from bench.stages.poisoning import craft
 from bench.training import Batches, TrainingDivergedError, fit, lr_factor, predict, to_float
 from bench.training import cross_entropy as plain_loss
 

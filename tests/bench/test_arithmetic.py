@@ -10,13 +10,13 @@ from torch import nn
 from attacks.em import Em
 from attacks.rem import Rem
 from attacks.tap import Tap
-from bench import arithmetic, data
 from bench.api import DataInfo
-from bench.arithmetic import Arithmetic, forward_operations, pass_seconds
-from bench.config import Settings, make_matrix
-from bench.jobs import Job
-from bench.plan import Plan, make_plan
-from bench.store import Store
+from bench.datasets import loading
+from bench.plan import Plan, arithmetic, make_plan
+from bench.plan.arithmetic import Arithmetic, forward_operations, pass_seconds
+from bench.select.config import Settings, make_matrix
+from bench.stages.jobs import Job
+from bench.store.artifacts import Store
 from defenses.adversarial_training import AdversarialTraining
 from defenses.dvae import Dvae, PlainAutoencoder, RateLimitedVae
 from victims.timm_victims import TimmVictim
@@ -76,14 +76,14 @@ def second_a_pass(monkeypatch) -> list[str]:
     return measured
 
 
-def _planned(tmp_path: Path, attacks: str, defenses: str) -> tuple[Plan, data.Splits]:
+def _planned(tmp_path: Path, attacks: str, defenses: str) -> tuple[Plan, loading.Splits]:
     dataset = "shapes:train=64:test=32"
     matrix = make_matrix([Settings("demo", dataset, attacks, defenses, "linear:epochs=2,small-cnn:epochs=3", None)], ())
-    splits = data.load(dataset, tmp_path)
+    splits = loading.load(dataset, tmp_path)
     return make_plan(matrix, splits, Store(tmp_path, create=True), tmp_path, "cpu"), splits
 
 
-def _seconds(plan: Plan, splits: data.Splits) -> dict[str, float | None]:
+def _seconds(plan: Plan, splits: loading.Splits) -> dict[str, float | None]:
     estimate = Arithmetic(plan, splits)
 
     def name(job: Job) -> str:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench import data
+from bench.datasets import loading
 from bench.datasets.arrays import check_classes, read_images
+from bench.datasets.inputs import read_labels
 from bench.errors import UserError
-from bench.inputs import read_labels
 
 PLAIN = np.array([2, 0, 1, 1])
 EYE = np.eye(3)
@@ -125,8 +125,8 @@ def test_notes_reach_the_splits_and_survive_a_subset(tmp_path):
     labels = np.arange(20) % 4
     arrays = {"x_train": np.zeros((20, 8, 8), np.uint8), "x_test": np.zeros((8, 8, 8), np.uint8)}
     np.savez(tmp_path / "a.npz", **arrays, y_train=np.eye(4)[labels], y_test=np.arange(8)[:, None] % 4)
-    data.load.cache_clear()
-    splits = data.load(f"npz:{tmp_path / 'a.npz'}:train=8", tmp_path)
+    loading.load.cache_clear()
+    splits = loading.load(f"npz:{tmp_path / 'a.npz'}:train=8", tmp_path)
     assert splits.train.info.shape == (1, 8, 8)
     for part in ("y_train: one-hot", "y_test: labels of shape", "x_train: images of shape", "x_test: images of shape"):
         assert sum(part in note for note in splits.notes) == 1

@@ -7,10 +7,10 @@ import torch
 from torch.nn import functional
 
 from bench.api import Recipe
-from bench.contracts import checks_of
+from bench.check.contracts import checks_of
 from bench.errors import ContractError
 from bench.registry import Entry
-from bench.spec import Selected
+from bench.select.spec import Selected
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import sys
 import warnings
 
-from bench import capture
-from bench.capture import captured
+from bench.stages import capture
+from bench.stages.capture import captured
 
 
 def test_prints_go_to_the_file_and_not_to_the_terminal(tmp_path, capfd):

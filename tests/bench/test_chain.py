@@ -7,21 +7,21 @@ import pytest
 import torch
 
 from attacks.ops import Ops
-from bench import data
 from bench.api import Budget, ImageSet, PartialPoison
-from bench.budget import BudgetSum
-from bench.chain import Chain, split
-from bench.config import Settings, make_matrix, read_settings
-from bench.contracts import CONTRACTS, checks_of, stacks_as_it_poisons
-from bench.engine import Engine
+from bench.api.budget import BudgetSum
+from bench.api.engine import Engine
+from bench.check.contracts import CONTRACTS, checks_of, stacks_as_it_poisons
+from bench.datasets import loading
 from bench.errors import ContractError, UserError
-from bench.invariants import check_budget
 from bench.plan import describe, identity, make_plan
-from bench.poisoning import craft
 from bench.registry import attacks
-from bench.runner import run_matrix
-from bench.spec import select
-from bench.store import Store
+from bench.run.runner import run_matrix
+from bench.select.chain import Chain, split
+from bench.select.config import Settings, make_matrix, read_settings
+from bench.select.spec import select
+from bench.stages.invariants import check_budget
+from bench.stages.poisoning import craft
+from bench.store.artifacts import Store
 
 
 def chosen(text):
@@ -260,7 +260,7 @@ class TestCrafting:
 
     @pytest.mark.parametrize("text", ["lsp+ops", "ops+ar", "ops:classes=0-1+lsp:classes=0-1"])
     def test_a_chain_keeps_the_contracts(self, text):
-        from bench.check import tiny
+        from bench.check.component import tiny
 
         checks = checks_of("attacks", chosen(text))
         assert len(checks) == len(CONTRACTS["attacks"]) - 2, "it is not deterministic and no part of a chain"
@@ -377,7 +377,7 @@ class TestClasses:
         )
         row = frame[frame.attack == "ops"].iloc[0]
         mask = Store(tmp_path / "s").read("poison", row.poison_key)["mask"]
-        labels = data.load("shapes:train=96:test=32", tmp_path).train.labels
+        labels = loading.load("shapes:train=96:test=32", tmp_path).train.labels
         assert torch.equal(mask, labels < 2)
         assert row.score_poisoned_images == int((labels < 2).sum())
 

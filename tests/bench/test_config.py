@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.config import Settings, make_matrix, parse_seeds, read_settings
 from bench.errors import UserError
+from bench.select.config import Settings, make_matrix, parse_seeds, read_settings
 
 
 def write(tmp_path, text):
@@ -106,7 +106,7 @@ class TestTablesOfADataSet:
             (tmp_path / "mine.toml").write_text(
                 'dataset = "shapes"\nattacks = "ops"\ndefenses = "jpeg"\nvictims = "small-cnn"\nseeds = 1\n' + text
             )
-            monkeypatch.setattr("bench.presets.FOLDER", tmp_path)
+            monkeypatch.setattr("bench.select.presets.FOLDER", tmp_path)
 
         return make
 

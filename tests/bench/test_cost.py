@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench import cost, probes
-from bench.cost import Meter, device_name, median_cost
-from bench.engine import Engine
-from bench.probes import CpuSeconds, GpuBoard, alone
+from bench.api.engine import Engine
+from bench.measure import cost, probes
+from bench.measure.cost import Meter, device_name, median_cost
+from bench.measure.probes import CpuSeconds, GpuBoard, alone
 from bench.registry import defenses
-from bench.results import read_cell
-from bench.runner import run_matrix
+from bench.run.runner import run_matrix
+from bench.store.results import read_cell
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 MIB = 2**20
@@ -293,7 +293,7 @@ def _compute(seconds: float) -> None:
 def test_the_first_optimizer_of_a_process_is_not_charged():
     """A plug-in with a training loop of its own, which comes first in its process."""
     code = (
-        "import sys, torch\nfrom bench.cost import Meter\nbefore = 'torch._dynamo' in sys.modules\n"
+        "import sys, torch\nfrom bench.measure.cost import Meter\nbefore = 'torch._dynamo' in sys.modules\n"
         "with Meter(torch.device('cpu')):\n    during = 'torch._dynamo' in sys.modules\nprint(before, during)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2.functional import InterpolationMode, resized_crop
 
 from bench.api import ImageSet, Recipe
-from bench.crops import center_boxes, crop_and_resize, draw_boxes
 from bench.training import Batches
+from bench.training.crops import center_boxes, crop_and_resize, draw_boxes
 
 CPU = torch.device("cpu")
 WHOLE = torch.tensor([[0.0, 0.0, 1.0, 1.0]])

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import data
-from bench.datasets import decoding
+from bench.datasets import decoding, loading
 from bench.errors import UserError
 
 
@@ -24,8 +23,8 @@ def save(path: Path, **changes) -> str:
 
 
 def load(text, root=Path()):
-    data.load.cache_clear()
-    return data.load(text, root)
+    loading.load.cache_clear()
+    return loading.load(text, root)
 
 
 def test_shapes_are_deterministic_balanced_and_disjoint():
@@ -62,7 +61,7 @@ def test_npz_in_both_layouts(tmp_path, layout):
     x = np.random.default_rng(0).integers(0, 256, (20, 8, 6, 3), dtype=np.uint8)
     text = save(tmp_path / "a.npz", x_train=x if layout == "NHWC" else x.transpose(0, 3, 1, 2), x_test=x[:8])
     splits = load(text)
-    assert splits.train.info == data.load(text, Path()).test.info
+    assert splits.train.info == loading.load(text, Path()).test.info
     assert splits.train.info.shape == (3, 8, 6)
     assert torch.equal(splits.train.images, torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
 
@@ -119,7 +118,7 @@ def test_folder_is_decoded_once_and_mapped(tmp_path, monkeypatch):
     assert first.train.images.shape == (10, 3, 16, 16)
     assert first.train.labels.tolist() == [0] * 5 + [1] * 5
     assert first.train.images[7, :, 8, 8].tolist() == [100, 20, 0]
-    assert first.digests[0] == data.content_digest(first.train)
+    assert first.digests[0] == loading.content_digest(first.train)
     monkeypatch.setattr(decoding, "decode", lambda *args: pytest.fail("decoded twice"))
     assert load(text, tmp_path / "data").digests == first.digests
     (tmp_path / "set/train/cat/0.png").write_bytes((tmp_path / "set/train/dog/0.png").read_bytes())
@@ -156,7 +155,7 @@ def test_subsets_are_stratified_and_repeatable(tmp_path):
 
 def test_stratified_rows_by_largest_remainder():
     labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
-    rows = data.stratified_rows(labels, 7, torch.Generator().manual_seed(0))
+    rows = loading.stratified_rows(labels, 7, torch.Generator().manual_seed(0))
     assert torch.bincount(labels[rows]).tolist() == [4, 2, 1]
     assert rows.unique().numel() == 7
 

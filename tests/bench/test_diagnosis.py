@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from bench import diagnosis
 from bench.api import Budget
-from bench.budget import BudgetSum
-from bench.diagnosis import (
+from bench.api.budget import BudgetSum
+from bench.measure import diagnosis
+from bench.measure.diagnosis import (
     class_mean_cosine,
     class_share,
     entry_shares,
@@ -19,7 +19,7 @@ from bench.diagnosis import (
     psnr_db,
     residual_poison_ratio,
 )
-from bench.scores import SCORES
+from bench.store.scores import SCORES
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import psutil
 import pytest
 import torch
 
-from bench import doctor
-from bench.doctor import clock, data_sets, examine, folder, gpu, memory, packages, processor, store_health
+from bench.cli import doctor
+from bench.cli.doctor import clock, data_sets, examine, folder, gpu, memory, packages, processor, store_health
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -77,7 +77,7 @@ def test_a_gpu_is_named_with_its_free_memory(monkeypatch, free, state):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (free * 2**30, 80 * 2**30))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA H100")
     monkeypatch.setattr(doctor, "_driver", lambda: "580.1")
-    monkeypatch.setattr("bench.engine.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("bench.api.engine.has_bfloat16", lambda device: True)
     finding = only(gpu())
     assert finding.state == state
     assert f"NVIDIA H100, {free}.0 of 80.0 GiB free, driver 580.1, precision bfloat16" in finding.text

@@ -9,12 +9,12 @@ from torch import nn
 
 from bench import training
 from bench.api import Recipe
-from bench.cost import Meter
-from bench.engine import Engine
+from bench.api.engine import Engine
 from bench.errors import UserError
-from bench.jobs import Job
+from bench.measure.cost import Meter
 from bench.registry import defenses
-from bench.runner import run_matrix
+from bench.run.runner import run_matrix
+from bench.stages.jobs import Job
 from bench.training import Batches, build, cross_entropy, fit, predict
 
 CPU = torch.device("cpu")

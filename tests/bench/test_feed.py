@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bench import training
-from bench.feed import feed
 from bench.training import Batches
+from bench.training.feed import feed
 
 CPU = torch.device("cpu")
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from attacks.from_file import FromFile
-from bench.data import Splits
+from bench.datasets.loading import Splits
 from bench.errors import UserError
-from bench.runner import run_matrix
-from leaderboard.effect import NOT_TAKEN
+from bench.run.runner import run_matrix
+from leaderboard.tables.flags import Flag
 
 
 @pytest.fixture
@@ -76,5 +76,5 @@ def test_a_poison_that_is_in_the_store_is_not_checked_again(files, run, monkeypa
 def test_the_board_counts_the_images_of_a_part_and_says_that_it_did_not_take(files, run) -> None:
     frame = run(files["part"]).set_index("attack")
     assert frame.loc["from-file", "score_poisoned_images"] == 20
-    assert NOT_TAKEN in frame.loc["from-file", "flags"]
-    assert NOT_TAKEN not in frame.loc["none", "flags"]
+    assert Flag.NOT_TAKEN in frame.loc["from-file", "flags"]
+    assert Flag.NOT_TAKEN not in frame.loc["none", "flags"]

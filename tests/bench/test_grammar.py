@@ -4,11 +4,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.config import Settings, make_matrix, read_settings
 from bench.errors import UserError
-from bench.grammar import cut, from_table, quote, separators, unquote
 from bench.registry import attacks, datasets
-from bench.spec import select
+from bench.select.config import Settings, make_matrix, read_settings
+from bench.select.grammar import cut, from_table, quote, separators, unquote
+from bench.select.spec import select
 
 ODD_NAMES = [
     "a,b.npz",

@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from bench import data
-from bench.config import Settings, make_matrix
+from bench.cli.housekeeping import collect_garbage
+from bench.datasets import loading
 from bench.errors import UserError
-from bench.executors.inline import Inline
-from bench.housekeeping import collect_garbage
 from bench.plan import make_plan
-from bench.runner import Silent, run_matrix, run_plan
-from bench.stages import execute
-from bench.store import Store
+from bench.run.executors.inline import Inline
+from bench.run.runner import Silent, run_matrix, run_plan
+from bench.select.config import Settings, make_matrix
+from bench.stages.execute import execute
+from bench.store.artifacts import Store
 
 TINY = "shapes:train=64:test=32"
 WORDS = {"preset": "demo", "dataset": TINY, "attacks": "ops", "defenses": "iss-bdr", "victims": "linear:epochs=1"}
@@ -37,7 +37,7 @@ def plan_in(tmp_path):
 
     def make(**changes):
         matrix = make_matrix([Settings(**WORDS | changes)])
-        return store, make_plan(matrix, data.load(TINY, tmp_path), store, tmp_path, "cpu")
+        return store, make_plan(matrix, loading.load(TINY, tmp_path), store, tmp_path, "cpu")
 
     return make
 
@@ -102,7 +102,7 @@ def test_garbage_is_not_collected_during_a_run(stopped):
 
 def test_a_killed_run_holds_nothing(stopped):
     code = (
-        "import sys, time, pathlib; from bench.locks import shared\n"
+        "import sys, time, pathlib; from bench.store.locks import shared\n"
         "with shared(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(stopped.root / "run.lock")]
@@ -129,7 +129,7 @@ def test_without_locks_runs_go_on_and_nothing_is_deleted(stopped, plan_in, monke
     def refuse(handle, *, exclusive):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("bench.locks._lock", refuse)
+    monkeypatch.setattr("bench.store.locks._lock", refuse)
     with stopped.in_use():
         pass
     with pytest.raises(UserError, match="cannot tell whether a run is active in it"):
@@ -141,7 +141,7 @@ def test_other_errors_of_the_lock_are_not_swallowed(stopped, monkeypatch):
     def fail(handle, *, exclusive):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("bench.locks._lock", fail)
+    monkeypatch.setattr("bench.store.locks._lock", fail)
     with pytest.raises(OSError, match="Input/output"), stopped.in_use():
         pass
 
@@ -157,7 +157,7 @@ def test_a_damaged_plan_is_named(stopped):
 def test_looking_creates_no_store(plan_in, tmp_path):
     matrix = make_matrix([Settings(**WORDS)])
     nowhere = Store(tmp_path / "nowhere", create=False)
-    plan = make_plan(matrix, data.load(TINY, tmp_path), nowhere, tmp_path, "cpu")
+    plan = make_plan(matrix, loading.load(TINY, tmp_path), nowhere, tmp_path, "cpu")
     assert set(plan.states.values()) == {"absent"}
     assert not list(nowhere.artifacts())
     with pytest.raises(UserError, match="is not a store"):

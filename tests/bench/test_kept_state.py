@@ -7,10 +7,10 @@ import tempfile
 import pytest
 import torch
 
-from bench.check import tiny
-from bench.kept_state import kept
+from bench.check.component import tiny
+from bench.check.kept_state import kept
 from bench.registry import defenses, load_plugin
-from bench.spec import select
+from bench.select.spec import select
 
 HEAD = """
 import functools

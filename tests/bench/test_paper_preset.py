@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bench.api import Recipe
-from bench.config import Settings, make_matrix
-from bench.spec import Selected
+from bench.select.config import Settings, make_matrix
+from bench.select.spec import Selected
 
 LEVEL = 1 / 255
 

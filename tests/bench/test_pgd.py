@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.api import Budget
-from bench.pgd import frozen, pgd, random_start, step_across
-from bench.source import _closure
+from bench.registry.source import _closure
+from bench.training.pgd import frozen, pgd, random_start, step_across
 
 SHAPE = (3, 6, 5)
 
@@ -362,8 +362,8 @@ def test_never_waits_for_the_device(no_reading):
 
 
 def test_what_imports_it_depends_on_its_source():
-    assert "bench.pgd" in _closure("defenses.adversarial_training")
-    assert "bench.pgd" not in _closure("defenses.iss")
+    assert "bench.training.pgd" in _closure("defenses.adversarial_training")
+    assert "bench.training.pgd" not in _closure("defenses.iss")
 
 
 @given(st.floats(1e-3, 4), st.integers(1, 1000), st.floats(1, 20))

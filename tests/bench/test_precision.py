@@ -7,15 +7,16 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import data, engine
-from bench.config import Settings, make_matrix
-from bench.cost import device_name
-from bench.engine import Engine, applied_precision
+from bench.api import engine
+from bench.api.engine import Engine, applied_precision
+from bench.datasets import loading
 from bench.errors import UserError
-from bench.jobs import STAGES
+from bench.measure.cost import device_name
 from bench.plan import History, make_plan
-from bench.runner import run_matrix
-from bench.store import Store
+from bench.run.runner import run_matrix
+from bench.select.config import Settings, make_matrix
+from bench.stages.jobs import STAGES
+from bench.store.artifacts import Store
 from bench.training import autocast, predict
 
 CPU = torch.device("cpu")
@@ -25,7 +26,7 @@ TINY = {"dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1", "pre
 def plan_of(folder: Path, how: Engine, device: str = "cpu"):
     settings = Settings("demo", TINY["dataset"], "lsp", "iss-gray", TINY["victims"])
     matrix = make_matrix([settings])
-    return make_plan(matrix, data.load(matrix.dataset, folder), Store(folder), folder, device, engine=how)
+    return make_plan(matrix, loading.load(matrix.dataset, folder), Store(folder), folder, device, engine=how)
 
 
 def seen_precision() -> torch.dtype:

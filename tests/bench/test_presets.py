@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import presets
-from bench.config import Settings, make_matrix
 from bench.errors import UserError
 from bench.registry import attacks, defenses
+from bench.select import presets
+from bench.select.config import Settings, make_matrix
 
 ROOT = Path(__file__).parents[2]
 LENGTHS = {"epochs", "steps", "train_steps", "surrogate_epochs"}
@@ -56,7 +56,7 @@ def test_only_fast_is_unvalidated():
 
 
 def test_a_settings_file_cannot_call_itself_validated(tmp_path):
-    from bench.config import read_settings
+    from bench.select.config import read_settings
 
     path = tmp_path / "mine.toml"
     path.write_text('preset = "fast"\nvalidated = true\n')
@@ -65,5 +65,5 @@ def test_a_settings_file_cannot_call_itself_validated(tmp_path):
 
 
 def test_presets_need_no_torch():
-    code = "import sys, bench.presets; bench.presets.unvalidated(); sys.exit('torch' in sys.modules)"
+    code = "import sys, bench.select.presets; bench.select.presets.unvalidated(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

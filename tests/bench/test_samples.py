@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from bench.api import Context, DataInfo, ImageSet
-from bench.results import read_cell
-from bench.runner import run_matrix
-from bench.samples import sample_rows, sample_tensors
-from bench.scores import SCORES
-from bench.store import Store
-from leaderboard.contact_sheet import read_samples
+from bench.measure.samples import sample_rows, sample_tensors
+from bench.run.runner import run_matrix
+from bench.store.artifacts import Store
+from bench.store.results import read_cell
+from bench.store.scores import SCORES
+from leaderboard.site.contact_sheet import read_samples
 
 TINY = "shapes:train=64:test=32"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.runner import run_matrix
-from bench.scores import SCORES
+from bench.run.runner import run_matrix
+from bench.store.scores import SCORES
 
 ESTIMATES = '''
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from bench.registry import Registry, defenses, victims
-from bench.spec import canonical_json, digest, parse_value, plain, resolve, select
+from bench.select.spec import canonical_json, digest, parse_value, plain, resolve, select
 
 
 def registry() -> Registry:

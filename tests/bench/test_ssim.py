@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.ssim import mean_ssim
+from bench.measure.ssim import mean_ssim
 
 
 def window_by_window(one, two):

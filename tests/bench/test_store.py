@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from bench.errors import UserError
-from bench.results import Cost, Manifest
-from bench.store import DamagedArtifactError, Store
+from bench.store.artifacts import DamagedArtifactError, Store
+from bench.store.results import Cost, Manifest
 
 COST = Cost({"fit": 1.0}, 1.5, None, 10, None, "cpu", True, "2026-01-01T00:00:00+00:00")
 
@@ -76,7 +76,7 @@ def test_an_interrupted_write_leaves_nothing_under_the_key(tmp_path, monkeypatch
     def die(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.store.write_json", die)
+    monkeypatch.setattr("bench.store.artifacts.write_json", die)
     with pytest.raises(KeyboardInterrupt):
         store.write(manifest(), {"images": torch.zeros(9, dtype=torch.uint8)})
     assert store.state("poison", manifest().key) == "absent"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import data
+from bench.datasets import loading
 from bench.datasets.tree import find_splits
 from bench.errors import UserError
 
@@ -18,8 +18,8 @@ def image(path: Path, size=(12, 10), color=(1, 2, 3)) -> Path:
 
 
 def load(base, root):
-    data.load.cache_clear()
-    return data.load(f"folder:{base}:size=8", root)
+    loading.load.cache_clear()
+    return loading.load(f"folder:{base}:size=8", root)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_new_labels_of_the_same_files_are_decoded_anew(tiny, tmp_path):
     annotate(tiny, "n01", "n02", "n02")
     two = load(tiny, tmp_path)
     assert one.digests[0] == two.digests[0]
-    assert one.digests[1] != two.digests[1] == data.content_digest(two.test)
+    assert one.digests[1] != two.digests[1] == loading.content_digest(two.test)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from bench import data
+from bench.datasets import loading
 from bench.training import Batches
 
 from .ratio import Run
@@ -30,7 +30,7 @@ class PlainSet(Dataset):
 def bench_batches(run: Run) -> None:
     """Batches for training (crop, flip, to float); plain: torchvision and DataLoader, 2 workers."""
     count = run.size(full=5000, tiny=64)
-    train = data.load(f"shapes:train={count}:test=10", run.folder).train
+    train = loading.load(f"shapes:train={count}:test=10", run.folder).train
     ours = Batches(train, run.device, 128, torch.Generator(), crop_padding=4, flip=True)
     # Workers are started once, so that what is compared is an epoch in the middle of a training.
     plain = DataLoader(PlainSet(train.images, train.labels), 128, shuffle=True, num_workers=2, persistent_workers=True)

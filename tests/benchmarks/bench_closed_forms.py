@@ -9,8 +9,8 @@ from torch import Tensor
 from attacks.ar import Ar
 from attacks.lsp import Lsp
 from attacks.ops import Ops
-from bench import data
 from bench.api import Context, ImageSet
+from bench.datasets import loading
 
 from .ratio import Run
 
@@ -57,7 +57,7 @@ def bench_lsp(run: Run) -> None:
 
 def _images(run: Run) -> ImageSet:
     run.device = _CPU  # on every machine, so that a seed gives the same poison everywhere
-    return data.load(f"shapes:train={run.size(full=5000, tiny=20)}:test=10", run.folder).train
+    return loading.load(f"shapes:train={run.size(full=5000, tiny=20)}:test=10", run.folder).train
 
 
 def _context(run: Run) -> Context:

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from bench import data
 from bench.api import Context, ImageSet
+from bench.datasets import loading
 from bench.training import Stepper, autocast, build, to_float
 from defenses.dvae.architecture import ARCHITECTURES
 from defenses.dvae.losses import disentangling_terms
@@ -20,7 +20,7 @@ def _network(run: Run) -> DisentanglingVae:
 
 
 def _images(run: Run, count: int) -> ImageSet:
-    return data.load(f"shapes:train={count}:test=10", run.folder).train
+    return loading.load(f"shapes:train={count}:test=10", run.folder).train
 
 
 def bench_dvae_step(run: Run) -> None:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bench import data
+from bench.datasets import loading
 from defenses.jpeg_planes import jpeg_round_trip
 
 from .ratio import Run
@@ -17,7 +17,7 @@ def bench_jpeg(run: Run) -> None:
     """ISS JPEG-10; plain: a Pillow loop."""
     run.device = torch.device("cpu")
     count = run.size(full=5000, tiny=32)
-    images = data.load(f"shapes:train={count}:test=10", run.folder).train.images
+    images = loading.load(f"shapes:train={count}:test=10", run.folder).train.images
     levels = int((jpeg_round_trip(images, 10).int() - pillow(images).int()).abs().max())
     note = f"pixels differ by at most {levels}"
     run.ratio(lambda: jpeg_round_trip(images, 10), lambda: pillow(images), at_least=3, count=count, note=note)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from bench import data
 from bench.api import Context
+from bench.datasets import loading
 from bench.registry import attacks, defenses, load_plugin, victims
-from bench.runner import run_matrix
+from bench.run.runner import run_matrix
 from bench.training import Batches, build, cross_entropy, fit, predict
 
 from .ratio import Run
@@ -46,8 +46,8 @@ def _overhead(run: Run, copies: bool) -> None:
         assert (found["status"] == "done").sum() == cells
 
     def direct() -> None:
-        data.load.cache_clear()  # a matrix draws the images anew, too
-        splits = data.load(dataset, run.folder)
+        loading.load.cache_clear()  # a matrix draws the images anew, too
+        splits = loading.load(dataset, run.folder)
         context, victim = Context(0, run.device, run.folder), victims["nothing"].cls()
         build_victim = functools.partial(victim.build, splits.train.info)
         for attack in sides[0]:

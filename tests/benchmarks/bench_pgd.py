@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from attacks.crafting import Passes
-from attacks.em_noise import Descent, SampleNoise
-from attacks.surrogate import SurrogateName, build_surrogate
-from bench import data
+from attacks.em.noise import Descent, SampleNoise
+from attacks.surrogates.crafting import Passes
+from attacks.surrogates.networks import SurrogateName, build_surrogate
 from bench.api import Budget, Context, ImageSet
-from bench.pgd import frozen
+from bench.datasets import loading
 from bench.training import to_float
+from bench.training.pgd import frozen
 
 from .ratio import Run
 
@@ -38,7 +38,7 @@ def bench_pgd_small_frozen(run: Run) -> None:
 
 
 def _compare(run: Run, name: SurrogateName, count: int, plain_gets_frozen: bool = False) -> None:
-    train = data.load(f"shapes:train={count}:test=10", run.folder).train
+    train = loading.load(f"shapes:train={count}:test=10", run.folder).train
     surrogate, noise = crafting(name, train, Context(0, run.device, run.folder))
     plain_model = build_surrogate(name, train.info, Context(0, run.device, run.folder)).eval()
     plain_model.to(memory_format=torch.contiguous_format).requires_grad_(not plain_gets_frozen)

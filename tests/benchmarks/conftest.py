@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchvision
 
-from bench.cost import device_name
+from bench.measure.cost import device_name
 
 from .ratio import Row, Run, table
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from bench.engine import Engine
+from bench.api.engine import Engine
 
 _ROUNDS = 5
 

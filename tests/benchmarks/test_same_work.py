@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from attacks.ar import Ar
-from attacks.ar_process import autoregress
+from attacks.ar.process import autoregress
 from attacks.lsp import Lsp
 from attacks.ops import Ops
 from attacks.quantiser import add_perturbation
-from bench import data
 from bench.api import ImageSet
+from bench.datasets import loading
 from bench.training import Batches
 from defenses.jpeg_planes import jpeg_round_trip
 
@@ -29,7 +29,7 @@ from .released_dvae import ReleasedDvae
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory) -> ImageSet:
     # 19 a class: no mean over them is exactly gray, where two colors are equally far and OPS could take either.
-    return data.load("shapes:train=190:test=10", tmp_path_factory.mktemp("data")).train
+    return loading.load("shapes:train=190:test=10", tmp_path_factory.mktemp("data")).train
 
 
 def _last(images: Tensor) -> np.ndarray:

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from bench.check import quick_defaults, tiny
-from bench.contracts import CONTRACTS, checks_of
+from bench.check.component import quick_defaults, tiny
+from bench.check.contracts import CONTRACTS, checks_of
 from bench.registry import BY_KIND
-from bench.spec import select
+from bench.select.spec import select
 
 COMPONENTS = [
     (kind, selected)

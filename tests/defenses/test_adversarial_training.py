@@ -13,11 +13,11 @@ from bench.api import Recipe
 from bench.errors import UserError
 from bench.plan import faces
 from bench.registry import defenses
-from bench.results import read_cell
-from bench.runner import run_matrix
-from bench.spec import select
-from bench.stages import changed_recipe
-from bench.store import Store
+from bench.run.runner import run_matrix
+from bench.select.spec import select
+from bench.stages.execute import changed_recipe
+from bench.store.artifacts import Store
+from bench.store.results import read_cell
 from bench.training import Batches, build, cross_entropy, fit, to_float
 from defenses.adversarial_training import AdversarialTraining, FastAdversarialTraining
 from defenses.overfitting import overfits

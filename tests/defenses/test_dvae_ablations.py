@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import data
-from bench.diagnosis import psnr_db, residual_poison_ratio
+from bench.datasets import loading
+from bench.measure.diagnosis import psnr_db, residual_poison_ratio
 from defenses.dvae import PlainAutoencoder, RateLimitedVae
 
 VAE = RateLimitedVae(network="tiny", epochs=1, batch_size=8, lr=1e-2)
@@ -39,7 +39,7 @@ def test_labels_do_not_matter(random_set, make_context):
 @pytest.fixture(scope="module")
 def blocks():
     """Outlines with one pattern of colored 8x8 blocks a class, 12 levels, and the clean images."""
-    clean = data.load("shapes:train=200:test=10:size=16", Path()).train
+    clean = loading.load("shapes:train=200:test=10:size=16", Path()).train
     signs = torch.randint(0, 2, (10, 3, 2, 2), generator=torch.Generator().manual_seed(0)) * 2 - 1
     pattern = 12 * signs.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
     images = (clean.images.int() + pattern[clean.labels]).clamp(0, 255).to(torch.uint8)

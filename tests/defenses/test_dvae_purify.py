@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import data
 from bench.api import Context
-from bench.diagnosis import class_mean_cosine, psnr_db, residual_poison_ratio
+from bench.datasets import loading
+from bench.measure.diagnosis import class_mean_cosine, psnr_db, residual_poison_ratio
 from bench.registry import defenses
-from bench.spec import select
+from bench.select.spec import select
 from bench.training import to_uint8
 from defenses.dvae import Dvae
 from defenses.dvae.architecture import ARCHITECTURES
@@ -27,7 +27,7 @@ def context(scratch: Path, seed: int = 0) -> Context:
 @pytest.fixture(scope="module")
 def poisoned():
     """Two classes of outlines, each with one pattern of +-16 levels, and the clean images."""
-    clean = data.load("shapes:train=800:test=10:size=16", Path()).train
+    clean = loading.load("shapes:train=800:test=10:size=16", Path()).train
     clean = clean.take((clean.labels < 2).nonzero().flatten())
     clean = replace(clean, info=replace(clean.info, num_classes=2))
     signs = torch.randint(0, 2, (2, *clean.info.shape), generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -246,7 +246,7 @@ def test_images_the_network_cannot_halve_are_an_error(random_set, make_context):
 
 
 def test_the_network_for_large_images_purifies_squeezed_ones(tmp_path):
-    train = data.load("shapes:train=4:test=10:size=64", Path()).train
+    train = loading.load("shapes:train=4:test=10:size=64", Path()).train
     train = replace(train, aspect_ratios=torch.tensor([1.0, 1.5, 0.5, 2.0]))
     ctx = context(tmp_path)
     purified = Dvae(network="imagenet", epochs=1, batch_size=4, warmup_epochs=0).purify(train, ctx)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from bench.diagnosis import psnr_db
+from bench.measure.diagnosis import psnr_db
 from bench.registry import defenses
-from bench.spec import select
+from bench.select.spec import select
 from defenses import jpeg_planes
 from defenses.iss import reduce_bits, to_gray
 from defenses.jpeg_planes import jpeg_round_trip

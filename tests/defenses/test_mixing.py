@@ -11,7 +11,7 @@ from torch import nn
 from bench.errors import UserError
 from bench.plan import faces
 from bench.registry import defenses
-from bench.spec import select
+from bench.select.spec import select
 from defenses.mixing import Mixed, cut_out, draw_blend, draw_boxes, mix
 
 COUNT, SHAPE = 24, (3, 12, 10)

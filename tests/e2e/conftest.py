@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 
 TINY = ["--dataset", "shapes:train=64:test=32", "--victims", "linear:epochs=2", "--preset", "demo", "--threads", "1"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.store import Store
+from bench.store.artifacts import Store
 
 SHAPES = [(96, 72), (72, 96), (80, 80), (150, 60)]  # width, height
 TOY = "imagenet100:path=in:size=64:classes=4"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import results
 from bench.errors import of_the_machine
+from bench.store import results
 
 from .conftest import TINY
 
@@ -113,7 +113,7 @@ def test_a_finished_matrix_is_published_from_a_read_only_store(bench, as_reader,
 
 
 def test_a_store_that_is_deleted_during_a_run(bench, tmp_path, monkeypatch):
-    from bench.executors.inline import execute
+    from bench.run.executors.inline import execute
 
     def execute_and_delete(job, on_progress):
         report = execute(job, on_progress)
@@ -121,7 +121,7 @@ def test_a_store_that_is_deleted_during_a_run(bench, tmp_path, monkeypatch):
             shutil.rmtree(tmp_path / "results" / "artifacts")
         return report
 
-    monkeypatch.setattr("bench.executors.inline.execute", execute_and_delete)
+    monkeypatch.setattr("bench.run.executors.inline.execute", execute_and_delete)
     said = no_traceback(bench(*RUN))
     assert "is gone; was the store deleted during the run? Run the same command again" in said
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from attacks.surrogate import build_surrogate
-from bench import data
+from attacks.surrogates.networks import build_surrogate
 from bench.api import Budget, Recipe
-from bench.check import quick_defaults
-from bench.engine import Engine
-from bench.pgd import pgd
-from bench.poisoning import craft
+from bench.api.engine import Engine
+from bench.check.component import quick_defaults
+from bench.datasets import loading
 from bench.registry import BY_KIND
-from bench.spec import select
+from bench.select.spec import select
+from bench.stages.poisoning import craft
 from bench.training import Batches, autocast, build, cross_entropy, fit, to_float
+from bench.training.pgd import pgd
 
 CPU = torch.device("cpu")
 BOTH = ("float32", "bfloat16")
@@ -29,7 +29,7 @@ BOTH = ("float32", "bfloat16")
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    return data.load("shapes:train=200:test=20", tmp_path_factory.mktemp("data")).train
+    return loading.load("shapes:train=200:test=20", tmp_path_factory.mktemp("data")).train
 
 
 def component(kind, text):

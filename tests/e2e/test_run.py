@@ -133,7 +133,7 @@ def test_show_cache_and_doctor(bench, tmp_path):
 
 
 def test_a_run_does_not_begin_while_garbage_is_collected(bench, tmp_path):
-    from bench.store import Store
+    from bench.store.artifacts import Store
 
     bench(*RUN)
     with Store(tmp_path / "results").alone():
@@ -167,7 +167,7 @@ def test_stores_that_disagree_are_refused(bench, tmp_path):
 
 
 def test_python_gives_the_cells_of_the_command(bench, tmp_path):
-    from bench.runner import run_matrix
+    from bench.run.runner import run_matrix
 
     bench(*RUN)
     frame = run_matrix(
@@ -231,7 +231,7 @@ def test_processes_of_their_own_give_the_same_accuracies(bench, tmp_path):
 def test_ctrl_c_that_a_library_swallows_stops_the_run(bench, tmp_path, monkeypatch):
     import os
 
-    from bench import stages
+    from bench.stages import execute as stages
 
     def swallow(job, on_progress):
         try:
@@ -241,7 +241,7 @@ def test_ctrl_c_that_a_library_swallows_stops_the_run(bench, tmp_path, monkeypat
             pass
         return stages.Report(job.key, job.stage, "failed", 0.0, {"stage": job.stage, "kind": "x", "message": "y"})
 
-    monkeypatch.setattr("bench.executors.inline.execute", swallow)
+    monkeypatch.setattr("bench.run.executors.inline.execute", swallow)
     ended = bench(*RUN)
     assert ended.code == 130
     assert "run the same command again to continue" in ended.err

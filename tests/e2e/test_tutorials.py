@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import cli
-from bench.config import Settings, make_matrix
+from bench.cli.main import cli
 from bench.errors import UserError
-from bench.runner import choose_executor
+from bench.run.runner import choose_executor
+from bench.select.config import Settings, make_matrix
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import presets
-from bench.cost import device_name
 from bench.errors import UserError
+from bench.measure.cost import device_name
+from bench.select import presets
 from gpu import cells, rates, report
 from gpu.command import main
 from gpu.scale import FULL, TOY

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.results import CellResult, Component, Cost
+from bench.store.results import CellResult, Component, Cost
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

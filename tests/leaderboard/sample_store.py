@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from bench.results import CellResult, Cost, Manifest
+from bench.store.results import CellResult, Cost, Manifest
 
 COUNT = 12
 _COST = Cost({}, 1.0, None, None, None, "Test GPU", True, "2026-01-02T03:04:05+00:00")

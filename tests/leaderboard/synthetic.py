@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.results import SCHEMA_VERSION, CellResult, Component, Cost
+from bench.store.results import SCHEMA_VERSION, CellResult, Component, Cost
 
 ATTACKS, DEFENSES, SEEDS, EPOCHS = 20, 24, 3, 60
 DATASET = {"spec": "cifar10", "name": "cifar10", "digest": "d" * 64, "num_classes": 10, "shape": [3, 32, 32]}

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from bench.results import CellResult
-from leaderboard.answers import Answer, answers
-from leaderboard.table import cells_frame, leaderboard_frame
+from bench.store.results import CellResult
+from leaderboard.site.answers import Answer, answers
+from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.results import CellResult
-from bench.scores import SCORES
-from leaderboard.methods import Method
+from bench.store.results import CellResult
+from bench.store.scores import SCORES
 from leaderboard.publish import publish
+from leaderboard.site.methods import Method
 
 from .sample_store import write_samples
 

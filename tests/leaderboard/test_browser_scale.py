@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.results import CellResult
+from bench.store.results import CellResult
 from leaderboard.publish import publish
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from bench.errors import UserError
-from bench.results import CellResult
-from leaderboard.cellpages import cell_files
-from leaderboard.sheets import Sheets
-from leaderboard.table import cells_frame
+from bench.store.results import CellResult
+from leaderboard.site.cellpages import cell_files
+from leaderboard.site.sheets import Sheets
+from leaderboard.tables.table import cells_frame
 
 from .sample_store import write_samples
 

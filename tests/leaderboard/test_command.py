@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bench.cli import cli
+from bench.cli.main import cli
 from bench.errors import UserError
-from bench.results import CellResult
+from bench.store.results import CellResult
 
 from .sample_store import write_samples
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import parse_seeds
-from bench.results import CellResult
-from leaderboard.commands import published_command, reproduce_command
+from bench.select.config import parse_seeds
+from bench.store.results import CellResult
+from leaderboard.export.commands import published_command, reproduce_command
 from leaderboard.publish import publish
 
 MakeCell = Callable[..., CellResult]

@@ -3,13 +3,13 @@ from dataclasses import replace
 
 import pytest
 
-from bench.results import CellResult
-from leaderboard.comparison import COMPARISON_COLUMNS
-from leaderboard.comparisonview import comparison_view
-from leaderboard.published import published_values, tolerance
-from leaderboard.sources import recipe_difference, sources
-from leaderboard.table import cells_frame
-from leaderboard.views import Tables, tables_of
+from bench.store.results import CellResult
+from leaderboard.published.comparison import COMPARISON_COLUMNS
+from leaderboard.published.sources import recipe_difference, sources
+from leaderboard.published.values import published_values, tolerance
+from leaderboard.site.comparisonview import comparison_view
+from leaderboard.site.views import Tables, tables_of
+from leaderboard.tables.table import cells_frame
 
 MakeCell = Callable[..., CellResult]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.results import CellResult
-from leaderboard.contact_sheet import contact_sheet, read_samples
+from bench.store.results import CellResult
+from leaderboard.site.contact_sheet import contact_sheet, read_samples
 
 from .sample_store import clean_images, write_samples
 

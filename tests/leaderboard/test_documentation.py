@@ -5,8 +5,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from leaderboard.boardview import METRICS
-from leaderboard.columns import BOARD_COLUMNS
+from leaderboard.site.boardview import METRICS
+from leaderboard.tables.columns import BOARD_COLUMNS
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.results import CellResult
-from leaderboard.flags import Flag
-from leaderboard.table import cells_frame, leaderboard_frame
+from bench.store.results import CellResult
+from leaderboard.tables.flags import Flag
+from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.results import CellResult
-from leaderboard.export import csv_text, json_text, markdown_text
-from leaderboard.table import cells_frame, leaderboard_frame
+from bench.store.results import CellResult
+from leaderboard.export.text import csv_text, json_text, markdown_text
+from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from bench.results import CellResult
-from leaderboard.export import described_flags
-from leaderboard.flags import Flag, has, raised
-from leaderboard.page import render_pages
-from leaderboard.table import cells_frame
-from leaderboard.views import Tables, tables_of
+from bench.store.results import CellResult
+from leaderboard.export.text import described_flags
+from leaderboard.site.page import render_pages
+from leaderboard.site.views import Tables, tables_of
+from leaderboard.tables.flags import Flag, has, raised
+from leaderboard.tables.table import cells_frame
 
 MakeCell = Callable[..., CellResult]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from leaderboard.formats import DASH, gibibytes, joules, multiple, percent, ratio, seconds, span
+from leaderboard.tables.formats import DASH, gibibytes, joules, multiple, percent, ratio, seconds, span
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard.heatmap import RGB, contrast, shade
+from leaderboard.site.colors import RGB, contrast, shade
 
 
 def rgb(text: str) -> RGB:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.results import CellResult
-from leaderboard.latex import BOLD_RULE, escaped, latex_text
-from leaderboard.table import cells_frame, leaderboard_frame
+from bench.store.results import CellResult
+from leaderboard.export.latex import BOLD_RULE, escaped, latex_text
+from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 PDFLATEX = shutil.which("pdflatex")

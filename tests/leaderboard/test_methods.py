@@ -1,8 +1,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from bench.results import CellResult
-from leaderboard.methods import Method, method_entries
+from bench.store.results import CellResult
+from leaderboard.site.methods import Method, method_entries
 
 MakeCell = Callable[..., CellResult]
 DOCSTRING = """Compress every image once.

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from bench.results import CellResult
-from leaderboard.methods import Method
-from leaderboard.page import EXPORTS, page_assets, render_pages
-from leaderboard.table import cells_frame
-from leaderboard.views import tables_of
+from bench.store.results import CellResult
+from leaderboard.site.methods import Method
+from leaderboard.site.page import EXPORTS, page_assets, render_pages
+from leaderboard.site.views import tables_of
+from leaderboard.tables.table import cells_frame
 
 MakeCell = Callable[..., CellResult]
 HOSTILE = "<script>alert(1)</script>"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.results import CellResult, read_cell, write_cell
-from leaderboard.table import cells_frame, leaderboard_frame
-from leaderboard.views import page_view, tables_of
+from bench.store.results import CellResult, read_cell, write_cell
+from leaderboard.site.views import page_view, tables_of
+from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 CLEAN = {"float32": 0.95, "bfloat16": 0.85}

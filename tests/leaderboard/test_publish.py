@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.results import CellResult
-from leaderboard.folder import MANIFEST
-from leaderboard.page import EXPORTS, page_assets
+from bench.store.results import CellResult
+from leaderboard.export.folder import MANIFEST
 from leaderboard.publish import publish
+from leaderboard.site.page import EXPORTS, page_assets
 
 MakeCell = Callable[..., CellResult]
 
@@ -62,5 +62,5 @@ def test_a_file_in_the_way_is_named(make_cell: MakeCell, tmp_path: Path, below: 
 
 
 def test_publishing_never_imports_torch() -> None:
-    program = "import sys, leaderboard.publish, leaderboard.terminal; sys.exit('torch' in sys.modules)"
+    program = "import sys, leaderboard.publish, leaderboard.export.terminal; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

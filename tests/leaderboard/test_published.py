@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.results import CellResult
-from leaderboard.heatview import heat_cell
-from leaderboard.matrix import entries
-from leaderboard.published import (
+from bench.store.results import CellResult
+from leaderboard.published.matrix import entries
+from leaderboard.published.values import (
     Measured,
     Published,
     compare,
@@ -17,9 +16,10 @@ from leaderboard.published import (
     repeats,
     tolerance,
 )
-from leaderboard.table import cells_frame, current_cells, leaderboard_frame
+from leaderboard.site.heatview import heat_cell
+from leaderboard.tables.table import cells_frame, current_cells, leaderboard_frame
 
-DOCUMENT = Path(__file__).parents[2] / "leaderboard" / "PUBLISHED.md"
+DOCUMENT = Path(__file__).parents[2] / "leaderboard" / "published" / "PUBLISHED.md"
 MEASURED = Measured(
     dataset="cifar10",
     train_images=50_000,

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard.costs import Spread
-from leaderboard.ranking import accuracy_ranks, cost_ranks
+from leaderboard.tables.costs import Spread
+from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
 
 
 def test_without_an_interval_only_what_prints_alike_ties() -> None:

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from attacks.ar import values_sha256
-from bench.config import Settings, make_matrix
 from bench.plan import describe
 from bench.registry import attacks, defenses
-from bench.results import CellResult
-from leaderboard.cells import cell_row
-from leaderboard.published import Comparison, comparisons, measured_of, published_values
-from leaderboard.recipes import REFERENCE, alternatives, departures, recipe, recipe_rows
+from bench.select.config import Settings, make_matrix
+from bench.store.results import CellResult
+from leaderboard.published.recipes import REFERENCE, alternatives, departures, recipe, recipe_rows
+from leaderboard.published.values import Comparison, comparisons, measured_of, published_values
+from leaderboard.tables.cells import cell_row
 
 AUTHORS_AR = "b5d36829e819111ce44edda69e60d1ceec2b9bc054c35544db2017ee6c3932bb"
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "svhn": 73_257}

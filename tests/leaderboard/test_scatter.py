@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.results import CellResult
-from leaderboard.labels import label_positions
-from leaderboard.scatter import AXES, figure, figures, pareto_front
-from leaderboard.table import cells_frame, leaderboard_frame
+from bench.store.results import CellResult
+from leaderboard.site.labels import label_positions
+from leaderboard.site.scatter import AXES, figure, figures, pareto_front
+from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=15)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.results import CellResult
-from leaderboard.contact_sheet import read_samples, shown_samples
-from leaderboard.sheets import Sheets, draw_sheets
+from bench.store.results import CellResult
+from leaderboard.site.contact_sheet import read_samples, shown_samples
+from leaderboard.site.sheets import Sheets, draw_sheets
 
 from .sample_store import write_samples
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard.statistics import half_width_95, mean, sample_std
+from leaderboard.tables.statistics import half_width_95, mean, sample_std
 
 
 def test_three_values_by_hand() -> None:

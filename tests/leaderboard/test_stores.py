@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.results import CellResult
-from leaderboard.flags import Flag
-from leaderboard.stores import described_repeats, read_stores, repeat_flags
+from bench.store.results import CellResult
+from leaderboard.tables.flags import Flag
+from leaderboard.tables.stores import described_repeats, read_stores, repeat_flags
 
 MakeCell = Callable[..., CellResult]
 

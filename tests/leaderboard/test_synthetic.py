@@ -1,4 +1,4 @@
-from leaderboard.table import cells_frame, leaderboard_frame
+from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 from .synthetic import DEFENSES, SEEDS, synthetic_cells
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from bench.errors import UserError
-from bench.results import CellResult
-from leaderboard.columns import BOARD_COLUMNS, CELL_COLUMNS
-from leaderboard.table import cells_frame, leaderboard_frame
+from bench.store.results import CellResult
+from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS
+from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 COMPUTED = ["mean_accuracy", "half_width_95", "worst_accuracy", "worst_attack", "recovery", "cost_seconds", "rank"]

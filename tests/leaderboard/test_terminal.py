@@ -4,11 +4,11 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from bench.results import CellResult
-from leaderboard.export import markdown_text
-from leaderboard.latex import latex_text
-from leaderboard.table import cells_frame, leaderboard_frame
-from leaderboard.terminal import print_leaderboard
+from bench.store.results import CellResult
+from leaderboard.export.latex import latex_text
+from leaderboard.export.terminal import print_leaderboard
+from leaderboard.export.text import markdown_text
+from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 

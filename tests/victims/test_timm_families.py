@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.api import DataInfo
-from bench.check import check_component
+from bench.check.component import check_component
 from victims.fixed_size import build_fitted
 from victims.survey import attempt
 from victims.timm_victims import TimmVictim

@@ -8,7 +8,7 @@ import torch
 from bench.api import DataInfo
 from bench.errors import UserError
 from bench.registry import victims
-from bench.spec import select
+from bench.select.spec import select
 from victims.recipes import PRESETS, TUNED, recipe_for
 
 CIFAR = DataInfo("cifar10", 10, (3, 32, 32))

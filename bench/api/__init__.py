@@ -1,0 +1,52 @@
+"""What a plug-in imports: the nouns, the three protocols and their faces.
+
+Conventions, everywhere: images are uint8 (N, C, H, W) at every border between stages and float in [0, 1] inside;
+labels are int64 (N,); a perturbation budget of 1.0 is the full pixel range; all randomness comes from `Context`.
+"""
+
+from bench.api.budget import Budget
+from bench.api.context import Context, child_seed
+from bench.api.faces import (
+    Attack,
+    ChangesRecipe,
+    ChecksFit,
+    Defense,
+    HoldsPart,
+    Purifies,
+    SeesTestImages,
+    StacksOn,
+    TrainsDifferently,
+    Victim,
+)
+from bench.api.images import DataInfo, ImageSet, map_images
+from bench.api.partial import PartialPoison
+from bench.api.recipe import Recipe, check_crops
+from bench.api.work import GRADIENT_PASSES, STEP_PASSES, KnowsStep, KnowsWork, Work, no_network
+
+__all__ = [
+    "GRADIENT_PASSES",
+    "STEP_PASSES",
+    "Attack",
+    "Budget",
+    "ChangesRecipe",
+    "ChecksFit",
+    "Context",
+    "DataInfo",
+    "Defense",
+    "HoldsPart",
+    "ImageSet",
+    "KnowsStep",
+    "KnowsWork",
+    "PartialPoison",
+    "Purifies",
+    "Recipe",
+    "SeesTestImages",
+    "StacksOn",
+    "TrainsDifferently",
+    "Victim",
+    "Work",
+    "check_crops",
+    "child_seed",
+    "map_images",
+    "no_network",
+]

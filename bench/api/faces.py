@@ -1,0 +1,113 @@
+"""The three protocols, and the optional faces of attacks and defenses."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from bench.api.budget import Budget
+from bench.api.context import Context
+from bench.api.images import DataInfo, ImageSet
+from bench.api.recipe import Recipe
+
+
+class Attack(Protocol):
+    """Crafts a poison from a clean training set. A frozen dataclass: its fields are its parameters."""
+
+    @property
+    def budget(self) -> Budget:
+        """What the poison promises to respect; the harness measures it on the uint8 result."""
+        ...
+
+    def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
+        """The poisoned set: same labels, count, order and shape; `train` is not modified."""
+        ...
+
+
+@runtime_checkable
+class StacksOn(Protocol):
+    """Optional face of an attack: how it goes onto images that another attack poisoned (`em+ops`).
+
+    Without it, what the attack adds to the clean images is added to the poisoned ones, and clipped.
+    """
+
+    def poison_onto(self, clean: ImageSet, poisoned: ImageSet, ctx: Context) -> ImageSet:
+        """`poisoned`, changed by at most the budget; what is written is found on `clean`. Neither is modified."""
+        ...
+
+
+@runtime_checkable
+class ChecksFit(Protocol):
+    """Optional face of attacks and defenses: whether they can work on a training set is checked before any work."""
+
+    def check_fit(self, train: ImageSet) -> None:
+        """Raises UserError or ValueError, saying what to do, if `poison` or `purify` could not work on these images.
+
+        An attack sees its own clean images, a defense images of the same number, size and labels.
+        """
+        ...
+
+
+@runtime_checkable
+class HoldsPart(Protocol):
+    """Optional face of a `PartialPoison`: it can poison only some images (a file that holds a part of the set)."""
+
+    def held_rows(self, train: ImageSet) -> Tensor | None:
+        """Positions of the images it can poison, int64, ascending; None for all of them."""
+        ...
+
+
+@runtime_checkable
+class Purifies(Protocol):
+    """Face of a defense: maps the (possibly poisoned) training set to the one the victim trains on."""
+
+    def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
+        """The purified set: same labels, count, order and shape; returns `train` itself if it changes nothing."""
+        ...
+
+
+@runtime_checkable
+class TrainsDifferently(Protocol):
+    """Face of a defense: replaces the loss of a batch (adversarial training, mixing)."""
+
+    def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
+        """A scalar to minimize; images are float (B, C, H, W), already augmented, on the device.
+
+        It may call the model several times, and must leave train/eval mode and requires_grad as it found them.
+        Random numbers come from `ctx.stream(purpose)`: `ctx.generator` starts again at every call, and raises here.
+        """
+        ...
+
+
+@runtime_checkable
+class ChangesRecipe(Protocol):
+    """Face of a defense: the victim is trained longer, shorter or with another schedule than the victim's recipe."""
+
+    def change_recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe to train with, from the victim's own; the same for every attack and seed."""
+        ...
+
+
+@runtime_checkable
+class SeesTestImages(Protocol):
+    """Face of a defense: a view of the test images, the same for every image, without labels."""
+
+    def view(self, images_u8: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) in, the same out; deterministic and independent of the batch."""
+        ...
+
+
+Defense = Purifies | TrainsDifferently | ChangesRecipe | SeesTestImages
+"""A defense has at least one of these faces. It never learns the attack, the clean images or the test labels."""
+
+
+class Victim(Protocol):
+    """A network and the recipe it is trained with."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    def build(self, info: DataInfo) -> nn.Module:
+        """Float images in [0, 1] in, logits (B, K) out; any normalization happens inside."""
+        ...

@@ -1,0 +1,1 @@
+"""Contract tests of plug-ins, and scaffolds for new ones."""

@@ -1,0 +1,184 @@
+"""Whether a defense keeps anything between two stages: a fit that is remembered costs nothing the second time.
+
+A stage constructs its defense anew, so what can be kept is kept by modules, classes, functions, or files. The signs:
+
+- work on other images leaves the plug-in's modules other than they were: what is kept depends on the images;
+- a process that has worked gives another result than a fresh one: what is kept is used;
+- a fresh process, whose home, temporary and working folders are empty, takes clearly longer than one that has worked
+  on the same images before, or works when it imports the plug-in: it computes once what every stage must pay for;
+- images that were seen before take clearly less time than new ones: results are kept where a fresh process finds them.
+
+Clearly is what `bench.store.results.pays_once` says, of processor seconds. Of quick defenses the images are many.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.api import ChangesRecipe, Context, ImageSet, Purifies, Recipe, SeesTestImages, TrainsDifferently
+from bench.check.module_state import differences, held_by
+from bench.datasets.loading import content_digest
+from bench.measure.cost import load_libraries
+from bench.registry import BY_KIND, defenses, load_plugin
+from bench.registry.source import imports_of, modules_of
+from bench.select.spec import Selected, select
+from bench.store.results import PAYS_ONCE_SECONDS, pays_once
+from bench.training import to_float
+
+_MANY = 6000  # images: a fit of a second on 50,000 is a tenth of that on them
+_TRIES = 3  # fresh processes: in each of them a sign must show, for a busy machine makes one slow
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Processor seconds of a run, the digest of what came out, and the seconds that importing the plug-in took."""
+
+    seconds: float
+    digest: str
+    importing: float = 0.0
+
+
+def kept(selected: Selected, images: ImageSet) -> str | None:
+    """What a defense keeps between two runs, in words, or None.
+
+    Args:
+        selected: a defense; every run constructs it anew, as a stage does.
+        images: not modified; other images are made of them.
+    """
+    load_libraries(torch.device("cpu"))
+    modules = modules_of(selected.entry.cls.__module__)
+    images = _enough(selected, images)
+    other = replace(images, images=255 - images.images)
+    before = held_by(modules)
+    result = _timed(selected, other).digest
+    if changed := differences(before, held_by(modules)):
+        return (
+            f"keeps what depends on the images ({changed[0]} changed while it worked on others); "
+            "what is computed for one stage must not outlive it: keep it in ctx.state"
+        )
+    problem, used = "", math.inf
+    for _ in range(_TRIES):
+        fresh, used = _in_a_fresh_process(selected, other), min(used, _timed(selected, other).seconds)
+        if not (problem := _advantage(fresh, used, result)):
+            break
+    if not problem and all(_remembers(selected, replace(images, images=images.images.flip(axis))) for axis in (-1, -2)):
+        problem = "takes much less time for images it has seen: it keeps results somewhere"
+    return problem or None
+
+
+def _enough(selected: Selected, images: ImageSet) -> ImageSet:
+    """The images as often as it takes to keep the defense busy, so that a fit among its work is seen."""
+    while _timed(selected, images).seconds < PAYS_ONCE_SECONDS and len(images) < _MANY:
+        images = images.take(torch.arange(len(images)).repeat(4))
+    return images
+
+
+def _advantage(fresh: _Run, used: float, result: str) -> str:
+    """What a process gains by having worked before, in words, or ""."""
+    if fresh.digest != result:
+        return "gives another result in a process that has worked on other images than in a fresh one: it keeps state"
+    if fresh.importing > PAYS_ONCE_SECONDS:
+        return f"importing it does work: {fresh.importing:.2f} s; put it in purify, so that it is measured"
+    if pays_once([fresh.seconds, used]):
+        return (
+            f"computes once what every stage must pay for: {fresh.seconds:.2f} s in a fresh process, {used:.2f} s in "
+            "one that has done it before; compute it in purify, and keep nothing"
+        )
+    return ""
+
+
+def _remembers(selected: Selected, unseen: ImageSet) -> bool:
+    """Whether these images take much less time when they come again."""
+    again = replace(unseen, images=unseen.images.clone())
+    return pays_once([_timed(selected, unseen).seconds, _timed(selected, again).seconds])
+
+
+def _timed(selected: Selected, images: ImageSet) -> _Run:
+    """All that the defense does with these images."""
+    start = _processor_seconds()
+    component: Any = replace(selected.component)
+    with tempfile.TemporaryDirectory() as scratch:
+        ctx = Context(0, torch.device("cpu"), Path(scratch), selected.name)
+        result = component.purify(images, ctx) if isinstance(component, Purifies) else images
+        digest = content_digest(result)
+        if isinstance(component, SeesTestImages):
+            digest += content_digest(replace(images, images=component.view(images.images)))
+        if isinstance(component, ChangesRecipe):
+            digest += repr(component.change_recipe(Recipe()))
+        if isinstance(component, TrainsDifferently):
+            few = images.take(torch.arange(min(8, len(images))))
+            model = nn.Sequential(nn.Flatten(), nn.Linear(few.images[0].numel(), few.info.num_classes))
+            with ctx.training_step():
+                component.batch_loss(model.train(), to_float(few.images), few.labels, ctx)
+    return _Run(_processor_seconds() - start, digest)
+
+
+def _processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
+
+
+def _in_a_fresh_process(selected: Selected, images: ImageSet) -> _Run:
+    """What a process does which has not run the defense before.
+
+    It finds no files at home, unless the defense says that it needs weights from there. What fails without files runs
+    once more with them.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.check.kept_state", "torch._dynamo", "timm"])
+    module = selected.entry.cls.__module__
+    source = getattr(sys.modules[module], "__file__", None)
+    job = (selected.full_text, module, source, imports_of(module), torch.get_num_threads(), images)
+    if "pretrained-weights" not in selected.entry.uses:
+        with suppress(Exception), tempfile.TemporaryDirectory() as empty, ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(_run_fresh, empty, *job).result()
+    with ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(_run_fresh, None, *job).result()
+
+
+def _run_fresh(
+    empty: str | None,
+    text: str,
+    module: str,
+    source: str | None,
+    libraries: list[str],
+    threads: int,
+    images: ImageSet,
+) -> _Run:
+    torch.set_num_threads(threads)
+    load_libraries(torch.device("cpu"))
+    for name in libraries:
+        with suppress(Exception):  # optional, or no module
+            importlib.import_module(name)
+    if empty is not None:
+        os.environ |= dict.fromkeys(("HOME", "USERPROFILE", "TMPDIR", "TMP", "TEMP", "XDG_CACHE_HOME"), empty)
+        tempfile.tempdir = empty
+    installed = importlib.util.find_spec(module.partition(".")[0]) is not None
+    if not installed:  # a file: `load_plugin` asks for all components before it imports
+        for registry in BY_KIND.values():
+            registry.load()
+    start = _processor_seconds()
+    if installed or source is None:
+        importlib.import_module(module)
+    else:
+        load_plugin(Path(source))
+    importing = _processor_seconds() - start
+    selected = select(defenses, text)[0]
+    if empty is not None:
+        os.chdir(empty)
+    return replace(_timed(selected, images), importing=importing)

@@ -1,0 +1,222 @@
+"""`bench list` and `bench describe`: what is registered, from the registry and the presets alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from bench.api import ChangesRecipe, SeesTestImages, TrainsDifferently
+from bench.errors import UserError, unknown
+from bench.registry import BY_KIND, Entry, load_plugin
+from bench.select import presets
+from bench.select.docstrings import meanings, read_docstring
+from bench.select.spec import written
+
+_OPTIONS = {kind: f"--{kind}" for kind in ("attacks", "defenses", "victims")}
+_OPTIONS |= {"datasets": "--dataset", "executors": "--executor"}
+
+
+def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
+    """Prints every component of a kind (or every preset) with one line."""
+    for plugin in plugins:
+        load_plugin(plugin)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    if kind == "presets":
+        for name in presets.names():
+            mark = " (unvalidated)" if name in presets.unvalidated() else ""
+            table.add_row(name, presets.summary(name) + mark)
+    else:
+        for name, entry in BY_KIND[kind].items():
+            family = f" (family {entry.family})" if entry.family else ""
+            table.add_row(name, entry.summary + family)
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    if kind == "attacks":
+        console.print("Chains: em+ops (CIFAR-10-S); each part is crafted from the clean images.")
+    if kind == "victims":
+        console.print("Every timm model name is a victim too: resnet18, resnet50, densenet121, mobilenetv2_100, ...")
+    console.print("`bench describe NAME` shows paper, parameters, cost and an example.")
+
+
+def print_description(name: str, plugins: tuple[Path, ...]) -> None:
+    """Prints what a component or a preset is: paper, knowledge it uses, parameters, cost, an example.
+
+    Raises:
+        UserError: for a name that nothing has.
+    """
+    for plugin in plugins:
+        load_plugin(plugin)
+    console = Console(highlight=False, markup=False)
+    found = [(kind, registry[name]) for kind, registry in BY_KIND.items() if name in registry]
+    if not found and name not in presets.names():
+        found = [("victims", _timm_entry(name))]
+    for kind, entry in found:
+        _describe(console, card(kind, name, entry))
+    if name in presets.names():
+        _describe_preset(console, name)
+
+
+def _timm_entry(name: str) -> Entry[Any]:
+    try:
+        return BY_KIND["victims"].find(name)[0]
+    except UserError:
+        names = [*presets.names(), *(known for registry in BY_KIND.values() for known in registry)]
+        raise unknown("component", name, names, "`bench list attacks` and its kin list them.") from None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter in words; `default` is `(required)` where there is none, `presets` holds their values."""
+
+    name: str
+    default: str
+    type: str
+    meaning: str
+    presets: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A component in words, from registry and presets: for `bench describe` and the documentation."""
+
+    name: str
+    kind: str
+    paragraphs: Sequence[str]
+    facts: Sequence[tuple[str, str]]
+    example: str
+    parameters: Sequence[Parameter]
+
+
+def card(kind: str, name: str, entry: Entry[Any]) -> Card:
+    """The card of a component of a kind (`defenses`, ...) under the name it was asked for."""
+    known, hints = meanings(entry.cls), typing.get_type_hints(entry.cls)
+    parameters = [
+        Parameter(
+            parameter,
+            "(required)" if default is dataclasses.MISSING else written(default) or repr(""),
+            _type(hints[parameter]),
+            known.get(parameter, "not described"),
+            _in_presets(kind, {name, entry.name}, parameter),
+        )
+        for parameter, default in entry.parameters.items()
+    ]
+    paragraphs = read_docstring(entry.cls.__doc__ or "")[0]
+    return Card(name, kind, paragraphs, list(_facts(kind, entry)), _example(kind, name, entry), parameters)
+
+
+def _describe(console: Console, card: Card) -> None:
+    console.print(f"{card.name}: {card.kind[:-1]}", style="bold")
+    for paragraph in card.paragraphs:
+        console.print(Padding(paragraph, (0, 0, 1, 0)))
+    for label, value in card.facts:
+        console.print(f"{label}: {value}")
+    console.print(f"example: {card.example}", soft_wrap=True)
+    if not card.parameters:
+        console.print("takes no parameters")
+        return
+    console.print("\nparameters", style="bold")
+    for parameter in card.parameters:
+        equals = "= " * (parameter.default != "(required)")
+        console.print(f"  {parameter.name} {equals}{parameter.default}  [{parameter.type}]", style="cyan")
+        console.print(Padding(parameter.meaning, (0, 0, 0, 6)))
+        if parameter.presets:
+            console.print(Padding(f"in presets: {parameter.presets}", (0, 0, 0, 6)), style="dim")
+
+
+def _facts(kind: str, entry: Entry[Any]) -> Iterator[tuple[str, str]]:
+    if entry.source:
+        arxiv = re.search(r"arXiv:(\d{4}\.\d{4,5})", entry.source)
+        yield "paper", entry.source + (f" (https://arxiv.org/abs/{arxiv[1]})" if arxiv else "")
+    if entry.family:
+        yield "family", f"{entry.family}; this name selects all its members"
+    if kind == "defenses":
+        optional = entry.parameters.get("test_view") is False
+        acts = {
+            "before training (purifies)": hasattr(entry.cls, "purify"),
+            "during training (own loss)": issubclass(entry.cls, TrainsDifferently),
+            "on the recipe": issubclass(entry.cls, ChangesRecipe),
+            f"on test images{' (with test_view=true)' * optional}": issubclass(entry.cls, SeesTestImages),
+        }
+        yield "acts", ", ".join(label for label, does in acts.items() if does) or "nowhere"
+    if kind in ("attacks", "defenses"):
+        yield "uses", ", ".join(entry.uses) or "only the training set it is given"
+    if kind in ("attacks", "defenses"):
+        yield "random", "no: the seed does not matter" if entry.deterministic else "yes: by the seed"
+
+
+def _example(kind: str, name: str, entry: Entry[Any]) -> str:
+    needed = [key for key, default in entry.parameters.items() if default is dataclasses.MISSING and key != "model"]
+    selection = ":".join([name, *(key.upper() for key in needed)])
+    others = {"attacks": "--defenses iss", "defenses": "--attacks lsp,ops"}.get(kind, "--attacks lsp --defenses iss")
+    return f"bench run {_OPTIONS[kind]} {selection} {others}"
+
+
+def _type(hint: Any) -> str:
+    """`int`, `float or none`, `linf | l2`."""
+    if typing.get_origin(hint) is typing.Literal:
+        return " | ".join(map(str, typing.get_args(hint)))
+    parts = [part for part in typing.get_args(hint) if part is not type(None)]
+    if parts and type(None) in typing.get_args(hint):
+        return " or ".join([*(_type(part) for part in parts), "none"])
+    return {"str": "text", "bool": "true | false"}.get(
+        getattr(hint, "__name__", ""), getattr(hint, "__name__", str(hint))
+    )
+
+
+def _in_presets(kind: str, names: set[str], parameter: str) -> str:
+    found = []
+    for preset in presets.names():
+        raw = presets.read(preset)
+        tables = {preset: raw.get("parameters", {})}
+        tables |= {f"{preset} on {data}": table["parameters"] for data, table in raw.get("datasets", {}).items()}
+        for label, table in tables.items():
+            of_kind = table.get(kind, {})
+            for name in ("*", *sorted(names)):
+                if parameter in of_kind.get(name, {}):
+                    found.append(f"{label}: {written(of_kind[name][parameter])}")
+    return ", ".join(dict.fromkeys(found))
+
+
+def _describe_preset(console: Console, name: str) -> None:
+    """What a preset selects, and what it changes in the components' defaults, on all data sets and on single ones."""
+    raw = presets.read(name)
+    mark = " (unvalidated: nobody has compared its accuracies with those of `paper`)" if not raw["validated"] else ""
+    console.print(f"{name}: preset{mark}", style="bold")
+    console.print(presets.summary(name))
+    for key in ("dataset", "attacks", "defenses", "victims", "seeds"):
+        if key in raw:
+            console.print(f"{key}: {raw[key]}")
+    console.print("\nparameters that differ from the components' defaults", style="bold")
+    for dataset, lines in preset_changes(name):
+        if dataset:
+            console.print(f"on {dataset}")
+        for line in lines:
+            console.print(Padding(line, (0, 0, 0, 2)))
+
+
+def preset_changes(name: str) -> list[tuple[str, list[str]]]:
+    """What a preset changes in the defaults of components: on all data sets (""), and then on single ones."""
+    raw = presets.read(name)
+    tables = {"": raw.get("parameters", {})}
+    tables |= {dataset: settings["parameters"] for dataset, settings in raw.get("datasets", {}).items()}
+    return [(dataset, _changes(table)) for dataset, table in tables.items()]
+
+
+def _changes(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    return [
+        f"{component if component != '*' else f'all {kind}'}: "
+        + ", ".join(f"{k}={written(v)}" for k, v in values.items())
+        for kind, components in tables.items()
+        for component, values in components.items()
+    ]

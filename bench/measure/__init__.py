@@ -1,0 +1,1 @@
+"""Measurements: costs of a stage, scores of a poison."""

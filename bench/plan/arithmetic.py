@@ -1,0 +1,130 @@
+"""Estimates where nothing was timed: passes through each network, by arithmetic, at a rate measured here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.api import DataInfo, KnowsStep, KnowsWork, Purifies, TrainsDifferently
+from bench.api.work import STEP_PASSES
+from bench.datasets.loading import Splits
+from bench.plan import Plan, PlannedCell
+from bench.select.chain import Chain, part_of
+from bench.stages.execute import changed_recipe
+from bench.stages.jobs import Job
+from bench.stages.poisoning import candidates
+from bench.training import autocast
+
+_OPERATIONS = {"cpu": 6e9, "cuda": 1e12}  # of a timed step
+_LARGEST_BATCH = 128
+_STEPS = 3
+_CURVE_SAMPLE = 500  # training images that are predicted after every epoch, next to the test images
+
+
+class Arithmetic:
+    """Seconds that the jobs of a plan should take; networks are built and timed when first asked for.
+
+    Args:
+        plan: of the jobs.
+        splits: of its data set.
+    """
+
+    def __init__(self, plan: Plan, splits: Splits) -> None:
+        self._splits = splits
+        self._cells = {key: cell for cell in plan.cells for key in cell.jobs.values()}
+        self._rates: dict[tuple[str, str], float] = {}
+
+    def seconds(self, job: Job) -> float | None:
+        """By the components' own counts; 0 where no network is involved; None if a component does not say."""
+        cell = self._cells[job.key]
+        parts = self._training(job, cell) if job.stage == "train" else self._before(job, cell)
+        if parts is None:
+            return None
+        with job.engine.applied():
+            return sum(passes * self._rate(network, job.device) for network, passes in parts)
+
+    def _before(self, job: Job, cell: PlannedCell) -> list[tuple[Callable[[], nn.Module], float]] | None:
+        """Networks of a poison or a purification, with the passes of all images together."""
+        acting: Any = cell.attack.component if job.stage == "poison" else cell.defense.component
+        if job.stage == "purify" and not isinstance(acting, Purifies):
+            return []
+        found = []
+        for part in [part for _, part in acting.parts] if isinstance(acting, Chain) else [acting]:
+            images = len(self._splits.train)
+            if job.stage == "poison" and getattr(part_of(part), "craft_on", "all") == "subset":
+                images = candidates(part, self._splits.train)[1]
+            work = part.work(self._splits.train.info, images) if isinstance(part, KnowsWork) else None
+            if work is None:
+                return None
+            if work.network is not None:
+                found.append((work.network, work.passes * images))
+        return found
+
+    def _training(self, job: Job, cell: PlannedCell) -> list[tuple[Callable[[], nn.Module], float]] | None:
+        """The victim's network, with the passes of its training and of the predictions after every epoch."""
+        victim: Any = cell.victim.component
+        defense: Any = cell.defense.component if job.defense else None
+        recipe = changed_recipe(defense, victim.recipe)
+        step: float = STEP_PASSES
+        if isinstance(defense, TrainsDifferently):
+            if not isinstance(defense, KnowsStep):
+                return None
+            step = defense.step_passes
+        train, test = self._splits.train, self._splits.test
+        passes = step * len(train) + len(test) + min(_CURVE_SAMPLE, len(train))
+        return [(lambda: victim.build(train.info), recipe.epochs * passes)]
+
+    def _rate(self, make: Callable[[], nn.Module], device: str) -> float:
+        with torch.random.fork_rng(devices=[]):
+            network = make()
+        info = self._splits.train.info
+        structure = (repr(network), device)
+        if structure not in self._rates:
+            self._rates[structure] = pass_seconds(network, info, torch.device(device))
+        return self._rates[structure]
+
+
+def forward_operations(network: nn.Module, info: DataInfo) -> float:
+    """Floating-point operations of a forward pass of one image, a multiplication and an addition counted as two.
+
+    Args:
+        network: on the CPU; in eval mode meanwhile.
+        info: gives the size of an image.
+    """
+    mode = network.training
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.rand(1, *info.shape))
+    network.train(mode)
+    return float(counter.get_total_flops())
+
+
+def pass_seconds(network: nn.Module, info: DataInfo, device: torch.device) -> float:
+    """Seconds of one forward pass of one image: a third of its share of a training step, the fastest of a few.
+
+    Args:
+        network: on the CPU, untrained.
+        info: gives the size of an image.
+        device: where to measure; a GPU's first step is not counted.
+    """
+    operations = STEP_PASSES * forward_operations(network, info)
+    batch = int(min(_LARGEST_BATCH, max(4, _OPERATIONS.get(device.type, 1e12) // max(1.0, operations))))
+    model = network.to(device).to(memory_format=torch.channels_last).train()
+    images = torch.rand(batch, *info.shape, device=device)
+
+    def step() -> float:
+        started = time.perf_counter()
+        with autocast(device):
+            outputs = model(images)
+        several: Iterable[Tensor] = (outputs,) if isinstance(outputs, Tensor) else outputs
+        torch.stack([output.float().square().mean() for output in several]).sum().backward()  # type: ignore[no-untyped-call]
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+    step()
+    return min(step() for _ in range(_STEPS)) / (STEP_PASSES * batch)

@@ -1,0 +1,69 @@
+"""What of a matrix cannot work on its data set: found before the first second of work."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Container
+from typing import Any
+
+from bench.api import ChecksFit
+from bench.datasets.loading import Splits
+from bench.errors import ContractError, UserError
+from bench.select.chain import Chain
+from bench.select.config import Matrix
+from bench.select.spec import Selected
+from bench.stages.execute import changed_recipe
+from bench.stages.poisoning import candidates
+from bench.training.crops import check_squeezed
+
+
+def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> dict[str, str]:
+    """Every component that cannot work, with the reason.
+
+    Args:
+        matrix: its attacks, defenses and victims are tried.
+        splits: of its data set.
+        pending: full texts of the attacks whose poison has to be crafted; the files of others need not be there.
+
+    Returns:
+        `kind full_text` of the component, or `defense full_text victim full_text` of two that do not go together ->
+        what is wrong and what to do.
+    """
+    checks: list[tuple[str, Selected, Callable[[Any, Splits], object]]] = []
+    for attack in matrix.attacks:
+        checks.append(("attack", attack, _choose_images))
+        if attack.full_text in pending:
+            checks.append(("attack", attack, _fit))
+    checks += [("defense", defense, _fit) for defense in matrix.defenses]
+    checks += [("victim", victim, _build) for victim in matrix.victims]
+    found: dict[str, str] = {}
+    for kind, selected, check in checks:
+        try:
+            check(selected.component, splits)
+        except (ValueError, UserError) as error:
+            found.setdefault(f"{kind} {selected.full_text}", f"{kind} {selected.text!r}: {error}")
+    for defense, victim in itertools.product(matrix.defenses, matrix.victims):
+        try:
+            recipe = changed_recipe(defense.component, victim.component.recipe)
+            check_squeezed(splits.train.aspect_ratios, recipe.random_resized_crop)
+        except (ContractError, ValueError, UserError) as error:
+            if f"victim {victim.full_text}" not in found:
+                name = f"defense {defense.full_text} victim {victim.full_text}"
+                found[name] = f"defense {defense.text!r} with victim {victim.text!r}: {error}"
+    return found
+
+
+def _choose_images(attack: Any, splits: Splits) -> None:
+    candidates(attack, splits.train)
+
+
+def _fit(component: Any, splits: Splits) -> None:
+    parts = [part for _, part in component.parts] if isinstance(component, Chain) else [component]
+    for part in parts:
+        if isinstance(part, ChecksFit):
+            part.check_fit(splits.train)
+
+
+def _build(victim: Any, splits: Splits) -> None:
+    victim.build(splits.train.info)
+    check_squeezed(splits.train.aspect_ratios, victim.recipe.random_resized_crop)

@@ -1,0 +1,250 @@
+"""One registry a kind of component; built-ins and third parties are found the same way, by entry points.
+
+A component is a frozen dataclass whose fields are its parameters:
+
+    @defenses.register("my-defense", source="arXiv:...")
+    @dataclass(frozen=True)
+    class MyDefense: ...
+
+and its distribution declares `[project.entry-points."purify_bench.defenses"] my-defense = "my_package.my_module"`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from bench.errors import UserError, unknown
+from bench.registry.source import forget
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A registered component.
+
+    Attributes:
+        name: lower case with dashes; what users type.
+        cls: the frozen dataclass.
+        source: the paper (arXiv id, venue), shown in lists and on the board.
+        family: a name that selects all its members (`iss`), or "".
+        deterministic: ignores its seed.
+        uses: knowledge beyond the poisoned set (`clean-data`, `pretrained-weights`), shown on the board.
+    """
+
+    name: str
+    cls: type[T]
+    source: str = ""
+    family: str = ""
+    deterministic: bool = False
+    uses: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return (self.cls.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameter names with their defaults (`dataclasses.MISSING` where a value must be given)."""
+        fields = dataclasses.fields(self.cls)  # type: ignore[arg-type]
+        return {
+            f.name: f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+            for f in sorted(fields, key=lambda f: bool(f.kw_only))
+        }
+
+    @property
+    def positional(self) -> str | None:
+        """The parameter a bare segment sets: the first one that is not keyword-only."""
+        fields = dataclasses.fields(self.cls)  # type: ignore[arg-type]
+        return next((f.name for f in fields if not f.kw_only), None)
+
+
+@dataclass(frozen=True)
+class _OpenEnded:
+    """Serves any name in `names()` that is not registered, as `parameter` of the entry (timm model names)."""
+
+    entry: str
+    parameter: str
+    names: Callable[[], Collection[str]]
+
+
+class Registry(Mapping[str, Entry[T]], Generic[T]):
+    """The components of one kind by name. Reading it imports the entry points of its group, once.
+
+    Attributes:
+        chains: several may be selected as one, `first+second`.
+        faces: methods, with their arguments, of which a component has at least one; empty if that is not asked.
+        charged: what its components do is a cost, so that they must not do it before a stage begins.
+    """
+
+    def __init__(
+        self, kind: str, group: str, chains: bool = False, faces: tuple[str, ...] = (), charged: bool = False
+    ) -> None:
+        self.kind = kind
+        self.group = group
+        self.chains = chains
+        self.faces = faces
+        self.charged = charged
+        self._entries: dict[str, Entry[T]] = {}
+        self._loaded = False
+        self._open_ended: _OpenEnded | None = None
+
+    def register(
+        self,
+        name: str,
+        *,
+        source: str = "",
+        family: str = "",
+        deterministic: bool = False,
+        uses: tuple[str, ...] = (),
+    ) -> Callable[[C], C]:
+        """Decorator that registers a frozen dataclass under `name`."""
+
+        def decorate(cls: C) -> C:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+                raise ValueError(f"{self.kind} name {name!r}: use lower-case letters, digits, dashes and underscores")
+            params = getattr(cls, "__dataclass_params__", None)
+            if params is None or not params.frozen or "__dataclass_params__" not in vars(cls):
+                raise TypeError(f"{self.kind} {name!r}: decorate {cls.__name__} with @dataclass(frozen=True) below")
+            if not (cls.__doc__ or "").strip() or (cls.__doc__ or "").startswith(f"{cls.__name__}("):
+                raise TypeError(f"{self.kind} {name!r}: {cls.__name__} needs a docstring that says what it does")
+            if self.faces and not any(callable(getattr(cls, face.partition("(")[0], None)) for face in self.faces):
+                raise TypeError(
+                    f"{self.kind} {name!r}: {cls.__name__} does nothing; give it at least one of "
+                    f"{', '.join(self.faces)}"
+                )
+            present = self._entries.get(name)
+            if present is not None and present.cls.__module__ != cls.__module__:
+                raise UserError(
+                    f"{self.kind} {name!r} is registered twice, by {present.cls.__module__} and {cls.__module__}; "
+                    "rename one of them"
+                )
+            self._entries[name] = Entry(name, cls, source, family, deterministic, uses)
+            return cls
+
+        return decorate
+
+    def serve_open_ended(self, entry: str, parameter: str, names: Callable[[], Collection[str]]) -> None:
+        """Lets unregistered names that `names()` contains select `entry` with `parameter` set to the name."""
+        self._open_ended = _OpenEnded(entry, parameter, names)
+
+    def load(self) -> None:
+        """Imports every module of the entry-point group.
+
+        Raises:
+            UserError: if one fails to import; it names the module, the distribution and the reason.
+        """
+        if self._loaded:
+            return
+        self._loaded = True
+        for point in entry_points(group=self.group):
+            try:
+                importlib.import_module(point.value)
+            except Exception as error:
+                self._loaded = False
+                owner = point.dist.name if point.dist else "unknown distribution"
+                raise UserError(
+                    f"{self.kind} plug-in {point.name!r} ({point.value}, from {owner}) fails to import: "
+                    f"{type(error).__name__}: {error}; fix or uninstall {owner}"
+                ) from error
+
+    def find(self, name: str) -> tuple[Entry[T], dict[str, Any]]:
+        """The entry for a name and the parameters the name itself sets.
+
+        Raises:
+            UserError: for an unknown name, with the nearest one and the choices.
+        """
+        self.load()
+        if name in self._entries:
+            return self._entries[name], {}
+        if self._open_ended is not None:
+            names = self._open_ended.names()
+            if name in names:
+                return self._entries[self._open_ended.entry], {self._open_ended.parameter: name}
+            raise unknown(self.kind, name, [*self._entries, *names], plugin=True)
+        listed = f"`bench list {self.kind}s` lists them."
+        raise unknown(self.kind, name, [*self._entries, *self.families()], listed, plugin=True)
+
+    def families(self) -> dict[str, list[str]]:
+        """Family name -> names of its members."""
+        self.load()
+        found: dict[str, list[str]] = {}
+        for entry in self._entries.values():
+            if entry.family:
+                found.setdefault(entry.family, []).append(entry.name)
+        return found
+
+    def __getitem__(self, name: str) -> Entry[T]:
+        self.load()
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self.load()
+        return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        self.load()
+        return len(self._entries)
+
+
+attacks: Registry[Any] = Registry("attack", "purify_bench.attacks", chains=True)
+defenses: Registry[Any] = Registry(
+    "defense",
+    "purify_bench.defenses",
+    faces=(
+        "purify(train, ctx)",
+        "batch_loss(model, images_01, labels, ctx)",
+        "change_recipe(recipe)",
+        "view(images_u8)",
+    ),
+    charged=True,
+)
+victims: Registry[Any] = Registry("victim", "purify_bench.victims")
+datasets: Registry[Any] = Registry("dataset", "purify_bench.datasets")
+executors: Registry[Any] = Registry("executor", "purify_bench.executors")
+
+BY_KIND: dict[str, Registry[Any]] = {
+    "attacks": attacks,
+    "defenses": defenses,
+    "victims": victims,
+    "datasets": datasets,
+    "executors": executors,
+}
+
+
+def load_plugin(path: Path) -> None:
+    """Imports a plug-in file (`--plugin my_defense.py`); its decorators register what it defines.
+
+    Raises:
+        UserError: if the file is missing or fails to import; it shows the line that failed.
+    """
+    if not path.is_file():
+        raise UserError(f"--plugin {path}: no such file")
+    for registry in BY_KIND.values():
+        registry.load()
+    name = f"bench_plugin_{path.stem.replace('-', '_')}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise UserError(f"--plugin {path}: not a Python file (it must end in .py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    forget(path.resolve())
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path.resolve())]
+        where = f" (line {frames[-1].lineno})" if frames else ""
+        raise UserError(f"--plugin {path}{where}: fails to import: {type(error).__name__}: {error}") from error

@@ -1,0 +1,114 @@
+"""Source digest of a component: what its results depend on besides its parameters.
+
+Covers the file that defines it, every module it reaches by imports inside its own package or outside of installed
+packages (a helper next to a plug-in file), the modules of `bench.training` where it imports them, because they compute
+numbers, and data files: `data/NAME*` next to a module `NAME.py` or inside a package `NAME`. The rest of the core is
+covered by the schema epoch, which is raised by hand when a change there changes results. Installed libraries are not
+covered; their versions are in the manifest.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_NUMBERS_OF_THE_CORE = "bench.training"
+_CONTENTS: dict[Path, bytes] = {}  # as first read, which is what this process has imported
+
+
+@functools.cache
+def source_digest(module: str) -> str:
+    """sha256 over the names and contents of all files a module's results depend on, hexadecimal."""
+    files = _closure(module)
+    total = hashlib.sha256()
+    for name in sorted(files):
+        total.update(f"{name}\0".encode() + _content(files[name]).replace(b"\r\n", b"\n") + b"\0")
+    return total.hexdigest()
+
+
+def modules_of(module: str) -> list[str]:
+    """The modules that `source_digest` covers, without those of the core."""
+    return sorted(name for name in _closure(module) if ":" not in name and name.partition(".")[0] != "bench")
+
+
+def imports_of(module: str) -> list[str]:
+    """What the modules of `modules_of` import from elsewhere, anywhere in their code; names that are no module too."""
+    own = modules_of(module)
+    files = _closure(module)
+    return sorted({imported for name in own for imported in _imports(files[name], name)} - set(own))
+
+
+def _closure(module: str) -> dict[str, Path]:
+    package = module.partition(".")[0]
+    files: dict[str, Path] = {}
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        path = _file_of(name)
+        if name in files or path is None:
+            continue
+        files[name] = path
+        stem = path.parent.name if path.stem == "__init__" else path.stem
+        for data in path.parent.glob(f"data/{stem}[-._]*"):
+            files[f"{name}:{data.name}"] = data
+        for imported in _imports(path, name):
+            top = imported.partition(".")[0]
+            if f"{imported}.".startswith(f"{_NUMBERS_OF_THE_CORE}.") or (
+                top != "bench" and (top == package or _is_local(top))
+            ):
+                pending.append(imported)
+    return files
+
+
+def forget(path: Path) -> None:
+    """Reads this file anew: it was edited and imported again (a plug-in file in a long-lived process)."""
+    _CONTENTS.pop(path, None)
+    source_digest.cache_clear()
+
+
+def _content(path: Path) -> bytes:
+    if path not in _CONTENTS:
+        _CONTENTS[path] = path.read_bytes()
+    return _CONTENTS[path]
+
+
+@functools.cache
+def _is_local(top: str) -> bool:
+    """Whether a top-level module is neither of the standard library nor installed."""
+    if top in sys.stdlib_module_names:
+        return False
+    path = _file_of(top)
+    return path is not None and not {"site-packages", "dist-packages"} & set(path.parts)
+
+
+def _file_of(module: str) -> Path | None:
+    loaded = sys.modules.get(module)
+    origin = getattr(loaded, "__file__", None)
+    if origin is None:
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ModuleNotFoundError, ValueError):
+            return None
+        origin = spec.origin if spec else None
+    return Path(origin) if origin and origin.endswith(".py") else None
+
+
+def _imports(path: Path, module: str) -> Iterator[str]:
+    """Names of the modules a file imports; `from a import b` yields both `a` and `a.b`, b may be a module."""
+    is_package = path.stem == "__init__"
+    for node in ast.walk(ast.parse(_content(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")
+                anchor = parents[: len(parents) - node.level + is_package]
+                base = ".".join([*anchor, base] if base else anchor)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)

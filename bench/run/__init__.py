@@ -1,0 +1,1 @@
+"""Runs of a plan: executors, progress, results."""

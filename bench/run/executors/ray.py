@@ -1,0 +1,52 @@
+"""Jobs as Ray tasks; a fraction of a GPU a job lets several small trainings share one card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.errors import UserError
+from bench.registry import executors
+from bench.run.executors import Watcher
+from bench.run.executors.submitit import execute_text
+from bench.stages.jobs import Job, Report
+
+
+@executors.register("ray")
+@dataclass(frozen=True)
+class Ray:
+    """One Ray task a job (extra `ray`). The store must be on a disk all nodes see.
+
+    Attributes:
+        address: of the cluster, `local` for a new one here, or `auto`.
+        cpus: CPUs a job.
+        gpus: GPUs a job; below 1 jobs share a card: their accuracy counts, their times are marked as shared.
+    """
+
+    address: str = "auto"
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Report]:
+        """Submits all jobs and yields reports as they end."""
+        try:
+            import ray
+        except ImportError as error:
+            raise UserError("executor ray needs the extra: pip install 'purify-bench[ray]'") from error
+        if not ray.is_initialized():
+            try:
+                ray.init(address=self.address, log_to_driver=False)
+            except ConnectionError as error:
+                raise UserError(f"executor ray: no cluster at {self.address!r} ({error}); try address=local") from error
+        task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(execute_text)
+        running = {task.remote(job.to_json()): job for job in jobs}
+        for job in jobs:
+            watcher.started(job)
+        while running:
+            (reference, *_), _ = ray.wait(list(running), num_returns=1)
+            job = running.pop(reference)
+            try:
+                yield Report.from_json(ray.get(reference))
+            except ray.exceptions.RayError as error:  # the worker died: out of memory, node lost
+                details = {"stage": job.stage, "kind": type(error).__name__, "message": str(error), "traceback": ""}
+                yield Report(job.key, job.stage, "failed", 0.0, details)

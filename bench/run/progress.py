@@ -1,0 +1,187 @@
+"""What a person sees while a matrix runs: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from bench.errors import in_one_line
+from bench.plan import History, Plan
+from bench.stages.jobs import STAGES, Job, Report
+
+
+def duration(seconds: float) -> str:
+    """`8.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def time_left(jobs: int, seconds: float | None) -> str:
+    """`3 jobs left, about 20.0 s`; no number while the time of one of them is unknown."""
+    if not jobs:
+        return "nothing left"
+    time = "estimating" if seconds is None else f"about {duration(seconds)}" if seconds else "short"
+    return f"{jobs} job{'s' * (jobs > 1)} left, {time}"
+
+
+def title(job: Job, plan: Plan) -> str:
+    """A job as a person reads it: `train small-cnn on lsp / dvae, seed 0`."""
+    cell = next(cell for cell in plan.cells if cell.jobs[job.stage] == job.key)
+    names = {
+        "poison": f"poison {cell.attack.text}",
+        "purify": f"purify {cell.attack.text} with {cell.defense.text}",
+        "train": f"train {cell.victim.text} on {cell.attack.text} / {cell.defense.text}",
+    }
+    return f"{names[job.stage]}, seed {job.seed}"
+
+
+def _failure(report: Report) -> str:
+    return f"{report.error['kind']}: {in_one_line(report.error['message'])}"
+
+
+class Clock:
+    """Remaining time of the jobs that are left, from what such jobs took in the store's history and in this run."""
+
+    def __init__(self, plan: Plan, history: History) -> None:
+        self._history = history
+        self._left = {job.key: job for stage in STAGES for job in plan.pending(stage)}
+        self._measured: dict[tuple[str, str], list[float]] = {}
+
+    def ended(self, job: Job, seconds: float) -> None:
+        """Takes the job off the list and learns from it."""
+        self._left.pop(job.key, None)
+        self._measured.setdefault((job.stage, job.preimage["component"]["name"]), []).append(seconds)
+
+    def remaining(self) -> float | None:
+        """Seconds of the jobs that are left; None while the time of one of them is unknown."""
+        total = 0.0
+        for job in self._left.values():
+            here = self._measured.get((job.stage, job.preimage["component"]["name"]))
+            seconds = sum(here) / len(here) if here else self._history.seconds(job)
+            if seconds is None:
+                return None
+            total += seconds
+        return total
+
+    def text(self) -> str:
+        """Number of the jobs that are left, with their time."""
+        return time_left(len(self._left), self.remaining())
+
+
+class Warned:
+    """Says every distinct warning of a run once, when the job ends that gave it first."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: set[str] = set()
+
+    def say(self, report: Report) -> None:
+        """Prints what is new in the job's warnings, with how often it came."""
+        for text, times in report.warnings.items():
+            if text not in self._said:
+                self._said.add(text)
+                often = f" ({times} times)" if times > 1 else ""
+                self._console.print(
+                    f"{in_one_line(text)}{often}", style="yellow", markup=False, highlight=False, soft_wrap=True
+                )
+
+
+class PlainProgress:
+    """One line a job, for logs and pipes."""
+
+    def __init__(self, console: Console, history: History) -> None:
+        self._console, self._history, self._warned = console, history, Warned(console)
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+    def planned(self, plan: Plan) -> None:
+        """Says how much there is to do."""
+        self._plan, self._clock = plan, Clock(plan, self._history)
+        self._total = sum(len(plan.pending(stage)) for stage in STAGES)
+        self._done = 0
+        self._console.print(f"{len(plan.cells)} cells, {self._total} jobs to run", highlight=False)
+
+    def started(self, job: Job) -> None:
+        """Nothing: the line comes when the job ends."""
+
+    def advanced(self, done: int, total: int, note: str) -> None:
+        """Nothing: a log wants one line a job."""
+
+    def ended(self, job: Job, report: Report) -> None:
+        """The job's line."""
+        self._done += 1
+        self._clock.ended(job, report.seconds)
+        state = "done" if report.status == "done" else f"FAILED ({_failure(report)})"
+        line = f"[{self._done}/{self._total}] {title(job, self._plan)}: {state}, {duration(report.seconds)}"
+        self._console.print(f"{line}; {self._clock.text()}", highlight=False, markup=False, soft_wrap=True)
+        self._warned.say(report)
+
+
+class LiveProgress:
+    """Bars on a terminal: the matrix, the current job with its epoch, and the remaining time."""
+
+    def __init__(self, console: Console, history: History) -> None:
+        self._history, self._warned = history, Warned(console)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:g}/{task.total:g}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._current: TaskID | None = None
+        self._shown = 0.0
+
+    def __enter__(self) -> LiveProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def planned(self, plan: Plan) -> None:
+        """Starts the bar of the whole matrix."""
+        self._plan, self._clock = plan, Clock(plan, self._history)
+        total = sum(len(plan.pending(stage)) for stage in STAGES)
+        self._matrix = self._progress.add_task(f"{len(plan.cells)} cells", total=total, note=self._clock.text())
+
+    def started(self, job: Job) -> None:
+        """Starts the bar of a job."""
+        if self._current is not None:
+            self._progress.remove_task(self._current)
+        self._current = self._progress.add_task(title(job, self._plan), total=1, note="")
+
+    def advanced(self, done: int, total: int, note: str) -> None:
+        """Moves the bar of the running job, a few times a second at most."""
+        now = time.monotonic()
+        if self._current is not None and (now - self._shown > 0.1 or done == total):
+            self._shown = now
+            self._progress.update(self._current, completed=done, total=total, note=note)
+
+    def ended(self, job: Job, report: Report) -> None:
+        """Moves the bar of the matrix; a failure stays on the screen as a line."""
+        self._clock.ended(job, report.seconds)
+        self._progress.update(self._matrix, advance=1, note=self._clock.text())
+        if report.status == "failed":
+            line = f"FAILED {title(job, self._plan)}: {_failure(report)}"
+            self._progress.console.print(line, style="red", markup=False, highlight=False)
+        self._warned.say(report)
+
+
+def progress_display(console: Console, history: History) -> PlainProgress | LiveProgress:
+    """The display that fits the console."""
+    return LiveProgress(console, history) if console.is_terminal else PlainProgress(console, history)

@@ -1,0 +1,1 @@
+"""Selections: from words, tables and presets to components with checked parameters."""

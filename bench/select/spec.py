@@ -1,0 +1,356 @@
+"""From what a user writes to validated settings, and from settings to keys.
+
+A selection is `name`, `name:parameter=value:...`, a glob, a family, `all`, or a comma list of these; the same words on
+the command line, in TOML, in Python and in the CSV. A segment without `=` is the value of the component's first
+positional parameter (`npz:PATH`). Numbers may be written as fractions (`eps=8/255`). Attacks are chained with `+`, each
+part with its own parameters: `em:eps=16/255+ops:sparsity=2`. A value that contains a separator is quoted
+(`npz:"a,b.npz"`): see `bench.select.grammar`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gc
+import hashlib
+import json
+import math
+import re
+import time
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from bench.errors import UserError, unknown
+from bench.registry import Entry, Registry
+from bench.select.chain import Chain, split
+from bench.select.grammar import QUOTE_PATHS, cut, existing_path, quote, unquote
+from bench.store.results import PAYS_ONCE_SECONDS
+
+_FRACTION = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
+
+Defaults = Mapping[str, Mapping[str, Any]]  # component name or "*" -> parameters a preset sets
+Layers = Defaults | Sequence[Defaults]  # the weakest first
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A component with all its parameters, validated.
+
+    Attributes:
+        name: what it is called on the board: the registered name, or the model's name of an open-ended entry.
+        entry: where it was registered.
+        component: the frozen dataclass instance.
+        assumed: parameters that need not be said: the defaults, under a preset the preset's.
+        parts: the attacks of a chain, in order; nothing else has any.
+    """
+
+    name: str
+    entry: Entry[Any]
+    component: Any
+    assumed: Mapping[str, Any]
+    parts: tuple[Selected, ...] = ()
+
+    @functools.cached_property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters as plain JSON values; those of a chain by part, `em.eps`."""
+        if self.parts:
+            return {f"{part.name}.{name}": value for part in self.parts for name, value in part.parameters.items()}
+        return {name: plain(getattr(self.component, name)) for name in self.entry.parameters}
+
+    @functools.cached_property
+    def content(self) -> str | None:
+        """Digest of the files the component reads, if it has any (`content_digest()`)."""
+        read = getattr(self.component, "content_digest", None)
+        return None if read is None else read()
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The shortest selection that gives this component: the name and what differs from what is assumed."""
+        if self.parts:
+            return "+".join(part.text for part in self.parts)
+        assumed = {name: plain(value) for name, value in self.assumed.items()}
+        changed = {n: v for n, v in self.parameters.items() if v != assumed[n]}
+        return ":".join([self.name, *(f"{name}={_write(value)}" for name, value in changed.items())])
+
+    @functools.cached_property
+    def full_text(self) -> str:
+        """The selection with every parameter written out, for another process."""
+        if self.parts:
+            return "+".join(part.full_text for part in self.parts)
+        return ":".join([self.entry.name, *(f"{n}={_write(v)}" for n, v in self.parameters.items())])
+
+
+def select(
+    registry: Registry[Any],
+    texts: str | Iterable[str],
+    defaults: Layers = (),
+    preset: Layers = (),
+) -> list[Selected]:
+    """Everything a selection names, without repetition, in the order given.
+
+    Args:
+        registry: of the kind wanted.
+        texts: a comma list, or several.
+        defaults: parameters that selections of a name start from, the weakest table first; explicit ones win.
+        preset: the part of `defaults` that the texts of the result leave unsaid.
+
+    Raises:
+        UserError: for unknown names or parameters, wrong types and values out of range: all problems at once.
+    """
+    problems: list[str] = []
+    found: dict[str, Selected] = {}
+    for text in [texts] if isinstance(texts, str) else texts:
+        trouble: list[str] = []
+        for word in _words(text, trouble):
+            try:
+                for selected in _named(registry, word, defaults, preset):
+                    found.setdefault(selected.text, selected)
+            except UserError as error:
+                trouble.append(str(error))
+        if trouble and (quoted := existing_path(text, _with_paths(registry))):
+            trouble.append(f"if you meant the path, quote it: {quoted} (in a shell, with single quotes around it all)")
+        problems += trouble
+    if problems:
+        raise UserError("\n".join(problems))
+    if not found:
+        raise UserError(f"no {registry.kind} selected; name at least one, or `all`: `bench list {registry.kind}s`")
+    return list(found.values())
+
+
+def _words(text: str, trouble: list[str]) -> list[str]:
+    """The parts of a comma list; none, and what is wrong with it in `trouble`, if a quote is not closed."""
+    try:
+        return [word for part in cut(text, ",") if (word := part.strip())]
+    except UserError as error:
+        trouble.append(str(error))
+        return []
+
+
+def _with_paths(registry: Registry[Any]) -> list[str]:
+    """The components whose first positional parameter is a path, as in `npz:PATH`."""
+    return [name for name, entry in registry.items() if entry.positional == "path"]
+
+
+def _named(registry: Registry[Any], word: str, defaults: Layers, preset: Layers) -> list[Selected]:
+    """What one word of a selection names: components, or one chain of them."""
+    texts = split(word) if registry.chains else [word]
+    if len(texts) == 1:
+        return [resolve(registry, name, given, defaults, preset) for name, given in _expand(registry, word)]
+    label = f"{registry.kind} {word!r}"
+    if not all(text.strip() for text in texts):
+        raise UserError(f"{label}: nothing stands before or behind a '+'; write first+second")
+    parts, problems = [], []
+    for text in texts:
+        try:
+            found = _named(registry, text.strip(), defaults, preset)
+            if len(found) != 1:
+                names = ", ".join(one.name for one in found)
+                raise UserError(f"{label}: {text!r} is several ({names}); a chain takes one at each place")
+            parts += found
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    return [_chain(label, tuple(parts))]
+
+
+def _chain(label: str, parts: tuple[Selected, ...]) -> Selected:
+    name = "+".join(part.name for part in parts)
+    try:
+        component = Chain(tuple((part.name, part.component) for part in parts))
+    except ValueError as error:
+        raise UserError(f"{label}: {error}") from error
+    entry: Entry[Any] = Entry(
+        name,
+        Chain,
+        source=" + ".join(part.entry.source for part in parts if part.entry.source),
+        deterministic=all(part.entry.deterministic for part in parts),
+        uses=tuple(dict.fromkeys(use for part in parts for use in part.entry.uses)),
+    )
+    return Selected(name, entry, component, {}, parts)
+
+
+def resolve(
+    registry: Registry[Any],
+    name: str,
+    given: Mapping[str, Any],
+    defaults: Layers = (),
+    preset: Layers = (),
+) -> Selected:
+    """One component from its name and parameters (strings are parsed by the parameter's type)."""
+    entry, from_name = registry.find(name)
+    label = f"{registry.kind} {name!r}"
+    hints = typing.get_type_hints(entry.cls)
+    parameters = entry.parameters
+    values = {**_table(defaults, entry, name), **given, **from_name}
+    problems = []
+    parsed: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in parameters:
+            takes = f"it takes: {', '.join(parameters)}" if parameters else "it takes none"
+            if others := [other for other, its in registry.items() if key in its.parameters]:
+                takes += f"; {key!r} is a parameter of {', '.join(others)}"
+            if entry.positional == "path" and any(char in key for char in "/\\."):
+                takes += f"; {QUOTE_PATHS}"
+            suggestion = str(unknown("parameter", key, parameters)).partition("; ")[2].partition(" Choices")[0]
+            problems.append(f"{label} has no parameter {key!r}; {suggestion + '; ' if suggestion else ''}{takes}")
+            continue
+        try:
+            parsed[key] = parse_value(hints[key], value)
+        except ValueError as error:
+            problems.append(f"{label}: {key}={value!r}: {error}")
+    missing = [k for k, default in parameters.items() if default is dataclasses.MISSING and k not in values]
+    if missing and not problems:
+        problems.append(f"{label} needs {', '.join(missing)}: write {name}:{missing[0]}=...")
+    if problems:
+        raise UserError("\n".join(problems))
+    try:
+        component, seconds = _constructed(entry, parsed)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{label}: {error}") from error
+    if registry.charged and seconds > PAYS_ONCE_SECONDS:
+        raise UserError(
+            f"{label}: its construction does work: {seconds:.2f} s; put it in purify, so that it is measured"
+        )
+    assumed = {**parameters, **parse_table(preset, entry, name), **from_name}
+    return Selected(next(iter(from_name.values()), entry.name), entry, component, assumed)
+
+
+def _constructed(entry: Entry[Any], parameters: Mapping[str, Any]) -> tuple[Any, float]:
+    """A component and the processor seconds that it took; the garbage of others is not collected meanwhile."""
+    collects = gc.isenabled()
+    gc.disable()
+    start = time.process_time()
+    try:
+        return entry.cls(**parameters), time.process_time() - start
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _table(layers: Layers, entry: Entry[Any], name: str) -> dict[str, Any]:
+    """What tables set for a name; in each what is for all (if it has them), for its entry, for the name itself."""
+    found: dict[str, Any] = {}
+    for tables in [layers] if isinstance(layers, Mapping) else layers:
+        found |= {key: value for key, value in tables.get("*", {}).items() if key in entry.parameters}
+        for known_as in (entry.name, name):
+            found |= tables.get(known_as, {})
+    return found
+
+
+def parse_table(layers: Layers, entry: Entry[Any], name: str) -> dict[str, Any]:
+    """The values that tables set for a name, of the parameters' types.
+
+    Raises:
+        ValueError: for a value of another type.
+    """
+    hints = typing.get_type_hints(entry.cls)
+    return {key: parse_value(hints[key], value) for key, value in _table(layers, entry, name).items()}
+
+
+def parse_value(hint: Any, value: Any) -> Any:
+    """A parameter's value from what the user wrote.
+
+    Raises:
+        ValueError: says what the type takes.
+    """
+    kinds = {hint, *typing.get_args(hint)}
+    if isinstance(value, str) and value.lower() in ("none", "null", "") and type(None) in kinds:
+        return None
+    if isinstance(value, str) and float in kinds and (fraction := _FRACTION.fullmatch(value)):
+        if float(fraction[2]) == 0:
+            raise ValueError("division by zero")
+        value = float(fraction[1]) / float(fraction[2])
+    if isinstance(value, bool) and bool not in kinds and typing.get_origin(hint) is not typing.Literal:
+        raise ValueError(f"a truth value is not {_type_name(hint)}")
+    try:
+        parsed = TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        raise ValueError("; ".join(str(e["msg"]) for e in error.errors()[:1])) from error
+    if isinstance(parsed, float) and math.isnan(parsed):
+        raise ValueError("not a number")
+    return parsed
+
+
+def _type_name(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint))
+
+
+def _expand(registry: Registry[Any], word: str) -> list[tuple[str, dict[str, Any]]]:
+    """The names one word of a selection stands for, with the parameters written behind it."""
+    name, *segments = cut(word, ":")
+    families = registry.families()
+    if name == "all":
+        names = [n for n in registry if n != "none" and not _needs_parameters(registry[n])]
+    elif name in registry:
+        names = [name]
+    elif name in families:
+        names = families[name]
+    elif any(c in name for c in "*?["):
+        names = [n for n in registry if fnmatchcase(n, name) and not _needs_parameters(registry[n])]
+        if not names:
+            raise UserError(f"no {registry.kind} matches {name!r}; choices: {', '.join(registry)}")
+    else:
+        names = [name]
+    return [(n, _parameters(registry, n, word, segments)) for n in names]
+
+
+def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequence[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for segment in segments:
+        key, *values = cut(segment, "=", most=1)
+        if not values:
+            first = registry.find(name)[0].positional
+            if first is None or first in given:
+                hint = f"; {QUOTE_PATHS}" if first == "path" else ""
+                raise UserError(f"{registry.kind} {word!r}: {segment!r} is not of the form parameter=value{hint}")
+            key, values = first, [segment]
+        if key in given:
+            raise UserError(f"{registry.kind} {word!r} sets {key!r} twice")
+        value = unquote(values[0])
+        home = key == "path" and value.startswith(("~/", "~\\"))  # a shell expands it at the start of a word only
+        given[key.strip()] = str(Path(value).expanduser()) if home else value
+    return given
+
+
+def _needs_parameters(entry: Entry[Any]) -> bool:
+    return dataclasses.MISSING in entry.parameters.values()
+
+
+def written(value: Any) -> str:
+    """A parameter as one would write it in a selection: `none`, `true`, and `8/255` where that is shorter."""
+    if isinstance(value, float) and 0 < value < 1:
+        levels = f"{value * 255:.6g}"
+        if float(levels) / 255 == value and len(levels) + 4 < len(str(value)):
+            return f"{levels}/255"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _write(value: Any) -> str:
+    text = written(value)
+    return text if isinstance(value, float | int) else quote(text)
+
+
+def plain(value: Any) -> Any:
+    """A parameter as a JSON value (infinity as the string `inf`)."""
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, shortest floats."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON, hexadecimal."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Stages: poison, purify, train. The only callers of plug-ins."""

@@ -1,0 +1,268 @@
+"""The artifact store: content-addressed folders, written under another name and renamed, verified before use.
+
+    store/store.json                                  schema version of the whole store
+    store/artifacts/<stage>/<k2>/<key>/data.safetensors + manifest.json
+    store/cells/<key>.json
+    store/logs/<stage>-<key>.txt                      what was printed during a stage, if anything was
+    store/plans/<digest>.json                         what a run that has not ended wants to have
+    store/run.lock                                    held by runs, and by the collection of garbage
+
+A process that dies leaves at most a folder under `store/partial`, which nobody reads and the next run removes, and its
+plan: `bench cache gc` keeps what the next run can continue with. No pickle is ever written or read.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bench.errors import UserError
+from bench.store.locks import exclusive, shared
+from bench.store.results import SCHEMA_VERSION, Cost, Manifest, write_json
+
+_CHUNK = 1 << 24
+_DTYPES = {"torch.uint8": "U8", "torch.int8": "I8", "torch.int16": "I16", "torch.int64": "I64", "torch.bool": "BOOL"}
+_DTYPES |= {"torch.float16": "F16", "torch.float32": "F32", "torch.float64": "F64", "torch.int32": "I32"}
+
+State = Literal["valid", "absent", "damaged"]
+
+
+class DamagedArtifactError(Exception):
+    """An artifact's data does not match its checksum, or its manifest is unreadable."""
+
+
+class Store:
+    """A folder of artifacts and cells.
+
+    Args:
+        root: the folder.
+        create: make it if it is not there; else it reads as empty.
+
+    Raises:
+        UserError: if the folder was written with another schema version, or cannot be written.
+    """
+
+    def __init__(self, root: Path, create: bool = True) -> None:
+        self.root = root
+        self.cells = root / "cells"
+        marker = root / "store.json"
+        try:
+            if marker.is_file():
+                version = json.loads(marker.read_text(encoding="utf-8")).get("schema_version")
+                if version != SCHEMA_VERSION:
+                    raise UserError(
+                        f"store {root} was written with schema version {version}, this release uses {SCHEMA_VERSION}; "
+                        "give another folder with --store, or use the release that wrote it"
+                    )
+            elif create:
+                self.cells.mkdir(parents=True, exist_ok=True)
+                write_json(marker, {"schema_version": SCHEMA_VERSION})
+        except (OSError, ValueError, AttributeError) as error:
+            raise UserError(f"store {root}: not usable ({error}); give another folder with --store") from error
+
+    @functools.cached_property
+    def read_only(self) -> bool:
+        """Whether nothing can be written into the folder."""
+        try:
+            (self.root / "run.lock").open("ab").close()
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                return True
+            raise
+        return False
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Held by a run and by every job: garbage is not collected meanwhile. A store that is read-only has no lock."""
+        return nullcontext() if self.read_only else shared(self.root / "run.lock")
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Held while garbage is collected: refused while a run is active.
+
+        Raises:
+            UserError: if a run is active, or the store is read-only.
+        """
+        if self.read_only:
+            raise UserError(f"store {self.root} is read-only: nothing can be deleted from it")
+        return exclusive(self.root / "run.lock")
+
+    def tidy(self) -> None:
+        """Removes what killed runs left under `partial`, unless somebody works in the store."""
+        with suppress(UserError), self.alone():
+            self.clean_partial()
+
+    def begin_plan(self, name: str, wanted: Iterable[tuple[str, str]]) -> None:
+        """Notes the artifacts (stage, key) that a run is going to make or use."""
+        write_json(self.root / "plans" / f"{name}.json", sorted(wanted))
+
+    def end_plan(self, name: str) -> None:
+        """The run has ended: its cells name what they use."""
+        (self.root / "plans" / f"{name}.json").unlink(missing_ok=True)
+
+    def planned(self) -> dict[Path, set[tuple[str, str]]]:
+        """By plan that has not ended, what it wants.
+
+        Raises:
+            UserError: if a plan cannot be read.
+        """
+        found = {}
+        for path in sorted(self.root.glob("plans/*.json")):
+            try:
+                found[path] = {(stage, key) for stage, key in json.loads(path.read_text(encoding="utf-8"))}
+            except (OSError, ValueError, TypeError) as error:
+                raise UserError(f"{path}: not a readable plan ({error}); delete it") from error
+        return found
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Where an artifact lies."""
+        return self.root / "artifacts" / stage / key[:2] / key
+
+    def log(self, stage: str, key: str) -> Path:
+        """Where a stage's log file is, if something was printed."""
+        return self.root / "logs" / f"{stage}-{key[:20]}.txt"
+
+    def scratch(self) -> Path:
+        """A new empty folder for a running stage."""
+        path = self.root / "partial" / uuid.uuid4().hex
+        path.mkdir(parents=True)
+        return path
+
+    def state(self, stage: str, key: str) -> State:
+        """Whether the artifact is there and its data matches its checksum (reads all of it)."""
+        if not self.folder(stage, key).is_dir():
+            return "absent"
+        try:
+            manifest = self.manifest(stage, key)
+            if manifest.checksum or not manifest.alias_of:
+                self._verify(stage, key, manifest)
+        except DamagedArtifactError:
+            return "damaged"
+        return "valid"
+
+    def manifest(self, stage: str, key: str) -> Manifest:
+        """The manifest of an artifact.
+
+        Raises:
+            DamagedArtifactError: if it is unreadable or belongs to another key.
+        """
+        path = self.folder(stage, key) / "manifest.json"
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            manifest = Manifest(**{**raw, "cost": Cost(**raw["cost"])})
+        except FileNotFoundError as error:
+            raise self._gone(stage, key) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedArtifactError(f"{path}: {error}") from error
+        if manifest.key != key or manifest.stage != stage:
+            raise DamagedArtifactError(f"{path}: belongs to {manifest.stage} {manifest.key}")
+        return manifest
+
+    def read(self, stage: str, key: str) -> dict[str, Tensor]:
+        """The tensors of an artifact, memory-mapped; an alias has none but samples.
+
+        Raises:
+            DamagedArtifactError: if the data does not match the checksum.
+        """
+        manifest = self.manifest(stage, key)
+        data = self._verify(stage, key, manifest)
+        try:
+            with safe_open(data, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        except SafetensorError as error:
+            raise DamagedArtifactError(f"{data}: {error}") from error
+
+    def write(self, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
+        """Stores an artifact; fills in checksum and size. An artifact of the same key is replaced."""
+        beside = self.scratch()
+        try:
+            checksum, size = "", 0
+            if tensors or not manifest.alias_of:
+                checksum = _write_safetensors(beside / "data.safetensors", tensors)
+                size = (beside / "data.safetensors").stat().st_size
+            write_json(beside / "manifest.json", {**asdict(manifest), "checksum": checksum, "data_bytes": size})
+            target = self.folder(manifest.stage, manifest.key)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                target.rename(self.scratch() / "replaced")
+            beside.rename(target)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def artifacts(self) -> Iterator[tuple[str, str]]:
+        """(stage, key) of everything stored."""
+        for path in sorted(self.root.glob("artifacts/*/*/*")):
+            yield path.parts[-3], path.name
+
+    def remove(self, stage: str, key: str) -> None:
+        """Deletes one artifact, and its log."""
+        shutil.rmtree(self.folder(stage, key))
+        self.log(stage, key).unlink(missing_ok=True)
+
+    def clean_partial(self) -> int:
+        """Deletes what interrupted runs left behind; returns the bytes freed. Only while `alone` is held."""
+        partial = self.root / "partial"
+        freed = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
+        shutil.rmtree(partial, ignore_errors=True)
+        return freed
+
+    def _gone(self, stage: str, key: str) -> DamagedArtifactError:
+        return DamagedArtifactError(
+            f"artifact {stage} {key[:12]} is gone from store {self.root}; was the store deleted during the run? "
+            "Run the same command again"
+        )
+
+    def _verify(self, stage: str, key: str, manifest: Manifest) -> Path:
+        data = self.folder(stage, key) / "data.safetensors"
+        try:
+            with data.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError as error:
+            raise self._gone(stage, key) from error
+        except OSError as error:
+            raise DamagedArtifactError(f"{data}: {error}") from error
+        if found != manifest.checksum:
+            raise DamagedArtifactError(f"{data}: sha256 {found[:12]}..., expected {manifest.checksum[:12]}...")
+        return data
+
+
+def _write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Writes the safetensors format chunk by chunk (the library copies whole tensors); returns the file's sha256."""
+    header: dict[str, object] = {}
+    offset = 0
+    for name, tensor in tensors.items():
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _DTYPES[str(tensor.dtype)],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    checksum = hashlib.sha256()
+    with path.open("wb") as file:
+
+        def put(block: bytes | memoryview) -> None:
+            file.write(block)
+            checksum.update(block)
+
+        put(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            data = tensor.contiguous().numpy().data.cast("B") if tensor.numel() else memoryview(b"")
+            for start in range(0, len(data), _CHUNK):
+                put(data[start : start + _CHUNK])
+        file.flush()
+        os.fsync(file.fileno())
+    return checksum.hexdigest()

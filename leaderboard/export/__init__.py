@@ -1,0 +1,1 @@
+"""Files and terminal: CSV, JSON, Markdown, LaTeX."""

@@ -1,0 +1,111 @@
+"""The leaderboard as LaTeX tables with booktabs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from leaderboard.tables import formats
+from leaderboard.tables.columns import accuracy_columns, half_width_column
+from leaderboard.tables.groups import groups
+from leaderboard.tables.ranking import separable
+
+BOLD_RULE = (
+    "Bold, in the attack columns and Mean: the highest value among ranked rows, and every ranked value that cannot be "
+    "told apart from it: their difference is below the larger of the two 95 % half-widths, or they print alike. "
+    "Without an interval (one seed) only values that print alike share the bold."
+)
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "×": r"$\times$",
+    "µ": r"$\mu$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{character: f"{{{character}}}" for character in "<>|\"'`-"},
+}
+
+
+def latex_text(board: pd.DataFrame) -> str:
+    """One `tabular` for each group of the board; accuracies in percent, unranked rows below a rule."""
+    head = f"% purify-bench leaderboard. Needs \\usepackage{{booktabs}}.\n% {BOLD_RULE}\n"
+    return head + "".join(_table(names, group) for names, group in groups(board))
+
+
+def escaped(text: str) -> str:
+    """Plain text in LaTeX: no commands, no comments, no ligatures, no line ends.
+
+    A character that pdfLaTeX has no glyph for by default (beyond Latin) stands as its code point, `U+0645`.
+    """
+    return "".join(_SPECIAL.get(character) or _glyph(character) for character in re.sub(r"\s+", " ", text))
+
+
+def _glyph(character: str) -> str:
+    latin = character.isprintable() and (character.isascii() or "\u00bf" < character < "\u0180")
+    return character if latin else f"U+{ord(character):04X}"
+
+
+def _table(names: list[str], group: pd.DataFrame) -> str:
+    attacks = accuracy_columns(group)
+    intervals = {"mean_accuracy": "half_width_95"} | {attacks[name]: half_width_column(name) for name in attacks}
+    bold = {column: _best(group, column, width) for column, width in intervals.items()}
+    heads = ["Defense", *attacks, "Mean", "Worst", "Clean", "Recovery", "Cost", "Trainings", "$n$"]
+    lines = [
+        "",
+        f"% {escaped(', '.join(names))}",
+        f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+        "\\toprule",
+        " & ".join([*map(escaped, heads[:-1]), heads[-1]]) + r" \\",
+        "\\midrule",
+    ]
+    ranked_before = True
+    for index, row in group.iterrows():
+        ranked = not formats.is_missing(row["rank"])
+        if ranked_before and not ranked and len(lines) > 6:
+            lines.append("\\midrule")
+        ranked_before = ranked
+        lines.append(_line(row, index, attacks, bold))
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def _line(row: pd.Series[Any], index: Any, attacks: dict[str, str], bold: dict[str, set[Any]]) -> str:
+    def marked(column: str, text: str) -> str:
+        return f"\\textbf{{{text}}}" if index in bold[column] else text
+
+    mean = marked("mean_accuracy", _number(formats.percent(row["mean_accuracy"])))
+    if not formats.is_missing(row["half_width_95"]):
+        mean += f" $\\pm$ {formats.percent(row['half_width_95'])}"
+    values = [
+        escaped(row["defense_selection"]),
+        *(marked(column, _number(formats.percent(row[column]))) for column in attacks.values()),
+        mean,
+        *(_number(formats.percent(row[name])) for name in ("worst_accuracy", "clean_accuracy")),
+        _number(formats.ratio(row["recovery"])),
+        escaped(formats.cost(row)),
+        escaped(formats.multiple(row["cost_multiple"])),
+        str(row["n"]),
+    ]
+    return " & ".join(values) + r" \\"
+
+
+def _number(text: str) -> str:
+    return "--" if text == formats.DASH else text.replace("-", "$-$")
+
+
+def _best(group: pd.DataFrame, column: str, width: str) -> set[Any]:
+    """Index of the ranked rows that are highest in this column, or cannot be told apart from the highest."""
+    ranked = group[group["rank"].notna() & group[column].notna()]
+    if ranked.empty:
+        return set()
+    widths = [None if formats.is_missing(value) else float(value) for value in ranked[width]]
+    values = list(ranked[column])
+    top = max(range(len(values)), key=lambda place: values[place])
+    return {
+        index
+        for place, index in enumerate(ranked.index)
+        if not separable((values[place], widths[place]), (values[top], widths[top]))
+    }

@@ -1,0 +1,108 @@
+"""The tables as text: CSV for spreadsheets, JSON for programs, Markdown for README files and reviews.
+
+The same cells give the same bytes: nothing here knows the time or the machine it runs on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from leaderboard.tables import formats
+from leaderboard.tables.columns import BOARD_COLUMNS, accuracy_columns
+from leaderboard.tables.flags import shown_flags
+from leaderboard.tables.groups import groups, place
+
+JSON_SCHEMA_VERSION = 1
+_EXECUTABLE = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """CSV with numbers as numbers and unmeasured values empty.
+
+    Text (headings too) that a spreadsheet would execute gets a leading apostrophe.
+    """
+    texts = [name for name, dtype in frame.dtypes.items() if dtype == "string"]
+    safe = frame.assign(**{str(name): frame[name].map(neutralised, na_action="ignore") for name in texts})
+    return safe.rename(columns=neutralised).to_csv(index=False, lineterminator="\n")
+
+
+def json_text(board: pd.DataFrame) -> str:
+    """The rows of `leaderboard.csv` as objects under `rows`; unmeasured is null. `columns` says what each means."""
+    meanings = {name: column.meaning for name, column in BOARD_COLUMNS.items()}
+    rows = json.loads(board.to_json(orient="records", double_precision=15))
+    value = {"schema_version": JSON_SCHEMA_VERSION, "columns": meanings, "rows": rows}
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def neutralised(text: str) -> str:
+    """The text, with a leading apostrophe if a spreadsheet would take it for a formula; lines end with a line feed.
+
+    Python's csv module does not quote a lone carriage return, which readers take for the end of the row.
+    """
+    return ("'" if text.startswith(_EXECUTABLE) else "") + re.sub("\r\n?", "\n", text)
+
+
+def markdown_text(board: pd.DataFrame) -> str:
+    """One table for each data set, preset, victim and precision; accuracies in percent, best single defense in bold."""
+    parts = ["# purify-bench leaderboard", _LEGEND]
+    for names, group in groups(board):
+        parts += [f"## {', '.join(map(_escaped, names))}", _markdown_table(group)]
+    return "\n\n".join(parts) + "\n"
+
+
+_LEGEND = (
+    "Clean test accuracy in percent after the last epoch. Mean and worst are over attacks; ± is the 95 % Student-t "
+    "half-width over seeds. Recovery: 0 as undefended, 1 as trained on clean data. Cost: purification, extra training "
+    "time and the view of the test images, medians, in brackets the range measured; 1.00× costs nothing beyond an "
+    "undefended training, less is a shorter training. Rows that lack cells "
+    "have no mean and no rank; an oracle row was chosen with test labels and is not ranked."
+)
+
+
+def _markdown_table(group: pd.DataFrame) -> str:
+    attacks = accuracy_columns(group)
+    head = ["rank", "defense", "mean", "±", "worst", "clean", "recovery", "cost", "× training", *attacks, "n", "flags"]
+    lines = [_line(_escaped(name) for name in head), _line("---" if name in _TEXT else "---:" for name in head)]
+    for _, row in group.iterrows():
+        bold = "**" if not formats.is_missing(row["rank"]) and row["rank"] == 1 else ""
+        lines.append(
+            _line(
+                [
+                    place(row, group) or formats.DASH,
+                    f"{bold}{_escaped(row['defense_selection'])}{bold}",
+                    f"{bold}{formats.percent(row['mean_accuracy'])}{bold}",
+                    formats.percent(row["half_width_95"]),
+                    formats.percent(row["worst_accuracy"]),
+                    formats.percent(row["clean_accuracy"]),
+                    formats.ratio(row["recovery"]),
+                    formats.cost(row),
+                    formats.multiple(row["cost_multiple"]),
+                    *(formats.percent(row[column]) for column in attacks.values()),
+                    str(row["n"]),
+                    described_flags(row),
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+_TEXT = ("defense", "flags")
+
+
+def described_flags(row: pd.Series[Any]) -> str:
+    """Flags and extra knowledge of a leaderboard row in words: `3 missing, failed, uses clean-data`."""
+    return ", ".join([*shown_flags(row), *([f"uses {row['uses']}"] if row["uses"] else [])])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    """Plain text in Markdown: no markup, no HTML, no end of the cell."""
+    return re.sub(r"([\\`*_\[\]<>|#!])", r"\\\1", re.sub(r"\s+", " ", text))

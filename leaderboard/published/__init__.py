@@ -1,0 +1,1 @@
+"""Published values, the recipes behind them, and comparisons with measured ones."""

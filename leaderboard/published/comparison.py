@@ -1,0 +1,72 @@
+"""Published next to measured values as a table: what `comparison.csv` and the page say of every printed value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from leaderboard.published.matrix import Entry
+from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS, Column, typed
+
+PLACE = ["dataset_selection", "dataset_digest", "preset", "victim_selection", "precision"]
+"""Where a comparison belongs: one group of the board."""
+
+COMPARISON_COLUMNS = {
+    **{name: BOARD_COLUMNS[name] for name in PLACE},
+    "attack_selection": CELL_COLUMNS["attack_selection"],
+    "defense_selection": CELL_COLUMNS["defense_selection"],
+    "published_accuracy": Column("float64", "fraction; as the source prints it"),
+    "published_std": Column("float64", "fraction; where the source prints one"),
+    "published_half_width_95": Column("float64", "fraction; from it, where the number of runs is printed too"),
+    "source": Column("string", "key of the source in leaderboard/published/PUBLISHED.md"),
+    "year": Column("Int64", "of its publication"),
+    "marks": Column(
+        "string", "repeat of undefended, oracle, or knowledge beyond the poisoned set that its method uses"
+    ),
+    "published_budget": Column("string", "norm and radius, as far as the source or its code prints them"),
+    "published_recipe": Column("string", "attack / defense with all stated parameters; a|b: both fit"),
+    "measured_accuracy": Column("float64", "fraction; mean over seeds; null if a seed is missing"),
+    "measured_half_width_95": Column("float64", "fraction; 95 % Student-t half-width of that mean"),
+    "difference": Column("float64", "fraction; measured - published"),
+    "tolerance": Column("float64", "fraction; largest difference that counts as reproduced; null if not comparable"),
+    "verdict": Column("string", "reproduced, differs, not comparable or other method"),
+    "reason": Column("string", "the tolerance and doubts, or why there is no comparison"),
+    "recipe_difference": Column("string", "what the source did otherwise in training the victim, or does not print"),
+    "note": Column("string", "where in the source, and doubts"),
+}
+
+
+def comparison_frame(board: pd.DataFrame, matrix: Sequence[dict[str, Entry]]) -> pd.DataFrame:
+    """One row for each published value of each measured defense and attack, in the order of the board.
+
+    Args:
+        board: from `leaderboard_frame`.
+        matrix: from `entries`, one a row of the board.
+    """
+    rows = [
+        {
+            **row,
+            "attack_selection": entry.attack,
+            "published_accuracy": found.published.accuracy,
+            "published_std": found.published.std,
+            "published_half_width_95": found.published.half_width_95,
+            "source": found.published.source,
+            "year": found.published.year,
+            "marks": found.published.mark_text,
+            "published_budget": found.published.budget,
+            "published_recipe": found.recipe,
+            "measured_accuracy": entry.accuracy,
+            "measured_half_width_95": entry.half_width_95,
+            "difference": found.difference,
+            "tolerance": found.tolerance,
+            "verdict": found.verdict,
+            "reason": found.reason,
+            "recipe_difference": found.recipe_difference,
+            "note": found.published.note,
+        }
+        for row, of_row in zip(board[[*PLACE, "defense_selection"]].to_dict("records"), matrix, strict=True)
+        for entry in of_row.values()
+        for found in entry.published
+    ]
+    return typed(rows, COMPARISON_COLUMNS)

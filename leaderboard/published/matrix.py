@@ -1,0 +1,96 @@
+"""The matrix behind the board: each defense against each attack, with its interval, its cells and published values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from leaderboard.published.values import Comparison, comparisons, measured_of
+from leaderboard.tables import formats
+from leaderboard.tables.columns import GROUP, accuracy_columns, half_width_column
+from leaderboard.tables.flags import Flag, has
+from leaderboard.tables.statistics import half_width_95
+
+_FACTS = ["dataset", "train_images", "attack", "budget", "victim"]
+_SETTINGS = ["epochs", "attack_parameters", "defense_parameters", "victim_parameters"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One defense against one attack: mean over seeds and its 95 % half-width, None where a seed is missing.
+
+    `keys` are the finished cells by seed; those of the chosen member in a family's best per attack.
+    """
+
+    attack: str
+    accuracy: float | None
+    half_width_95: float | None
+    keys: dict[int, str]
+    published: list[Comparison]
+
+
+def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]]:
+    """For every row of the board its entries by attack selection, clean training data (`none`) first.
+
+    Args:
+        current: from `current_cells`.
+        board: from `leaderboard_frame`.
+    """
+    keys: dict[tuple[Any, ...], dict[int, str]] = {}
+    clean: dict[tuple[Any, ...], list[float]] = {}
+    done = current[current["status"] == "done"]
+    place = [*GROUP, "defense_selection", "attack_selection"]
+    recorded = [*place, "seed", "key", "clean_test_accuracy"]
+    for *where, attack, seed, key, accuracy in done[recorded].itertuples(index=False, name=None):
+        keys.setdefault((*where, attack), {})[int(seed)] = key
+        if attack == "none":
+            clean.setdefault(tuple(where), []).append(accuracy)
+    facts = {
+        tuple(where): dict(zip(_FACTS, values, strict=True))
+        for *where, values in zip(
+            *(current[name] for name in (*GROUP, "attack_selection")),
+            current[_FACTS].itertuples(index=False, name=None),
+            strict=True,
+        )
+    }
+    settings = {
+        tuple(row[name] for name in place): row
+        for part in (current, done)
+        for row in part[[*place, *_SETTINGS]].to_dict("records")
+    }
+    attacks = accuracy_columns(board)
+    found = []
+    for row in board.to_dict("records"):
+        group = tuple(row[name] for name in GROUP)
+        widths = {name: row[half_width_column(name)] for name in attacks}
+        if not formats.is_missing(row["clean_accuracy"]):
+            widths["none"] = half_width_95(clean.get((*group, row["defense_selection"]), []))
+        of_row = {}
+        for attack, column in {"none": "clean_accuracy", **attacks}.items():
+            fact = facts.get((*group, attack))
+            if fact is None:
+                continue
+            mean, half = _number(row[column]), _number(widths.get(attack))
+            own = settings.get((*group, row["defense_selection"], attack), dict.fromkeys(_SETTINGS))
+            published = comparisons(measured_of({**row, "attack_selection": attack, **fact, **own}, mean, half))
+            cells = keys.get((*group, _measured_as(row, column, board), attack), {})
+            of_row[attack] = Entry(attack, mean, half, cells, published)
+        found.append(of_row)
+    return found
+
+
+def _measured_as(row: Mapping[Any, Any], accuracy: str, board: pd.DataFrame) -> str:
+    """The defense whose cells are behind an accuracy: of a family's best per attack, the member that has it."""
+    own = str(row["defense_selection"])
+    if not has(Flag.ORACLE, row["flags"]):
+        return own
+    alike = (board[[*GROUP, "family"]] == [row[name] for name in (*GROUP, "family")]).all(axis=1)
+    members = board.loc[alike & (board["defense_selection"] != own) & (board[accuracy] == row[accuracy])]
+    return str(min(members["defense_selection"], default=own))
+
+
+def _number(value: Any) -> float | None:
+    return None if formats.is_missing(value) else float(value)

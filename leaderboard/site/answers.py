@@ -1,0 +1,117 @@
+"""The first five seconds: which defense is best, what it costs, how sure we are, for one group of the board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from leaderboard.tables import formats
+from leaderboard.tables.flags import Flag, raised
+from leaderboard.tables.statistics import binomial_half_width_95
+
+_NBSP = "\N{NO-BREAK SPACE}"
+_SHOWN = 2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question with its answer and what qualifies it."""
+
+    question: str
+    text: str
+    note: str
+
+
+def answers(board: pd.DataFrame, test_images: int) -> list[Answer]:
+    """What the rows of one group say; an incomplete matrix says so.
+
+    Args:
+        board: the rows of the group.
+        test_images: on which every accuracy was measured.
+    """
+    ranked = board[board["rank"].notna()]
+    if ranked.empty:
+        return [Answer("Best defense", formats.DASH, "no defense has all its cells yet"), _undefended(board)]
+    best = ranked[ranked["rank"] == 1]
+    return [_best(best), _price(best, ranked), _certainty(best, ranked, test_images), _undefended(board)]
+
+
+def _best(best: pd.DataFrame) -> Answer:
+    shown = best.iloc[:_SHOWN]
+    means = " and ".join(dict.fromkeys(f"{formats.percent(value)}{_NBSP}%" for value in shown["mean_accuracy"]))
+    worst = " and ".join(
+        f"{formats.percent(value)}{_NBSP}% ({formats.isolated(attack)})"
+        for value, attack in zip(shown["worst_accuracy"], shown["worst_attack"], strict=True)
+    )
+    names = ", ".join(map(formats.isolated, shown["defense_selection"]))
+    more = f" and {len(best) - _SHOWN} more" if len(best) > _SHOWN else ""
+    question = "Best defense" if len(best) == 1 else "Best defenses, tied"
+    return Answer(question, names + more, f"{means} mean accuracy, worst {worst}")
+
+
+def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
+    """Costs in the order of the names in the first answer."""
+    shown = best.iloc[:_SHOWN]
+    if shown["cost_seconds"].isna().all():
+        return Answer("What it costs", formats.DASH, "not measured")
+    multiples = [formats.multiple(value) for value in shown["cost_multiple"].dropna()]
+    note = (
+        f"{' and '.join(multiples)} an undefended training" if multiples else "no undefended training to compare with"
+    )
+    unranked, cheapest = best[best["cost_rank"].isna()], best["cost_rank"].min()
+    if not unranked.empty:
+        whose = f"{formats.isolated(unranked.iloc[0]['defense_selection'])} " if len(best) > 1 else ""
+        note += f"; {whose}not ranked: {_doubt(unranked.iloc[0])}"
+    elif cheapest == 1:
+        note += "; the cheapest" if len(best) == 1 else "; one is the cheapest of all"
+    else:
+        other = ranked[ranked["cost_rank"] < cheapest].iloc[0]  # by falling mean: the next corner of the Pareto front
+        cost, mean = formats.seconds(other["cost_seconds"]), formats.percent(other["mean_accuracy"])
+        name = formats.isolated(other["defense_selection"])
+        note += f"; the best of the cheaper ones: {name}, {mean}{_NBSP}% for {cost}"
+    costs = [formats.seconds(value).replace(" ", _NBSP) for value in shown["cost_seconds"]]
+    return Answer("What it costs", ", ".join(costs), note)
+
+
+def _doubt(row: pd.Series[Any]) -> str:
+    """Why a cost has no rank."""
+    flags = raised(row["flags"]).values()
+    if Flag.SEVERAL_DEVICES in flags:
+        return f"measured on {row['device']}, others elsewhere"
+    doubts = (Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.UNEVEN)
+    return next((flag for flag in doubts if flag in flags), "see the flags")
+
+
+def _certainty(best: pd.DataFrame, ranked: pd.DataFrame, test_images: int) -> Answer:
+    first, others = best.iloc[0], ranked.drop(best.index)
+    lead = ""
+    if len(best) > 1:
+        lead = "the difference is within the interval"
+    elif not others.empty:
+        lead = f"{_lead(first, others.iloc[0])} ahead of {formats.isolated(others.iloc[0]['defense_selection'])}"
+    if formats.is_missing(first["half_width_95"]):
+        alone = formats.percent(binomial_half_width_95(first["mean_accuracy"], test_images))
+        lead = f"{lead}; " if lead and len(best) == 1 else ""
+        images = f"{test_images:,} test images, which alone leave ±{_NBSP}{alone} points in each"
+        return Answer("How sure", "one seed, no interval", f"{lead}n = {first['n']} cells of {images}")
+    text = f"± {formats.percent(best['half_width_95'].max())} points"
+    return Answer(
+        "How sure", text, f"95 %, {first['seeds']} seeds, n = {first['n']} cells" + (f"; {lead}" if lead else "")
+    )
+
+
+def _lead(first: pd.Series[Any], second: pd.Series[Any]) -> str:
+    return f"{100 * (first['mean_accuracy'] - second['mean_accuracy']):.1f} points"
+
+
+def _undefended(board: pd.DataFrame) -> Answer:
+    rows = board[board["defense"] == "none"]
+    if rows.empty:
+        return Answer("Without defense", formats.DASH, "not measured")
+    row = rows.iloc[0]
+    clean = formats.percent(row["clean_accuracy"])
+    return Answer(
+        "Without defense", f"{formats.percent(row['mean_accuracy'])} %", f"trained on clean data: {clean}{_NBSP}%"
+    )

@@ -1,0 +1,70 @@
+"""The heat map: each defense against each attack, measured and published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from leaderboard.published.matrix import Entry
+from leaderboard.published.values import DIFFERS, NOT_COMPARABLE, ORACLE, OTHER_METHOD, REPRODUCED, Comparison
+from leaderboard.site.colors import Shade, shade
+from leaderboard.site.comparisonview import MARKS
+from leaderboard.tables import formats
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """One defense against one attack: percent, half-width, color, first cell, published range and its verdict."""
+
+    attack: int
+    text: str
+    interval: str
+    shade: Shade | None
+    key: str
+    published: str
+    verdict: str
+    note: str
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """A defense in the heat map."""
+
+    defense: str
+    cells: list[HeatCell]
+
+
+def heat_cell(attack: int, entry: Entry) -> HeatCell:
+    """What the map shows for one defense against one attack; several sources are a range.
+
+    Left out are other budgets, other methods of the same name and oracles.
+    """
+    shown = [
+        found
+        for found in entry.published
+        if found.same_budget and found.verdict != OTHER_METHOD and ORACLE not in found.published.marks
+    ]
+    values = [found.published.accuracy for found in shown]
+    published = "" if not values else formats.percent(min(values))
+    if values and formats.percent(max(values)) != published:
+        published += f"–{formats.percent(max(values))}"
+    return HeatCell(
+        attack=attack,
+        text=formats.percent(entry.accuracy),
+        interval="" if entry.half_width_95 is None else f"± {formats.percent(entry.half_width_95)}",
+        shade=None if entry.accuracy is None else shade(entry.accuracy),
+        key=entry.keys[min(entry.keys)] if entry.keys else "",
+        published=published,
+        verdict=MARKS[overall(shown)] if values else "",
+        note="; ".join(_described(found) for found in shown),
+    )
+
+
+def overall(found: Sequence[Comparison]) -> str:
+    """One verdict for several sources: reproduced if one agrees, for sources differ among themselves."""
+    verdicts = {comparison.verdict for comparison in found}
+    return next((verdict for verdict in (REPRODUCED, DIFFERS) if verdict in verdicts), NOT_COMPARABLE)
+
+
+def _described(found: Comparison) -> str:
+    return f"{found.published.source} {formats.percent(found.published.accuracy)}: {found.verdict} ({found.reason})"

@@ -1,0 +1,113 @@
+"""The pages: templates filled, with the scripts and the style they need next to them. They open offline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bench.store.results import CellResult
+from bench.store.scores import SCORES
+from leaderboard.published.values import largest_repeat, tolerance
+from leaderboard.site.methods import Method, method_entries
+from leaderboard.site.scatter import AXES
+from leaderboard.site.views import Page, Tables, page_view
+from leaderboard.tables import formats
+from leaderboard.tables.columns import AND, BOARD_COLUMNS
+from leaderboard.tables.flags import Flag, has
+
+EXPORTS = ("leaderboard.csv", "cells.csv", "comparison.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex")
+_OWN = ("site.css", "board.js", "scatter.js", "cell.js", "sortable.min.js", "sortable.LICENSE.txt")
+
+
+def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[Method]) -> dict[str, str]:
+    """HTML by file name. Every name and message in it is escaped; the same tables give the same text.
+
+    Args:
+        cells: what the tables were made of.
+        tables: what the board shows.
+        methods: descriptions from the registry; what they lack is taken from the cells.
+    """
+    frame = tables.cells
+    page = page_view(tables)
+    values: dict[str, dict[str, Any]] = {
+        "index.html": {
+            "page": page,
+            "filters": _filters(page),
+            "places": [(name, label) for name, label, choices in _filters(page)[:4] if len(choices) > 1],
+            "axes": AXES,
+            "facts": _facts(cells, frame, tables.board),
+            "exports": EXPORTS,
+            "environment": _environment(frame),
+            "columns": BOARD_COLUMNS,
+            "flags": list(Flag),
+            "tolerance": f"{100 * tolerance():.1f}",
+            "largest_repeat": f"{100 * largest_repeat():.1f}",
+        },
+        "methods.html": {"kinds": method_entries(methods, cells)},
+        "cell.html": {"scores": [{"name": name, **asdict(score)} for name, score in SCORES.items()]},
+    }
+    environment = Environment(
+        loader=PackageLoader("leaderboard.site"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return {name: environment.get_template(f"{name}.j2").render(given) for name, given in values.items()}
+
+
+def page_assets() -> dict[str, bytes]:
+    """Files the pages need next to them, by relative path: our own, and Plotly's script from the installed package."""
+    templates = files("leaderboard.site") / "templates"
+    own = {f"assets/{name}": (templates / name).read_bytes() for name in _OWN}
+    return own | {"assets/plotly.min.js": (files("plotly") / "package_data" / "plotly.min.js").read_bytes()}
+
+
+def _filters(page: Page) -> list[tuple[str, str, list[str]]]:
+    """Name in the address, label and choices of each filter."""
+    groups = page.groups
+    return [
+        ("data", "data set", list(dict.fromkeys(group.data for group in groups))),
+        ("preset", "preset", list(dict.fromkeys(group.preset for group in groups))),
+        ("victim", "victim", list(dict.fromkeys(group.victim for group in groups))),
+        ("precision", "precision", list(dict.fromkeys(group.precision for group in groups))),
+        ("defense", "defense", sorted({row.defense for row in page.rows})),
+        ("attack", "attack", page.attacks[1:]),
+    ]
+
+
+def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame) -> list[tuple[str, str]]:
+    """What was run, when and where, and how much of it is missing. The date is that of the results."""
+    done = int((frame["status"] == "done").sum())
+    missing = int(board.loc[[not has(Flag.ORACLE, flags) for flags in board["flags"]], "missing"].sum())
+    dates = sorted({cost.created[:10] for cell in cells for cost in cell.costs.values()})
+    devices = {device for text in frame["device"].dropna().unique() for device in text.split(AND)}
+    versions = [
+        f"{name} {' and '.join(sorted(frame[column].dropna().unique()))}"
+        for name, column in (("purify-bench", "provenance_purify-bench"), ("torch", "provenance_torch"))
+        if column in frame
+    ]
+    facts = [
+        ("data set", ", ".join(sorted(frame["dataset_selection"].unique()))),
+        ("measured", formats.DASH if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"),
+        ("machine" if len(devices) < 2 else "machines", "; ".join(sorted(devices)) or formats.DASH),
+        ("cells", f"{done:,} finished, {f'{missing:,} missing' if missing else 'none missing'}"),
+        ("versions", ", ".join(versions)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Versions and settings as recorded with the cells; every distinct value is listed."""
+    names = [name for name in frame.columns if name.startswith("provenance_")]
+    values = {name: sorted(frame[name].dropna().unique()) for name in names}
+    return [
+        (name.removeprefix("provenance_").replace("_", " "), " · ".join(texts))
+        for name, texts in values.items()
+        if texts
+    ]

@@ -1,0 +1,226 @@
+"""What the page shows, as plain values: the template only places them. Text is escaped by the template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.store.results import NO_BOUND
+from leaderboard.published.comparison import PLACE, comparison_frame
+from leaderboard.published.matrix import Entry, entries
+from leaderboard.site.answers import Answer, answers
+from leaderboard.site.boardview import METRICS, BoardRow, board_row
+from leaderboard.site.comparisonview import ComparisonView, comparison_view
+from leaderboard.site.heatview import HeatRow, heat_cell
+from leaderboard.site.scatter import figures, on_several_devices
+from leaderboard.tables import formats
+from leaderboard.tables.columns import GROUP, accuracy_column, accuracy_columns
+from leaderboard.tables.table import current_cells, leaderboard_frame
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the page is made of: `cells_frame`, `leaderboard_frame`, `entries` of both, and `comparison_frame`."""
+
+    cells: pd.DataFrame
+    board: pd.DataFrame
+    matrix: list[dict[str, Entry]]
+    comparison: pd.DataFrame
+
+
+def tables_of(cells: pd.DataFrame) -> Tables:
+    """Everything that follows from `cells_frame`."""
+    board = leaderboard_frame(cells)
+    matrix = entries(current_cells(cells), board)
+    return Tables(cells, board, matrix, comparison_frame(board, matrix))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Everything about one victim on one data set and preset, in one precision."""
+
+    number: int
+    data: str
+    preset: str
+    victim: str
+    precision: str
+    facts: list[tuple[str, str]]
+    answers: list[Answer]
+    attacks: list[int]
+    heat: list[HeatRow]
+    has_published: bool
+    comparison: ComparisonView
+    figures: dict[str, dict[str, Any]]
+    has_intervals: bool
+    several_devices: bool
+    undrawn: list[str]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A column of the board.
+
+    `name` is that of the leaderboard's column, `column` its class, `usual` whether it is shown before any choice, and
+    `low_first` whether it is best where it is low.
+    """
+
+    text: str
+    meaning: str
+    name: str
+    column: str
+    usual: bool = False
+    low_first: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error (or why a cell was skipped) and the cells that it stopped, by column."""
+
+    status: str
+    stage: str
+    message: str
+    cells: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole board: attacks by number, groups, headings, rows, and what is missing."""
+
+    attacks: list[str]
+    groups: list[Group]
+    headings: list[Heading]
+    rows: list[BoardRow]
+    problems: list[Problem]
+    absent: list[str]
+
+
+def page_view(tables: Tables) -> Page:
+    """Everything on the page, in the order of the board."""
+    current, board, matrix = current_cells(tables.cells), tables.board.reset_index(drop=True), tables.matrix
+    numbers = {name: number for number, name in enumerate(["none", *accuracy_columns(board)])}
+    metrics = [metric for metric in METRICS if (board[metric.name].notna() & (board[metric.name] != "")).any()]
+    labels = _data_labels(board)
+    comparisons = dict(list(tables.comparison.groupby(PLACE, sort=False)))
+    groups, rows = [], []
+    for number, (_, part) in enumerate(board.groupby(GROUP, sort=False)):
+        own = [matrix[index] for index in part.index]
+        cells = current[(current[GROUP] == list(part[GROUP].iloc[0])).all(axis=1)]
+        compared = comparisons.get(tuple(part[PLACE].iloc[0]), tables.comparison.iloc[:0])
+        groups.append(_group(number, part, cells, own, comparison_view(compared), labels, numbers))
+        rows += [
+            board_row(int(str(index)), number, row, part, metrics, of_row, numbers)
+            for (index, row), of_row in zip(part.iterrows(), own, strict=True)
+        ]
+    headings = [
+        Heading(metric.heading, metric.meaning, metric.name, f"m{number}", metric.usual, not metric.high_first)
+        for number, metric in enumerate(metrics)
+    ]
+    headings += [
+        Heading(name, f"accuracy in % against {name}", accuracy_column(name), f"at at{n}")
+        for name, n in numbers.items()
+        if n
+    ]
+    return Page(list(numbers), groups, headings, rows, _problems(current), _absent(current))
+
+
+def _data_labels(board: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Selection and digest to a name; the digest is shown where two data sets share a selection."""
+    pairs = list(dict.fromkeys(zip(board["dataset_selection"], board["dataset_digest"], strict=True)))
+    shared = {name for name, _ in pairs if sum(other == name for other, _ in pairs) > 1}
+    return {(name, digest): f"{name} ({digest[:12]})" if name in shared else name for name, digest in pairs}
+
+
+def _group(
+    number: int,
+    board: pd.DataFrame,
+    cells: pd.DataFrame,
+    matrix: Sequence[dict[str, Entry]],
+    comparison: ComparisonView,
+    labels: dict[tuple[str, str], str],
+    numbers: dict[str, int],
+) -> Group:
+    first, first_cell = board.iloc[0], cells.iloc[0]
+    present = [name for name in numbers if any(name in row and row[name].accuracy is not None for row in matrix)]
+    undrawn = (board["defense"] != "none") & board["mean_accuracy"].notna() & board["cost_multiple"].isna()
+    heat = [
+        HeatRow(name, [heat_cell(numbers[a], row[a]) for a in present if a in row])
+        for name, row in zip(board["defense_selection"], matrix, strict=True)
+    ]
+    return Group(
+        number=number,
+        data=labels[first["dataset_selection"], first["dataset_digest"]],
+        preset=first["preset"],
+        victim=first["victim_selection"],
+        precision=first["precision"],
+        facts=_facts(cells),
+        answers=answers(board, int(first_cell["test_images"])),
+        attacks=[numbers[name] for name in present],
+        heat=heat,
+        has_published=any(cell.published for row in heat for cell in row.cells),
+        comparison=comparison,
+        figures=figures(board),
+        has_intervals=bool(board["half_width_95"].notna().any()),
+        several_devices=on_several_devices(board),
+        undrawn=[formats.isolated(name) for name in board.loc[undrawn, "defense_selection"]],
+    )
+
+
+def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
+    first = cells.iloc[0]
+    attacks = cells.loc[cells["attack"] != "none"].groupby("attack_selection")
+    facts = [
+        ("images", f"{first['train_images']:,} train, {first['test_images']:,} test"),
+        (
+            "attacks",
+            ", ".join(
+                f"{formats.isolated(str(name))} ({text})" if text else formats.isolated(str(name))
+                for name, text in ((name, _distance(of)) for name, of in attacks)
+            ),
+        ),
+        ("seeds", ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))),
+        ("device", "; ".join(sorted(cells["device"].dropna().unique())) or formats.DASH),
+        ("data digest", str(first["dataset_digest"])[:16]),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _distance(of_attack: pd.DataFrame) -> str:
+    """How far poisoned images may be from the clean ones: the budget; how far they are, if it has no bound."""
+    budgets = of_attack["budget"].dropna()
+    if budgets.empty or budgets.iloc[0] != NO_BOUND:
+        return "" if budgets.empty else str(budgets.iloc[0])
+    shown = {"score_poison_psnr_db": "PSNR {:.1f} dB", "score_poison_ssim": "SSIM {:.2f}"}
+    means = {text: of_attack[name].mean() for name, text in shown.items() if name in of_attack}
+    return "; ".join([NO_BOUND, *(text.format(mean) for text, mean in means.items() if not formats.is_missing(mean))])
+
+
+def _problems(cells: pd.DataFrame) -> list[Problem]:
+    """Failed and skipped cells; those with the same message stand together."""
+    error, named = ["status", "error_stage", "error_message"], ["attack_selection", "defense_selection"]
+    bad = cells.loc[cells["status"] != "done", [*error, *named, "victim_selection", "seed", "key"]]
+    bad = bad.fillna({"error_stage": "", "error_message": ""})
+    return [
+        Problem(
+            *map(str, why), [{str(name): str(value) for name, value in row.items()} for row in of.to_dict("records")]
+        )
+        for why, of in bad.groupby(error, sort=False)
+    ]
+
+
+def _absent(cells: pd.DataFrame) -> list[str]:
+    """Cells of the full matrix for which there is no result at all, counted by defense and group."""
+    lines = []
+    for place, group in cells.groupby(["dataset_selection", *GROUP[2:]], sort=True):
+        name, _, preset, victim, precision = map(formats.isolated, place)
+        expected = group["attack_selection"].nunique() * group["seed"].nunique()
+        counts = group.groupby("defense_selection", sort=True).size()
+        where = f"{victim}, {name}" + "".join(f", {word}" for word in (preset, precision) if word)
+        lines += [
+            f"{formats.isolated(defense)} on {where}: {expected - n} of {expected}"
+            for defense, n in counts.items()
+            if n < expected
+        ]
+    return lines

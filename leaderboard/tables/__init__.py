@@ -1,0 +1,1 @@
+"""Tables: a row per cell, a row per defense, with ranks and intervals."""

@@ -1,0 +1,56 @@
+"""A family's best member per attack, as papers report it: a choice made with test labels, shown and never ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from leaderboard.tables.columns import AND
+from leaderboard.tables.flags import Flag
+
+_SUMS = (
+    *("cost_seconds", "cost_seconds_min", "cost_seconds_max", "purify_seconds", "extra_train_seconds"),
+    *("warm_seconds", "cost_energy_joules"),
+)
+
+
+def best_per_attack(members: pd.DataFrame) -> pd.DataFrame:
+    """Of the finished cells of a family, those of the member with the highest mean over seeds, for each attack.
+
+    Equal members: the first by name. The clean training set (attack `none`) is chosen for like any attack.
+    """
+    accuracy = members.groupby(["attack_selection", "defense_selection"], sort=True)["clean_test_accuracy"].mean()
+    best = accuracy.unstack("defense_selection").idxmax(axis=1)
+    return members[members["defense_selection"] == members["attack_selection"].map(best)]
+
+
+def family_row(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Turns the row of the chosen cells into the family's: it costs what all members cost, for one has to run all.
+
+    The trainings of the victim that the comparison takes are not charged, as they are not in the papers.
+
+    Args:
+        row: leaderboard row of the cells from `best_per_attack`.
+        members: the members' leaderboard rows.
+    """
+    extra = _over(members, "cost_multiple", lambda values: sum(value - 1 for value in values))
+    return {
+        **row,
+        "defense": f"{row['family']} (best per attack)",
+        "defense_selection": f"{row['family']} (best per attack)",
+        "uses": ", ".join(sorted({use for member in members for use in member["uses"].split(", ") if use})),
+        "cost_multiple": None if extra is None else 1 + extra,
+        **{name: _over(members, name, sum) for name in _SUMS},
+        "peak_gpu_bytes": _over(members, "peak_gpu_bytes", max),
+        "peak_host_bytes": _over(members, "peak_host_bytes", max),
+        "device": AND.join(sorted({device for member in members for device in member["device"].split(AND)})),
+        "flags": [Flag.ORACLE, *sorted({flag for member in members for flag in member["flags"]})],
+    }
+
+
+def _over(members: Sequence[Mapping[str, Any]], name: str, combine: Any) -> Any:
+    """Combines a column of all members, or None if one of them lacks it."""
+    values = [member[name] for member in members]
+    return None if any(value is None for value in values) else combine(values)

@@ -1,0 +1,45 @@
+"""Groups of the board and what is marked in them: the same for page, terminal, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from leaderboard.tables import formats
+from leaderboard.tables.columns import GROUP
+
+_COSTS = ("cost_seconds", "cost_multiple")
+_HIGHEST_IS_BEST = ("worst_accuracy", "clean_accuracy", "recovery", "accuracy[")  # and accuracy[<attack>]
+
+
+def groups(board: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """Data set, preset (if any), victim and precision (if recorded) in words, and the rows of that group."""
+    for _, rows in board.groupby(GROUP, sort=False):
+        first = rows.iloc[0]
+        preset = f"preset {first['preset']}" if first["preset"] else ""
+        names = [first["dataset_selection"], preset, f"victim {first['victim_selection']}", first["precision"]]
+        yield [name for name in names if name], rows
+
+
+def place(row: pd.Series[Any], rows: pd.DataFrame) -> str:
+    """The rank, with `=` where another row of the group shares it; "" without a rank."""
+    if formats.is_missing(row["rank"]):
+        return ""
+    return f"={row['rank']}" if (rows["rank"] == row["rank"]).sum() > 1 else str(row["rank"])
+
+
+def is_best(row: pd.Series[Any], name: str, text: Callable[[Any], str], rows: pd.DataFrame) -> bool:
+    """Whether a row is best in this column: rank 1 in mean or cost, else what prints like the best ranked value.
+
+    A cost that is not ranked (several devices, not exclusive) is never best.
+    """
+    rank = "cost_rank" if name in _COSTS else "rank"
+    if formats.is_missing(row[rank]) or formats.is_missing(row[name]):
+        return False
+    if name in ("mean_accuracy", "cost_seconds"):
+        return bool(row[rank] == 1)
+    ranked = rows.loc[rows[rank].notna(), name]
+    target = ranked.max() if name.startswith(_HIGHEST_IS_BEST) else ranked.min() if name in _COSTS else None
+    return not formats.is_missing(target) and text(row[name]) == text(target)

@@ -1,0 +1,191 @@
+"""The two tables: one row per cell, and one row per defense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.select.presets import unvalidated
+from bench.store.results import CellResult
+from leaderboard.tables.baselines import with_baselines
+from leaderboard.tables.cells import cell_row
+from leaderboard.tables.columns import (
+    AND,
+    BOARD_COLUMNS,
+    CELL_COLUMNS,
+    COORDINATES,
+    GROUP,
+    Column,
+    accuracy_column,
+    half_width_column,
+    typed,
+)
+from leaderboard.tables.costs import Spread, row_costs, uneven_purification
+from leaderboard.tables.effect import with_effect_flags
+from leaderboard.tables.families import best_per_attack, family_row
+from leaderboard.tables.flags import Flag, raised
+from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
+from leaderboard.tables.statistics import binomial_half_width_95, half_width_95, mean
+from leaderboard.tables.stores import repeat_flags
+
+_DOUBT = {Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.SEVERAL_DEVICES, Flag.UNEVEN}
+_PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
+
+
+def cells_frame(cells: Iterable[CellResult], repeated: Sequence[CellResult] = ()) -> pd.DataFrame:
+    """One row a cell, whatever its status; columns as in `CELL_COLUMNS`, then scores and provenance.
+
+    Args:
+        cells: at most one a key.
+        repeated: cells that another store holds with another result: the first is flagged, and the undefended
+            trainings among them are what a cost measured on their device is compared with.
+
+    Raises:
+        UserError: if two finished cells stand for the same coordinates.
+    """
+    cells = list(cells)
+    flags = repeat_flags(cells, repeated)
+    rows = [cell_row(cell, [flags[cell.key]] if cell.key in flags else []) for cell in cells]
+    found = {name for row in rows for name in row} - set(CELL_COLUMNS)
+    scores = {name: Column("float64", "a score of the harness") for name in sorted(found) if name.startswith("score_")}
+    provenance = {name: Column("string", "provenance") for name in sorted(found - set(scores))}
+    elsewhere = typed((cell_row(cell) for cell in repeated), CELL_COLUMNS)
+    frame = with_baselines(typed(rows, CELL_COLUMNS | scores | provenance), elsewhere)
+    frame = with_effect_flags(frame, {cell.key: cell.dataset["num_classes"] for cell in cells})
+    return frame.sort_values([*COORDINATES, "key"], ignore_index=True)[[*CELL_COLUMNS, *scores, *provenance]]
+
+
+def current_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """At most one cell for the same coordinates: a finished one supersedes attempts that failed or were skipped."""
+    done_first = frame.assign(_late=frame["status"] != "done").sort_values(["_late", "key"], kind="stable")
+    return done_first.drop_duplicates(COORDINATES).drop(columns="_late").sort_index()
+
+
+def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row for each defense and group (`GROUP`); columns as in `BOARD_COLUMNS`, then two an attack.
+
+    Expected are all attacks and all seeds that appear anywhere in a row's group. A row that lacks one of those cells
+    has no mean, no worst attack, no recovery, no cost and no rank. Undefended rows and families' best per attack are
+    listed without ranks. Ranked rows come first, then oracles, undefended and incomplete.
+
+    Args:
+        frame: from `cells_frame`.
+    """
+    frame = current_cells(frame)
+    attacks = sorted(set(frame["attack_selection"]) - {"none"})
+    rows = [row for _, group in frame.groupby(GROUP, sort=True) for row in _group_rows(group)]
+    accuracies = {accuracy_column(name): Column("float64", "fraction; mean over seeds") for name in attacks}
+    widths = {half_width_column(name): Column("float64", "fraction; interval of that mean") for name in attacks}
+    return typed(rows, BOARD_COLUMNS | accuracies | widths)
+
+
+def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
+    attacks, seeds = sorted(group["attack_selection"].unique()), sorted(group["seed"].unique())
+    singles = [_row(cells, attacks, seeds) for _, cells in group.groupby("defense_selection", sort=True)]
+    _rank(singles)
+    oracles = []
+    for family in sorted({row["family"] for row in singles} - {""}):
+        members = [row for row in singles if row["family"] == family]
+        if len(members) >= 2 and all(row["mean_accuracy"] is not None for row in members):
+            chosen = best_per_attack(group[group["family"] == family])
+            oracles.append(family_row(_row(chosen, attacks, seeds), members))
+    return [row | {"flags": ", ".join(row["flags"])} for row in sorted([*singles, *oracles], key=_place)]
+
+
+def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str, Any]:
+    """The row of one defense, not yet ranked; `flags` is a list.
+
+    `tie_width`, no column of the board, is what ranks must differ by: the interval over seeds, or for one seed the
+    least doubt, which a test set of this size leaves.
+    """
+    done = cells[cells["status"] == "done"]
+    table = done.pivot(index="seed", columns="attack_selection", values="clean_test_accuracy")
+    table = table.reindex(index=seeds, columns=attacks)
+    by_attack = {attack: mean(table[attack]) for attack in attacks}
+    poisons = [attack for attack in attacks if attack != "none"]
+    poisoned = done[done["attack_selection"] != "none"]
+    missing = int(table.isna().to_numpy().sum())
+
+    row: dict[str, Any] = {name: cells[name].iloc[0] for name in (*GROUP, "victim", "defense", "defense_selection")}
+    row |= {"family": cells["family"].iloc[0], "uses": cells["uses"].iloc[0], "rank": None, "cost_rank": None}
+    row |= {"mean_accuracy": None, "n": len(poisoned), "seeds": len(seeds), "missing": missing}
+    row |= {"clean_accuracy": by_attack.get("none"), "device": AND.join(_devices(done))}
+    row |= {accuracy_column(attack): by_attack[attack] for attack in poisons}
+    row |= {half_width_column(attack): half_width_95(table[attack]) for attack in poisons}
+    row["flags"] = _flags(cells, done, poisoned, missing)
+    if missing or not poisons:
+        return row
+    per_seed = [mean(values) for _, values in table[poisons].iterrows()]
+    width, least = half_width_95(per_seed), binomial_half_width_95(mean(per_seed) or 0.0, done["test_images"].min())
+    worst = min(poisons, key=lambda attack: by_attack[attack] or 0.0)
+    return row | {
+        "mean_accuracy": mean(per_seed),
+        "recovery": _recovery(poisoned),
+        "half_width_95": width,
+        "tie_width": least if width is None else width,
+        "worst_accuracy": by_attack[worst],
+        "worst_attack": worst,
+        **row_costs(poisoned),
+        **{name: None if poisoned[name].isna().any() else int(poisoned[name].max()) for name in _PEAKS},
+    }
+
+
+def _recovery(poisoned: pd.DataFrame) -> float | None:
+    """Ratio of means, so that a poison with hardly any effect neither blows it up nor makes it undefined."""
+    columns = ("clean_test_accuracy", "undefended_accuracy", "clean_baseline_accuracy")
+    defended, undefended, clean = (mean(poisoned[name]) for name in columns)
+    if defended is None or undefended is None or clean is None or clean <= undefended:
+        return None
+    return (defended - undefended) / (clean - undefended)
+
+
+def _devices(cells: pd.DataFrame) -> list[str]:
+    return sorted({device for text in cells["device"].dropna() for device in text.split(AND)})
+
+
+def _flags(cells: pd.DataFrame, done: pd.DataFrame, poisoned: pd.DataFrame, missing: int) -> list[str]:
+    exclusive = poisoned["exclusive"]  # the cells whose costs are shown
+    flags = {
+        Flag.MISSING: missing > 0,
+        Flag.FAILED: (cells["status"] == "failed").any(),
+        Flag.UNVALIDATED: cells["preset"].isin(unvalidated()).any(),
+        Flag.NOT_EXCLUSIVE: (~exclusive.fillna(True)).any(),
+        Flag.EXCLUSIVITY_UNKNOWN: exclusive.isna().any(),
+        Flag.SEVERAL_DEVICES: len(_devices(done)) > 1,
+        Flag.UNEVEN: uneven_purification(done),
+    }
+    of_cells: dict[str, dict[str, None]] = {}
+    for attack, text in zip(done["attack_selection"], done["flags"], strict=True):
+        for flag in raised(text):
+            of_cells.setdefault(flag, {})[attack] = None
+    named = [f"{flag}: {' and '.join(attacks)}" for flag, attacks in sorted(of_cells.items())]
+    return [*(flag for flag, raised in flags.items() if raised), *named]
+
+
+def _rank(rows: list[dict[str, Any]]) -> None:
+    """Ranks the complete, defended rows in place; costs only if exclusive and of one device in all rows."""
+    if len({row["device"] for row in rows if row["device"]}) > 1:
+        for row in rows:
+            row["flags"] = [*row["flags"], *({Flag.SEVERAL_DEVICES} - set(row["flags"]))]
+    ranked = [row for row in rows if row["defense"] != "none" and row["mean_accuracy"] is not None]
+    ranks = accuracy_ranks([row["mean_accuracy"] for row in ranked], [row["tie_width"] for row in ranked])
+    for row, rank in zip(ranked, ranks, strict=True):
+        row["rank"] = rank
+
+    undefended_doubtful = any(_DOUBT & set(row["flags"]) for row in rows if row["defense"] == "none")
+    costed = [row for row in ranked if row["cost_seconds"] is not None and not _DOUBT & set(row["flags"])]
+    if not undefended_doubtful:
+        names = ("cost_seconds", "cost_seconds_min", "cost_seconds_max")
+        for row, rank in zip(
+            costed, cost_ranks([Spread(*(row[name] for name in names)) for row in costed]), strict=True
+        ):
+            row["cost_rank"] = rank
+
+
+def _place(row: dict[str, Any]) -> tuple[int, float, str]:
+    """Where a row stands in its group: ranked, oracle, undefended, incomplete; each by falling mean."""
+    complete = row["mean_accuracy"] is not None
+    part = 3 if not complete else 0 if row["rank"] else 1 if Flag.ORACLE in row["flags"] else 2
+    return part, -(row["mean_accuracy"] or 0.0), row["defense_selection"]
