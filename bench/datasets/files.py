@@ -20,6 +20,7 @@ from bench.datasets.loading import Splits, Subset, content_digest
 from bench.datasets.tree import Labelled, find_splits
 from bench.errors import UserError
 from bench.registry import datasets
+from bench.registry.source import source_digest
 from bench.select.spec import digest
 from bench.store.results import write_json
 
@@ -177,7 +178,7 @@ def _check_size(size: int) -> None:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Decoded images below the data root, made where they are absent or their files changed."""
+    """Decoded images below the data root, made where they are absent, or their files or our decoding changed."""
 
     root: Path
     info: DataInfo
@@ -192,7 +193,7 @@ class _Prepared:
     def _split(self, split: Labelled, fit: decoding.Fit) -> tuple[ImageSet, str]:
         stats = [(str(f.relative_to(split.root)), f.stat().st_size, f.stat().st_mtime_ns) for f, _ in split.files]
         labels = [k for _, k in split.files]
-        size, way = self.info.shape[1], fit.__name__
+        size, way = self.info.shape[1], [fit.__name__, source_digest(decoding.__name__)]
         name = f"{split.root.name}-{digest([str(split.root.resolve()), size, way, stats, labels])[:20]}"
         target = self.root / "prepared" / name
         sidecar = target.with_suffix(".json")

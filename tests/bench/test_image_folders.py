@@ -123,3 +123,14 @@ def test_bad_folders_are_refused(tmp_path):
     assert not list((tmp_path / "data/prepared").glob("*.part"))
     with pytest.raises(ValueError, match="fit must be crop or whole"):
         datasets["folder"].cls("x", fit="stretch")
+
+
+def test_images_are_decoded_anew_when_the_decoding_changed(tmp_path, monkeypatch):
+    text = f"folder:path={folder(tmp_path / 'in')}:size=32"
+    load(text, tmp_path / "data")
+    before = set((tmp_path / "data/prepared").glob("*.json"))
+    load(text, tmp_path / "data")
+    assert set((tmp_path / "data/prepared").glob("*.json")) == before
+    monkeypatch.setattr("bench.datasets.files.source_digest", lambda module: "another release")
+    load(text, tmp_path / "data")
+    assert len(set((tmp_path / "data/prepared").glob("*.json")) - before) == 2
