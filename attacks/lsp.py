@@ -5,7 +5,7 @@ become colored patches.
 
 Deviations from the authors' code (`dayu11/Availability-Attacks-Create-Shortcuts`):
 - the clusters are drawn directly instead of by a general-purpose generator: same distribution, other numbers;
-- exactly one vector an image is drawn, so that unbalanced classes work; theirs draws N / K for each class;
+- exactly one vector per image is drawn, so that unbalanced classes work; theirs draws N / K for each class;
 - images are rounded to nearest; theirs truncates (`rounding=floor`).
 """
 
@@ -83,7 +83,7 @@ class Lsp(PartialPoison):
             return perturb(train, lambda rows: self._delta(features[rows], train.info.shape), ctx, self.rounding)
 
     def _features(self, train: ImageSet, ctx: Context) -> Tensor:
-        """One feature vector an image, float64 (N, m): a correlated Gaussian around its class center."""
+        """One feature vector per image, float64 (N, m): a correlated Gaussian around its class center."""
         size = self._size(train.info.shape)
         centers = self.separation * _distinct_vertices(train.info.num_classes, size, ctx.generator("centroid"))
         mixing = ctx.generator("coeff")

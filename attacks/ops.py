@@ -131,7 +131,7 @@ def _moments(train: ImageSet) -> tuple[Tensor, Tensor]:
 
 
 def _score(count: int, total: Tensor, product: Tensor, corners: Tensor, objective: str) -> Tensor:
-    """How far and how evenly each color is from a class's pixels, float64 (HW, 2^C); 0 if they are equal.
+    """Distance and evenness of each color from a class's pixels, float64 (HW, 2^C); 0 if they are equal.
 
     The distance to an extreme color is linear in the level x: |c - x| = c + s * x with s = -1 at 255 and 1 at 0.
     """

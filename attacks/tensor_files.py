@@ -69,7 +69,7 @@ def read_named(path: Path) -> dict[str, Tensor]:
 
 
 def conversion(path: Path, reason: str) -> str:
-    """What is wrong with a pickle, and three lines of Python by which the user can convert it."""
+    """Problem of a pickle, and three lines of Python by which the user can convert it."""
     imports, load = _PICKLES.get(path.suffix.lower(), _PLAIN_PICKLE)
     array, archive = f"{path.stem}-converted.npy", f"{path.stem}-converted.npz"
     return (
@@ -151,7 +151,7 @@ def _torch(path: Path) -> dict[str, Tensor]:
 
 
 def _are_pairs(loaded: object) -> bool:
-    """Whether it lists (image, label), as a data set that was saved item by item does."""
+    """True if it lists (image, label), as a data set that was saved item by item does."""
     return (
         isinstance(loaded, list | tuple)
         and len(loaded) > 0

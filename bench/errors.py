@@ -34,7 +34,7 @@ def unknown(what: str, name: str, choices: Iterable[str], remedy: str = "", plug
 
 
 def _plugin_hint(name: str, has_near: bool) -> str:
-    """Which file to give with --plugin: one that registers the name, or is called like it."""
+    """File to give with --plugin: one that registers the name, or has the same name."""
     for path in sorted(Path().glob("*.py")):
         with suppress(OSError):
             called = path.stem.replace("_", "-") == name.replace("_", "-")
@@ -67,7 +67,7 @@ _PATH_AT_FAULT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 def wants_another_path(error: BaseException) -> bool:
-    """Whether the same command would fail again: only another path helps."""
+    """True if the same command would fail again: only another path helps."""
     return isinstance(error, OSError) and error.errno in _PATH_AT_FAULT
 
 

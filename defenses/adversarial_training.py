@@ -37,9 +37,9 @@ _CHECK_STEPS = 5  # and steps of eps / 4: the short attack with which the single
 class AdversarialTraining:
     """Train on the worst images within a small ball, found by several gradient steps (PGD).
 
-    Costs one forward and backward pass a step: with 10 steps an epoch takes 7 to 8 times as long, and the papers train
-    100 epochs instead of 60. Clean accuracy falls even without a poison. A poison that moves single pixels further
-    than the ball reaches (OPS) survives. An epoch of `at-fast` costs a quarter.
+    Costs one forward and backward pass per step: with 10 steps an epoch takes 7 to 8 times as long, and the papers
+    train 100 epochs instead of 60. Clean accuracy falls even without a poison. A poison that moves single pixels
+    further than the ball reaches (OPS) survives. An epoch of `at-fast` costs a quarter.
 
     Attributes:
         eps: radius of the ball on the [0, 1] scale; 0 is plain training. The papers use 8/255 and 4/255.
@@ -77,7 +77,7 @@ class AdversarialTraining:
 
     @property
     def step_passes(self) -> float:
-        """A gradient a step, and the victim's own."""
+        """A gradient per step, and the victim's own."""
         return STEP_PASSES + (self.steps * GRADIENT_PASSES if self.eps else 0)
 
     def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:

@@ -45,7 +45,7 @@ _CHROMA = (
 
 
 def jpeg_round_trip(images_u8: Tensor, quality: int) -> Tensor:
-    """What is left of images after encoding (4:2:0 chroma) and decoding.
+    """Images after encoding (4:2:0 chroma) and decoding.
 
     Args:
         images_u8: uint8 (N, C, H, W) with 1 or 3 channels, any size.

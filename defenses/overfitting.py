@@ -20,7 +20,7 @@ _WIDE_GAP = 0.2
 
 
 def overfits(single: float, several: float) -> bool:
-    """Whether accuracy under several steps has collapsed while that under the single step has not.
+    """True if accuracy under several steps has collapsed while that under the single step has not.
 
     Less than half of it and 20 points lower: a network with little accuracy to lose does not count.
     """
@@ -36,7 +36,7 @@ def accuracies(model: nn.Module, attacked: tuple[Tensor, ...], labels: Tensor) -
 
 @dataclass
 class Watch:
-    """What the checks of one training found so far.
+    """Findings of the checks of one training so far.
 
     Attributes:
         batches: seen.

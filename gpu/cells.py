@@ -25,7 +25,7 @@ DEFENSES = ("none", "dvae", "iss")
 
 @dataclass(frozen=True)
 class Place:
-    """Where data and results are, and how to compute: the same for every slice."""
+    """Places of data and results, and the way to compute: the same for every slice."""
 
     data: str
     data_root: Path
@@ -84,7 +84,7 @@ def _check_origin(plan: Plan, store: Store, here: str) -> None:
 
 
 def _record(cell: CellResult) -> dict[str, Any]:
-    """What the report needs; the rest is in the store, under the same key."""
+    """Values for the report; the rest is in the store, under the same key."""
     return {
         "key": cell.key,
         "status": cell.status,

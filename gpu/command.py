@@ -113,7 +113,7 @@ def _device(text: str, toy: bool) -> str:
 
 
 def _asked(name: str, scale: Scale, place: Place) -> dict[str, str]:
-    """What a slice's result depends on, besides its name: it is known only if this is the same."""
+    """Conditions of a slice's result, besides its name: it is known only if this is the same."""
     import torch
 
     from bench.measure.cost import device_name

@@ -1,4 +1,4 @@
-"""What `make gpu` imports, looked up before it is imported: a machine without network hears at once what it lacks.
+"""Imports of `make gpu`, looked up before they are imported: a machine without network hears at once what it lacks.
 
 `python -m gpu.needs` ends with 0 if nothing is missing.
 """

@@ -154,7 +154,7 @@ def _accuracies(preset: str, precision: str, slices: Slices) -> str:
     images = " and ".join(f"{count:,}" for count in counts) or "0"
     data = _all(sorted({cell["dataset"] for cell in every}))
     about = (
-        f"`{preset}`{mark}, {data}, {every[0]['victim']}, seeds {seeds}, n = {images} test images a cell, "
+        f"`{preset}`{mark}, {data}, {every[0]['victim']}, seeds {seeds}, n = {images} test images per cell, "
         f"on {_all(devices(every)) or 'nothing'}. Clean test accuracy, %, mean over seeds (how many):"
     )
     return f"{about}\n\n" + _table(("defense", *attacks, "slowest purification, s"), rows)

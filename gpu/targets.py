@@ -1,4 +1,4 @@
-"""What an H200 is expected to do, next to the figures of a card; an estimate says what it was estimated from."""
+"""Expected times of an H200, next to the figures of a card; an estimate says what it was estimated from."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """The documents keep their promises: links resolve, the cards of the site show the whole registry."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -76,3 +77,15 @@ def test_plain_words(page):
         r"\b(?:beside|goes on|go on with|reckon\w*|bites?|side by side|a row a|a file a|one (?:row|file|folder) a)\b"
     )
     assert not re.findall(idioms, text, re.IGNORECASE)
+
+
+def test_docstrings_open_with_a_verb_or_a_noun():
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef
+    openers = ("What", "How", "Whether", "Where", "Which", "Who", "Why")
+    found = []
+    for package in ("bench", "attacks", "defenses", "victims", "leaderboard", "gpu"):
+        for file in (ROOT / package).rglob("*.py"):
+            nodes = (node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, kinds))
+            first = (line for node in nodes for line in (ast.get_docstring(node) or "").splitlines()[:1])
+            found += [f"{file.relative_to(ROOT)}: {line}" for line in first if line.split(" ")[0] in openers]
+    assert not found

@@ -19,7 +19,7 @@ class RecipeChoice:
         optimizer: with which the stored recipe trains; None is the network's own, `adamw` for transformers. `sgd` gives
             them the convolutional networks' recipe, as the D-VAE authors do.
         epochs: passes over the training set.
-        batch_size: images a step.
+        batch_size: images per step.
         lr: peak learning rate.
         weight_decay: on every parameter.
         crop_padding: zero padding of the random crop, in pixels; 0 switches it off.

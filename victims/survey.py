@@ -1,4 +1,4 @@
-"""Which timm families work as victims: one network of every family, at 32, 64 and 224 pixels.
+"""Survey of the timm families that work as victims: one network of every family, at 32, 64 and 224 pixels.
 
 `python -m victims.survey` builds the smallest network of every timm module with random weights and 10 classes, runs a
 forward and a backward pass of two random images, and prints the table of docs/victims.md. Networks of more than 150

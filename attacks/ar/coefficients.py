@@ -47,7 +47,7 @@ _POOL = 4000
 
 @dataclass(frozen=True)
 class Limits:
-    """What a kept process has at least.
+    """Least values of a process that is kept.
 
     Attributes:
         share: of its energy, in the largest channel; 1/3..1.

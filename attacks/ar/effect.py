@@ -1,4 +1,4 @@
-"""What AR coefficients do to a small network: how `attacks.ar.coefficients` chooses among sets."""
+"""Effect of AR coefficients on a small network: how `attacks.ar.coefficients` chooses among sets."""
 
 import tempfile
 from pathlib import Path

@@ -14,7 +14,7 @@ def autoregress(windows: Tensor, start: Tensor, height: int, width: int) -> Tens
 
     In raster order, `s[i, j] = sum(window * s[i-2:i+1, j-2:j+1])` with `window[2, 2] = 0`. That is linear: a row
     depends on the two rows above and on its own first two entries only, by one matrix that is the same for all rows.
-    So a field costs one matrix product a row instead of one step an entry.
+    So a field costs one matrix product per row instead of one step per entry.
 
     Args:
         windows: float64 (..., 3, 3).

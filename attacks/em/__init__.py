@@ -46,7 +46,7 @@ _COMMON_ROUNDS = 10
 class Em(PartialPoison):
     """Error-minimizing noise: a shortcut so easy that nothing else is learned; weak against adversarial training.
 
-    Costs about 20 gradients an image and round, ten rounds or so; class-wise a fiftieth of that. Strong augmentation
+    Costs about 20 gradients per image and round, ten rounds or so; class-wise a fiftieth of that. Strong augmentation
     and adversarial training undo it.
 
     Logs the error on the noisy images after every round (`round_errors`), `rounds`, and `converged`: whether the last
@@ -55,11 +55,11 @@ class Em(PartialPoison):
 
     Attributes:
         eps: L-inf radius on the [0, 1] scale.
-        mode: `sample`, one noise an image, or `class`, one noise a class.
-        steps: gradient steps on the noise a round; None is 20, class-wise 1.
+        mode: `sample`, one noise per image, or `class`, one noise per class.
+        steps: gradient steps on the noise per round; None is 20, class-wise 1.
         step_size: of one such step; None is eps / 10 for the 20 steps, more for fewer (2 * eps / steps, at most eps);
             class-wise eps / 10.
-        batches_per_round: surrogate training steps a round.
+        batches_per_round: surrogate training steps per round.
         batch_size: of those steps, and of the class-wise noise steps; a smaller set is one batch.
         lr: of the surrogate, constant.
         weight_decay: of the surrogate.

@@ -45,7 +45,7 @@ class Descent:
 
 
 class SampleNoise:
-    """One noise an image.
+    """One noise per image.
 
     Args:
         train: on the device if it fits there.
@@ -81,7 +81,7 @@ class SampleNoise:
 
 
 class ClassNoise:
-    """One noise a class, found on a part of every class.
+    """One noise per class, found on a part of every class.
 
     Args:
         train: on the device if it fits there.

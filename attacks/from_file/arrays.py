@@ -21,7 +21,7 @@ _MASK = "mask"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user says about a file; see `FromFile`."""
+    """Statements of the user about a file; see `FromFile`."""
 
     array: str
     content: Literal["auto", "images", "noise"]
@@ -167,7 +167,7 @@ def _channels_first(values: Tensor, info: DataInfo, path: Path) -> Tensor:
 def _wise(
     values: Tensor, positions: Tensor | None, path: Path, wanted: Wanted, train: ImageSet
 ) -> Literal["sample", "class"]:
-    """Whether there is an entry for each image or for each class, by their number."""
+    """Tells whether there is an entry for each image or for each class, by their number."""
     if positions is not None:
         if len(values) != len(positions):
             raise UserError(f"from-file: {path} has {len(values)} entries, but {len(positions)} positions for them")

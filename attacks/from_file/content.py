@@ -1,4 +1,4 @@
-"""Whether the numbers of an array are images or noise, and on which scale."""
+"""Tells whether the numbers of an array are images or noise, and on which scale."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether a poison belongs to a training set: budget, order, classes that are broken. Explains what does not fit."""
+"""Checks that a poison belongs to a training set: budget, order, broken classes. Explains the differences."""
 
 import math
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Measured:
         sizes: by norm, float64 (n,).
         flat: bool (n,), the poisoned image has one color and the clean one has not.
         alike: float64 (n,), correlation of the poisoned with the clean image.
-        class_share: of the energy of the perturbation, the part that is one pattern a class; NaN without a poison.
+        class_share: of the energy of the perturbation, the part that is one pattern per class; NaN without a poison.
         sorted_share: the same if the entries were sorted by class.
     """
 
@@ -47,7 +47,7 @@ class Measured:
 
 
 def check(found: Found, train: ImageSet, rows: Tensor, budget: Budget) -> dict[str, float | str]:
-    """What was measured, to be logged.
+    """Measured values, to be logged.
 
     Args:
         found: the poison.
@@ -70,12 +70,12 @@ def check(found: Found, train: ImageSet, rows: Tensor, budget: Budget) -> dict[s
         raise UserError(f"from-file: {found.path} changes none of the images of {train.info.name}; it holds no poison")
     if found.content == "noise" and measured.class_share < _ALIKE and measured.sorted_share > _SAME:
         raise UserError(
-            f"from-file: {found.path}: one pattern a class makes up {measured.class_share:.2f} of its noise in the "
+            f"from-file: {found.path}: one pattern per class makes up {measured.class_share:.2f} of its noise in the "
             f"order of {train.info.name}, but {measured.sorted_share:.2f} if its entries are sorted by class; "
             f"{RESTORED}"
         )
     share = measured.class_share
-    wise = "one pattern a class" if share > _SAME else "a pattern for each image"
+    wise = "one pattern per class" if share > _SAME else "a pattern for each image"
     return {
         **found.said,
         **({"read_as": "; ".join(found.notes)} if found.notes else {}),
@@ -164,7 +164,7 @@ def _mostly(those: Tensor, labels: Tensor) -> Tensor:
 
 
 def _why_broken(found: Found, train: ImageSet, rows: Tensor, constant: Tensor) -> str:
-    """Which classes hold constant images, and what to do.
+    """Classes that hold constant images, and the remedy.
 
     Args:
         found: the poison.
@@ -180,7 +180,7 @@ def _why_broken(found: Found, train: ImageSet, rows: Tensor, constant: Tensor) -
 
 
 def _why_foreign(found: Found, train: ImageSet, measured: Measured, suspect: Tensor, *, bounded: bool) -> str:
-    """Why these images do not belong to the set (another order or arrangement); "" if they may."""
+    """Reason why these images do not belong to the set (another order or arrangement); "" if they may."""
     rows = measured.rows[suspect]
     alike = float(measured.alike[suspect].nanmedian())
     if found.content == "images" and not alike > _SAME and (why := _misplaced(found, train, rows, alike, bounded)):
@@ -207,7 +207,7 @@ def _sizes(measured: Measured) -> str:
 
 
 def _fitting(measured: Measured, budget: Budget, info: DataInfo) -> str:
-    """Which declaration would fit: the norm in which all images have nearly the same size."""
+    """Declaration that would fit: the norm in which all images have nearly the same size."""
     linf, l2, l0 = (measured.sizes[norm] for norm in ("linf", "l2", "l0"))
     pixels, levels = int(l0.max()), round(float(linf.max()) * 255)
     if pixels <= max(1, info.shape[1] * info.shape[2] // 100):
@@ -223,13 +223,13 @@ def _fitting(measured: Measured, budget: Budget, info: DataInfo) -> str:
 
 
 def _even(sizes: Tensor) -> bool:
-    """Whether most images have nearly the same size."""
+    """True if most images have nearly the same size."""
     middle = float(sizes.median())
     return float(((sizes - middle).abs() <= 0.1 * middle).double().mean()) >= _SAME
 
 
 def _misplaced(found: Found, train: ImageSet, rows: Tensor, alike: float, bounded: bool) -> str:
-    """Why images are unlike the clean ones at their positions, and what to do; "" if they are like them."""
+    """Reason why images are unlike the clean ones at their positions, and the remedy; "" if they are like them."""
     some = rows[torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()]
     poisoned = found.poisoned(train, some).double()
     clean = train.images[some].double()

@@ -11,14 +11,14 @@ from torch import Tensor
 from bench.api import ImageSet, PartialPoison
 
 RESTORED = "put them back with fixed[np.argsort(labels, kind='stable')] = array"
-"""What to do with entries that stand sorted by class; `labels` are those of the training set."""
+"""Remedy for entries that are sorted by class; `labels` are those of the training set."""
 
 Onto = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a file or a folder holds for a training set of N images.
+    """Content of a file or a folder for a training set of N images.
 
     Attributes:
         path: of the file or folder.
@@ -54,7 +54,7 @@ def entries_of(positions: Tensor, count: int) -> Tensor:
 
 
 def described(rows: Tensor, labels: Tensor) -> str:
-    """Which images these are, in words; classes all of whose images are among them are named."""
+    """Images in words; classes all of whose images are among them are named."""
     classes = torch.unique(labels[rows])
     if len(rows) == 1:
         return f"image {int(rows[0])}, of class {int(classes[0])}"
@@ -66,7 +66,7 @@ def described(rows: Tensor, labels: Tensor) -> str:
 
 
 def by_class(rows: Tensor, those: Tensor, labels: Tensor) -> str:
-    """How many of the images at these positions are among those, bool (n,), in words, class by class."""
+    """Number of the images at these positions that are among those, bool (n,), in words, class by class."""
     counts = torch.bincount(labels[rows])
     hits = torch.bincount(labels[rows[those]], minlength=len(counts))
     classes = hits.nonzero().flatten().tolist()
@@ -82,7 +82,7 @@ def whole_classes(rows: Tensor, labels: Tensor) -> list[int]:
 
 
 def without_classes(broken: list[int], num_classes: int) -> str:
-    """How to leave classes out, as a remedy; empty if none would be left."""
+    """Remedy that leaves classes out; empty if none would be left."""
     rest = [number for number in range(num_classes) if number not in broken]
     if not broken or not rest:
         return ""

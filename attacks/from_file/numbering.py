@@ -1,4 +1,4 @@
-"""Which image of the training set a file of a poison folder is, by the numbers in its name."""
+"""Finds the image of the training set for each file of a poison folder, by the numbers in its name."""
 
 import re
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def numbered(files: list[Path]) -> Numbering:
 
 
 def _place(found: dict[Path, list[str]]) -> int:
-    """Which of the numbers in each name is the index, counted from the end: the one that differs in all names."""
+    """Position of the index among the numbers in each name, counted from the end: the one that differs in all names."""
     lengths = {len(numbers) for numbers in found.values()}
     places = range(-min(lengths), 0) if len(lengths) == 1 and len(found) > 1 else range(-1, 0)
     columns = {place: [int(numbers[place]) for numbers in found.values()] for place in places}
@@ -101,7 +101,7 @@ def from_zero(found: Numbering, count: int, folder: Path) -> Numbering:
 
 
 def counts_from_one(found: Numbering, count: int) -> bool:
-    """Whether the numbers are 1..count without gaps."""
+    """True if the numbers are 1..count without gaps."""
     return len(found.files) == count and min(found.files) == 1 and max(found.files) == count
 
 

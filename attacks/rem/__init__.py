@@ -57,7 +57,7 @@ _REPORTED = 500  # images on which the robust losses are measured
 class Rem(PartialPoison):
     """Robust error-minimizing noise: survives adversarial training with radii up to `rho_a`, and crops and flips.
 
-    The most expensive attack here: as 15,500 forward passes an image, 38 times EM. Against plain training a large
+    The most expensive attack here: as 15,500 forward passes per image, 38 times EM. Against plain training a large
     `rho_a` is weaker than a small one.
 
     Logs the final surrogate's loss under attack on clean and on noisy images (`robust_loss_clean`,
@@ -69,7 +69,7 @@ class Rem(PartialPoison):
         eps: L-inf radius of the noise on the [0, 1] scale.
         rho_a: L-inf radius of the attacker whom the noise shall survive, at most eps / 2; None is eps / 2.
         train_steps: training steps of the surrogate.
-        batch_size: images a step; a smaller set is one batch.
+        batch_size: images per step; a smaller set is one batch.
         lr: of the surrogate at the start.
         lr_decay_every: training steps after which the learning rate is divided by ten, each time.
         steps: the defender's gradient steps, at each visit from a uniform start.

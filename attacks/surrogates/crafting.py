@@ -1,4 +1,4 @@
-"""What EM, REM and TAP share around the common step: checks, limits, and the report."""
+"""Common parts of EM, REM and TAP around the common step: checks, limits, and the report."""
 
 import math
 import time
@@ -38,7 +38,7 @@ class Passes:
     _start: float = field(default_factory=time.perf_counter)
 
     def spent(self, reserve: int = 0) -> bool:
-        """Whether a limit is reached, keeping `reserve` passes for later."""
+        """True if a limit is reached, keeping `reserve` passes for later."""
         used = self.forward + self.gradient + self.training + reserve
         over_time = self.max_seconds is not None and time.perf_counter() - self._start >= self.max_seconds
         return over_time or (self.max_passes is not None and used >= self.max_passes)

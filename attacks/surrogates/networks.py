@@ -20,7 +20,7 @@ SurrogateName = Literal["resnet18", "resnet18-imagenet", "s-net"]
 
 
 class _Normalize(nn.Module):
-    """(images - mean) / std, a value a channel."""
+    """(images - mean) / std, a value per channel."""
 
     mean: Tensor
     std: Tensor

@@ -46,7 +46,7 @@ _DECAYS = (2.667, 1.6, 1.142)  # the authors' divisors of the number of epochs
 class Tap(PartialPoison):
     """Adversarial examples towards the next class, with their old labels; the strongest against plain training.
 
-    Costs the training of a surrogate and 2,000 gradients an image. Clean test accuracy falls below chance:
+    Costs the training of a surrogate and 2,000 gradients per image. Clean test accuracy falls below chance:
     an image of class c is taken for class c - 1. Adversarial training undoes it.
 
     With `poison_rate` < 1 the surrogate sees all clean images, as in the authors' code; `craft_on=subset` trains it on

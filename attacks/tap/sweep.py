@@ -14,7 +14,7 @@ from bench.training.pgd import pgd
 
 @dataclass(frozen=True)
 class Sweep:
-    """What stays the same over all steps and restarts.
+    """Settings that stay the same over all steps and restarts.
 
     Attributes:
         surrogate: trained.

@@ -1,4 +1,4 @@
-"""What a plug-in imports: the nouns, the three protocols and their faces.
+"""Names that a plug-in imports: the data types, the three protocols and their faces.
 
 Conventions, everywhere: images are uint8 (N, C, H, W) at every border between stages and float in [0, 1] inside;
 labels are int64 (N,); a perturbation budget of 1.0 is the full pixel range; all randomness comes from `Context`.

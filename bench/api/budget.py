@@ -1,4 +1,4 @@
-"""How far a poison may be from the clean images: one norm, or the sum of several for attacks that are chained."""
+"""Budgets: bounds on the distance of a poison from the clean images, in one norm or, for chains, in several."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GUARD = 1e-6  # of a level: 8 / 255 * 255 may come out as 7.9999999
 
 @dataclass(frozen=True)
 class Budget:
-    """How far a poisoned image may be from the clean one: a norm and its radius on the [0, 1] scale.
+    """Largest distance of a poisoned image from the clean one: a norm and its radius on the [0, 1] scale.
 
     `linf` and `l2` are over all entries of an image; `l0` counts pixels (all channels of a position are one pixel).
     `Budget("none")` promises no bound (convolutions, shifts of color): what is changed is measured and shown only.
@@ -72,7 +72,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class BudgetSum:
-    """How far a poisoned image may be from the clean one if several budgets are spent on it, one after the other.
+    """Largest distance of a poisoned image from the clean one if several budgets are spent on it, one after the other.
 
     A perturbation belongs to the sum if it splits into one perturbation for each budget; clipping keeps it there.
     """
@@ -85,7 +85,7 @@ class BudgetSum:
         return " + ".join(str(part) for part in self.parts)
 
     def measure(self, clean_u8: Tensor, poisoned_u8: Tensor) -> Tensor:
-        """What L-inf and L0 parts leave unexplained: its L2 norm, float64 (N,); 0 if the sum has no L2 part to need.
+        """Part that L-inf and L0 budgets leave unexplained: its L2 norm, float64 (N,); 0 if the sum has no L2 part.
 
         The best split takes the L-inf radii off every entry, and of what is left the pixels with most energy.
         """
@@ -105,6 +105,6 @@ class BudgetSum:
 
 
 def total_budget(parts: Iterable[Budget]) -> Budget | BudgetSum:
-    """What several attacks may add up to; without a bound if one of them has none."""
+    """Sum of the budgets of several attacks; without a bound if one of them has none."""
     budgets = tuple(parts)
     return Budget("none") if any(part.norm == "none" for part in budgets) else BudgetSum(budgets)

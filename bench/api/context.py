@@ -44,7 +44,7 @@ def child_seed(seed: int, scope: str, purpose: str) -> int:
 
 @dataclass
 class Context:
-    """What the harness lends a plug-in for one stage. Plug-ins never seed, time, print or cache by themselves.
+    """Services of the harness for a plug-in during one stage. Plug-ins never seed, time, print or cache by themselves.
 
     Attributes:
         seed: of the matrix; use `generator`, not this number.
@@ -115,7 +115,7 @@ class Context:
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """What the block logs, keeps, draws from streams or puts into states is forgotten after it."""
+        """Forgets, after the block, all that it logs, keeps, draws from streams or puts into states."""
         before = self.logs, self.kept, self._streams, self._states, self._later
         self.logs, self.kept, self._streams, self._states, self._later = {}, {}, {}, {}, []
         try:

@@ -1,4 +1,4 @@
-"""How a stage computes, beyond its device: compiled or not, repeatable to the bit or not, in which precision.
+"""Engine of a stage, in addition to its device: compiled or not, repeatable to the bit or not, in which precision.
 
 Compiling and determinism are no part of a key, for the same reason that the device is not: results differ by float32
 rounding alone (a compiled network draws the same random numbers). Precision is part of every key. bfloat16 has 8 bits
@@ -65,7 +65,7 @@ class Engine:
 
     @property
     def label(self) -> str:
-        """What is added to the name of a device: `, bfloat16, compiled, deterministic`; precision always."""
+        """Addition to the name of a device: `, bfloat16, compiled, deterministic`; precision always."""
         words = [self.precision, *["compiled"] * (self.mode == "compile"), *["deterministic"] * self.deterministic]
         return "".join(f", {word}" for word in words)
 
@@ -134,7 +134,7 @@ def applied_precision() -> Precision:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether a device computes in bfloat16: every CPU, if slowly, and NVIDIA GPUs since Ampere."""
+    """True if a device computes in bfloat16: every CPU, if slowly, and NVIDIA GPUs since Ampere."""
     if not device.startswith("cuda"):
         return True
     with torch.cuda.device(device):

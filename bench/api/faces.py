@@ -17,7 +17,7 @@ class Attack(Protocol):
 
     @property
     def budget(self) -> Budget:
-        """What the poison promises to respect; the harness measures it on the uint8 result."""
+        """Bound that the poison promises to respect; the harness measures it on the uint8 result."""
         ...
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:

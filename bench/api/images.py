@@ -13,7 +13,7 @@ from bench.api.context import Context
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What may be known about a data set without looking at its pixels.
+    """Facts about a data set that are known without its pixels.
 
     Attributes:
         name: of the data set, never of the attack.

@@ -1,4 +1,4 @@
-"""Which part of the training set an attack poisons: classes, and a share of their images."""
+"""Part of the training set that an attack poisons: classes, and a share of their images."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PartialPoison:
 
     @property
     def share(self) -> dict[str, float | bool | str]:
-        """What decides which images are poisoned."""
+        """Parameters that decide which images are poisoned."""
         return {"poison_rate": self.poison_rate, "stratified": self.stratified, "classes": self.classes}
 
 

@@ -9,11 +9,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. Plain data, stored with every result.
+    """Settings of a network's training. Plain data, stored with every result.
 
     Attributes:
         epochs: passes over the training set.
-        batch_size: images a step.
+        batch_size: images per step.
         optimizer: `sgd` (momentum 0.9 unless changed), `adam` or `adamw`.
         lr: peak learning rate.
         momentum: of SGD.

@@ -1,4 +1,4 @@
-"""How much work a component says it does, in passes through its network: the basis of an estimate before it ever ran.
+"""Work that a component says it does, in passes through its network: the basis of an estimate before it ever ran.
 
 Passes are forward passes of one image: a gradient with respect to the image counts 2, a training step 3.
 """
@@ -19,7 +19,7 @@ GRADIENT_PASSES, STEP_PASSES = 2, 3
 
 @dataclass(frozen=True)
 class Work:
-    """What `poison` or `purify` does to each image; by default no network sees it, which is short.
+    """Work of `poison` or `purify` per image; by default no network sees it, which is short.
 
     Attributes:
         network: makes the network, untrained: float images (B, C, H, W) to a tensor or several.

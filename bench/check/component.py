@@ -70,7 +70,7 @@ def check_component(text: str, plugins: tuple[Path, ...], kind: str | None) -> i
 
 
 def _run(contract: Contract, selected: Selected, splits: loading.Splits) -> tuple[bool, str]:
-    """Whether the contract is about this plug-in, and what broke it, or ""."""
+    """True if the contract is about this plug-in, and the reason why it is broken, or ""."""
     try:
         if not contract.applies(selected):
             return False, ""

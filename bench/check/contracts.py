@@ -1,4 +1,4 @@
-"""What every plug-in must keep, as functions; `bench check` runs them, and the test suite does on the whole registry.
+"""Contracts of plug-ins, as functions; `bench check` runs them, and the test suite does on the whole registry.
 
 Each check takes the component and raises ContractError with what was wrong. A contract says to which components its
 check applies: the others have nothing that could break it, and it is neither run nor counted for them.
@@ -65,7 +65,7 @@ def _demand(condition: bool, message: str) -> None:
 
 
 def _result(selected: Selected, images: ImageSet, seed: int = 0) -> ImageSet:
-    """What the attack or defense makes of the images (a copy: scratch files are gone afterwards)."""
+    """Result of the attack or defense on the images (a copy: scratch files are gone afterwards)."""
     with _context(selected, seed) as ctx:
         if hasattr(selected.component, "budget"):
             result, _ = craft(selected.component, images, ctx)
@@ -302,7 +302,7 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _moved_inside(selected: Selected, tiny: Splits) -> bool:
-    """Whether a gradient arrives at the logits of a train-mode forward pass before `batch_loss` returns."""
+    """True if a gradient arrives at the logits of a train-mode forward pass before `batch_loss` returns."""
     model = _network(tiny)
     arrived: list[Tensor] = []
 
@@ -347,7 +347,7 @@ def trains_in_bfloat16(selected: Selected, tiny: Splits) -> None:
 
 
 def _has_result(selected: Selected) -> bool:
-    """Whether it makes images of images: every attack, and a defense that purifies."""
+    """True if it makes images of images: every attack, and a defense that purifies."""
     return isinstance(selected.component, Purifies) or hasattr(selected.component, "budget")
 
 

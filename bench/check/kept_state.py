@@ -1,4 +1,4 @@
-"""Whether a defense keeps anything between two stages: a fit that is remembered costs nothing the second time.
+"""Checks that a defense keeps nothing between two stages: a fit that is remembered costs nothing the second time.
 
 A stage constructs its defense anew, so what can be kept is kept by modules, classes, functions, or files. The signs:
 
@@ -53,7 +53,7 @@ class _Run:
 
 
 def kept(selected: Selected, images: ImageSet) -> str | None:
-    """What a defense keeps between two runs, in words, or None.
+    """State that a defense keeps between two runs, in words, or None.
 
     Args:
         selected: a defense; every run constructs it anew, as a stage does.
@@ -88,7 +88,7 @@ def _enough(selected: Selected, images: ImageSet) -> ImageSet:
 
 
 def _advantage(fresh: _Run, used: float, result: str) -> str:
-    """What a process gains by having worked before, in words, or ""."""
+    """Gain of a process that has worked before, in words, or ""."""
     if fresh.digest != result:
         return "gives another result in a process that has worked on other images than in a fresh one: it keeps state"
     if fresh.importing > PAYS_ONCE_SECONDS:
@@ -102,7 +102,7 @@ def _advantage(fresh: _Run, used: float, result: str) -> str:
 
 
 def _remembers(selected: Selected, unseen: ImageSet) -> bool:
-    """Whether these images take much less time when they come again."""
+    """True if these images take much less time when they come again."""
     again = replace(unseen, images=unseen.images.clone())
     return pays_once([_timed(selected, unseen).seconds, _timed(selected, again).seconds])
 
@@ -134,7 +134,7 @@ def _processor_seconds() -> float:
 
 
 def _in_a_fresh_process(selected: Selected, images: ImageSet) -> _Run:
-    """What a process does which has not run the defense before.
+    """Results and times of a process that has not run the defense before.
 
     It finds no files at home, unless the defense says that it needs weights from there. What fails without files runs
     once more with them.

@@ -1,4 +1,4 @@
-"""What modules hold, and whether it changed: globals, classes, caches, defaults and closures of functions, tensors."""
+"""State of modules, and changes of it: globals, classes, caches, defaults and closures of functions, tensors."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ from bench.registry import attacks
 @attacks.register("{name}", source="")
 @dataclass(frozen=True, kw_only=True)
 class {cls}(PartialPoison):
-    """One random sign pattern a class. Replace this by your method.
+    """One random sign pattern per class. Replace this by your method.
 
     Attributes:
         eps: L-inf radius on the [0, 1] scale.
@@ -103,7 +103,7 @@ class {cls}(PartialPoison):
 
     @property
     def budget(self) -> Budget:
-        """What the harness checks after rounding to 8 bits."""
+        """Bound that the harness checks after rounding to 8 bits."""
         return Budget("linf", self.eps)
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
@@ -142,7 +142,7 @@ class {cls}:
 
     @property
     def recipe(self) -> Recipe:
-        """How it is trained."""
+        """Recipe of its training."""
         return Recipe(epochs=self.epochs, batch_size=50, lr=0.01, crop_padding=0, schedule="one-cycle")
 
     def build(self, info: DataInfo) -> nn.Module:

@@ -1,4 +1,4 @@
-"""How a command ends: what user or machine can mend is a line without traceback, and Ctrl-C says how to continue."""
+"""End of a command: an error that the user can mend is a line without traceback, and Ctrl-C says how to continue."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _DATA = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
+    """Result of one check.
 
     Attributes:
         state: `ok`; `note`, a run works but the user should know; `problem`, a run would fail.
@@ -166,7 +166,7 @@ def memory() -> Iterator[Finding]:
 
 
 def folder(path: Path, what: str) -> Iterator[Finding]:
-    """Whether a folder can be made or written, and the space on its disk."""
+    """Checks that a folder can be made or written, and the space on its disk."""
     place = path.resolve()
     while not place.is_dir():
         place = place.parent
@@ -186,7 +186,7 @@ def folder(path: Path, what: str) -> Iterator[Finding]:
 
 
 def data_sets(data_root: Path) -> Iterator[Finding]:
-    """Which data sets are there, and what the others need."""
+    """Data sets that are there, and the steps that the others need."""
     here = [name for name, (file, _) in _DATA.items() if (data_root / file).exists()]
     absent = [
         f"{name} ({f'{size} MB are downloaded at first use' if size else 'you must provide it'})"

@@ -25,7 +25,7 @@ _STATES = {"valid": "cached", "absent": "to run", "damaged": "damaged, to run ag
 
 
 class _Times:
-    """What jobs will take: as it was measured, else by arithmetic; never stored."""
+    """Expected times of jobs: as measured, else by arithmetic; never stored."""
 
     def __init__(self, history: History, arithmetic: Arithmetic) -> None:
         self._history, self._arithmetic = history, arithmetic

@@ -189,7 +189,7 @@ def _in_presets(kind: str, names: set[str], parameter: str) -> str:
 
 
 def _describe_preset(console: Console, name: str) -> None:
-    """What a preset selects, and what it changes in the components' defaults, on all data sets and on single ones."""
+    """Prints the selections of a preset and its changes of defaults, on all data sets and on single ones."""
     raw = presets.read(name)
     mark = " (unvalidated: nobody has compared its accuracies with those of `paper`)" if not raw["validated"] else ""
     console.print(f"{name}: preset{mark}", style="bold")
@@ -206,7 +206,7 @@ def _describe_preset(console: Console, name: str) -> None:
 
 
 def preset_changes(name: str) -> list[tuple[str, list[str]]]:
-    """What a preset changes in the defaults of components: on all data sets (""), and then on single ones."""
+    """Changes that a preset makes in the defaults of components: on all data sets (""), and then on single ones."""
     raw = presets.read(name)
     tables = {"": raw.get("parameters", {})}
     tables |= {dataset: settings["parameters"] for dataset, settings in raw.get("datasets", {}).items()}

@@ -376,7 +376,7 @@ def cache_gc(store: Path, dry_run: bool, unfinished: bool) -> None:
 @click.option("--store", type=_FOLDER, default=Path("results"), show_default=True)
 @click.option("--data-root", type=_FOLDER, default=Path("data"), show_default=True)
 def doctor(store: Path, data_root: Path) -> int:
-    """Whether this machine is ready: packages, GPU, memory, disk, data, store. Exit code 1 if it is not."""
+    """Check this machine: packages, GPU, memory, disk, data, store. Exit code 1 if it is not ready."""
     from bench.cli.doctor import examine
 
     return examine(store, data_root)

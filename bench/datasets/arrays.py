@@ -66,7 +66,7 @@ def read_images(array: Any, where: str, note: Note) -> Tensor:
 
 
 def _to_uint8(array: Any) -> str:
-    """How these values become uint8, in words."""
+    """Conversion of these values to uint8, in words."""
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or not array.size:
         return "give an array of numbers, all images of one size"
     bad = ~np.isfinite(array)

@@ -107,5 +107,5 @@ def _rgb(file: Path) -> Image.Image:
 
 
 def mapped(path: Path, count: int, size: int) -> Tensor:
-    """What `decode` wrote, uint8 (N, 3, size, size), read as it is needed."""
+    """Output of `decode`, uint8 (N, 3, size, size), read as it is needed."""
     return torch.from_file(str(path), shared=False, size=count * 3 * size**2, dtype=torch.uint8).view(-1, 3, size, size)

@@ -1,4 +1,4 @@
-"""What data sets and poison files have in common: labels as people store them, and files that are litter."""
+"""Common parts of data sets and poison files: labels as people store them, and files that are litter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LITTER = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without hidden files and what macOS and Windows leave behind."""
+    """Content of a folder, by name, without hidden files and the leftovers of macOS and Windows."""
     return sorted(e for e in folder.iterdir() if not e.name.startswith(".") and e.name not in _LITTER)
 
 

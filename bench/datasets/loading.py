@@ -28,7 +28,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class Splits:
-    """What the attacker and the defender get (`train`) and what only the judge sees (`test`).
+    """Images that attacker and defender get (`train`) and images that only the judge sees (`test`).
 
     Attributes:
         notes: what was done to the stored data that their owner should know.

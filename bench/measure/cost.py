@@ -169,7 +169,7 @@ def load_libraries(device: torch.device) -> None:
 
 
 def another_run(seconds: Sequence[float], asked: int) -> bool:
-    """Whether a stage that took these seconds is run again: until a second or five runs, and as often as asked."""
+    """True if a stage that took these seconds is run again: until a second or five runs, and as often as asked."""
     return len(seconds) < asked or (sum(seconds) < _SECONDS and len(seconds) < _RUNS)
 
 

@@ -151,7 +151,7 @@ def _ridge(inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def class_share(poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor) -> float | None:
-    """Share of a perturbation's energy that is one pattern a class; None without a poison.
+    """Share of a perturbation's energy that is one pattern per class; None without a poison.
 
     sum_c n_c |mean of d over class c|^2 / sum |d|^2: 1 for class-wise noise that nowhere clips, and for independent
     noise about the number of classes by the number of images.

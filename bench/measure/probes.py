@@ -1,4 +1,4 @@
-"""What the meter reads besides the clock: resident memory, the processors' time, the GPU's energy and its processes."""
+"""Readings besides the clock: resident memory, the processors' time, the GPU's energy and its processes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class CpuSeconds:
 
 
 def alone(used: CpuSeconds, wall_seconds: float, processors: int) -> bool | None:
-    """Whether other processes left the processors to us; None if the system's counters do not count.
+    """True if other processes left the processors to us; None if the system's counters do not count.
 
     Others may use a twentieth of one core, or a hundredth of all cores up to half a core, besides a few ticks and what
     our own work costs the system. So a single process that computes is seen on a machine of any size.
@@ -71,7 +71,7 @@ def alone(used: CpuSeconds, wall_seconds: float, processors: int) -> bool | None
 
 
 def processors() -> int:
-    """How many of them this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -149,7 +149,7 @@ class GpuBoard:
             return None
 
     def used_by_one(self) -> bool | None:
-        """Whether one process computes on it; None if it cannot be told (a container may hide them)."""
+        """True if one process computes on it; None if it cannot be told (a container may hide them)."""
         try:
             processes = len(self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
         except self._nvml.NVMLError:

@@ -17,7 +17,7 @@ def sample_rows(labels: Tensor) -> Tensor:
 
 
 def sample_tensors(clean: ImageSet, result: ImageSet) -> dict[str, Tensor]:
-    """What an artifact stores: `sample_rows` int32 (S,), `sample_clean` and `sample_result` uint8 (S, C, H, W)."""
+    """Stored tensors: `sample_rows` int32 (S,), `sample_clean` and `sample_result` uint8 (S, C, H, W)."""
     rows = sample_rows(clean.labels)
     return {
         "sample_rows": rows,

@@ -45,7 +45,7 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a matrix needs.
+    """Cells and jobs of a matrix.
 
     Attributes:
         matrix: what was asked for.
@@ -156,7 +156,7 @@ def make_plan(
 
 
 def _obstacle(cell: PlannedCell, obstacles: Mapping[str, str]) -> str:
-    """What stands in a cell's way, or ""."""
+    """Reason why a cell is impossible, or ""."""
     attack, defense, victim = (f"{kind} {getattr(cell, kind).full_text}" for kind in ("attack", "defense", "victim"))
     names = (attack, defense, victim, f"{defense} {victim}")
     return "; ".join(obstacles[name] for name in names if name in obstacles)
@@ -207,7 +207,7 @@ def _train_job(base: Job, victim: Selected, defense: Selected, seed: int, inputs
 
 
 def identity(selected: Selected) -> dict[str, Any]:
-    """What of a component, or of a chain's parts, decides its result: name, parameters, source, files it reads."""
+    """Facts that decide the result of a component, or of a chain's parts: name, parameters, source, files it reads."""
     if selected.parts:
         parts = [identity(part) for part in selected.parts]
         return {"name": selected.entry.name, "parameters": selected.parameters, "parts": parts}
@@ -220,7 +220,7 @@ def identity(selected: Selected) -> dict[str, Any]:
 
 
 def faces(defense: Any) -> dict[str, bool]:
-    """Where a defense acts; one that changes the recipe also pays for what training costs more."""
+    """Faces of a defense; one that changes the recipe also pays for the additional training."""
     changes_recipe = isinstance(defense, ChangesRecipe)
     return {
         "purifies": isinstance(defense, Purifies),
@@ -301,6 +301,6 @@ def _root(manifest: Manifest, manifests: Mapping[str, Manifest]) -> str | None:
 
 
 def _labels(preimage: dict[str, Any]) -> tuple[str, str]:
-    """What runs in a job, with and without parameters: the component, and the defense that acts on its training."""
+    """Digest and names of what a job runs: the component, and the defense that acts on its training."""
     acting = [part for part in (preimage["component"], preimage.get("defense")) if part is not None]
     return digest([[part["name"], part["parameters"]] for part in acting]), "+".join(part["name"] for part in acting)

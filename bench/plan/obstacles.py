@@ -1,4 +1,4 @@
-"""What of a matrix cannot work on its data set: found before the first second of work."""
+"""Parts of a matrix that cannot work on its data set: found before the first second of work."""
 
 from __future__ import annotations
 

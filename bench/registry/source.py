@@ -37,7 +37,7 @@ def modules_of(module: str) -> list[str]:
 
 
 def imports_of(module: str) -> list[str]:
-    """What the modules of `modules_of` import from elsewhere, anywhere in their code; names that are no module too."""
+    """Imports from elsewhere in the modules of `modules_of`, anywhere in their code; names that are no module too."""
     own = modules_of(module)
     files = _closure(module)
     return sorted({imported for name in own for imported in _imports(files[name], name)} - set(own))
@@ -79,7 +79,7 @@ def _content(path: Path) -> bytes:
 
 @functools.cache
 def _is_local(top: str) -> bool:
-    """Whether a top-level module is neither of the standard library nor installed."""
+    """True if a top-level module is neither of the standard library nor installed."""
     if top in sys.stdlib_module_names:
         return False
     path = _file_of(top)

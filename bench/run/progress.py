@@ -1,4 +1,4 @@
-"""What a person sees while a matrix runs: a live display on a terminal, plain lines elsewhere."""
+"""Progress of a running matrix: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Warned:
 
 
 class PlainProgress:
-    """One line a job, for logs and pipes."""
+    """One line per job, for logs and pipes."""
 
     def __init__(self, console: Console, history: History) -> None:
         self._console, self._history, self._warned = console, history, Warned(console)
@@ -115,7 +115,7 @@ class PlainProgress:
         """Nothing: the line comes when the job ends."""
 
     def advanced(self, done: int, total: int, note: str) -> None:
-        """Nothing: a log wants one line a job."""
+        """Nothing: a log wants one line per job."""
 
     def ended(self, job: Job, report: Report) -> None:
         """The job's line."""

@@ -52,7 +52,7 @@ class Silent:
 
 @dataclass
 class Outcome:
-    """What a run brought.
+    """Outcome of a run.
 
     Attributes:
         cells: all cells of the matrix, in its order.
@@ -78,7 +78,7 @@ class Outcome:
 
 
 def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer, command: str = "") -> Outcome:
-    """Runs what the store lacks and writes one file a cell; nothing computed is lost if it is interrupted.
+    """Runs what the store lacks and writes one file per cell; nothing computed is lost if it is interrupted.
 
     The caller holds `store.in_use()` since before the plan was made. Of a store that is read-only, a matrix that is
     finished can be read.
@@ -196,7 +196,7 @@ def _skipped(plan: Plan, command: str) -> list[CellResult]:
 
 
 def _coordinates(cell: PlannedCell, plan: Plan) -> dict[str, Any]:
-    """What a cell's record says whatever became of it."""
+    """Part of a cell's record that does not depend on its outcome."""
     return {
         "key": cell.key,
         "preset": plan.matrix.preset,
@@ -280,7 +280,7 @@ def run_matrix(
         skip_impossible: record cells that cannot work on this data set as skipped, instead of raising an error.
 
     Returns:
-        One row a cell, failed ones included, with the columns of cells.csv (docs/results.md).
+        One row per cell, failed ones included, with the columns of cells.csv (docs/results.md).
 
     Raises:
         UserError: for anything in the arguments that is wrong, before any work.

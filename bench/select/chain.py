@@ -52,12 +52,12 @@ class Chain:
 
     @property
     def budget(self) -> Budget | BudgetSum:
-        """What all parts together may add up to."""
+        """Sum of the budgets of all parts."""
         return total_budget(component.budget for _, component in self.parts)
 
 
 def part_of(attack: Any) -> PartialPoison:
-    """Which images an attack poisons; all, if it does not say."""
+    """Images that an attack poisons; all, if it does not say."""
     if isinstance(attack, Chain):
         attack = attack.parts[0][1]
     return attack if isinstance(attack, PartialPoison) else PartialPoison()

@@ -35,7 +35,7 @@ Table = Mapping[str, Any]  # a selection as `name` and parameters
 
 @dataclass(frozen=True)
 class Settings:
-    """What a preset, a file or a command line may say; None is «not said here».
+    """Settings of a preset, a file or a command line; None is «not said here».
 
     Attributes:
         preset: `demo`, `fast` or `paper`.

@@ -24,7 +24,7 @@ def read_docstring(text: str) -> tuple[list[str], dict[str, str]]:
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """What the docstrings of a class and of those it builds on say about its attributes; its own words win."""
+    """Meanings of a class's attributes, from its docstring and those of the classes it builds on; its own words win."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):
         found |= read_docstring(base.__doc__ or "")[1]

@@ -138,7 +138,7 @@ def _with_paths(registry: Registry[Any]) -> list[str]:
 
 
 def _named(registry: Registry[Any], word: str, defaults: Layers, preset: Layers) -> list[Selected]:
-    """What one word of a selection names: components, or one chain of them."""
+    """Components that one word of a selection names, or one chain of them."""
     texts = split(word) if registry.chains else [word]
     if len(texts) == 1:
         return [resolve(registry, name, given, defaults, preset) for name, given in _expand(registry, word)]
@@ -235,7 +235,7 @@ def _constructed(entry: Entry[Any], parameters: Mapping[str, Any]) -> tuple[Any,
 
 
 def _table(layers: Layers, entry: Entry[Any], name: str) -> dict[str, Any]:
-    """What tables set for a name; in each what is for all (if it has them), for its entry, for the name itself."""
+    """Values that tables set for a name; in each those for all (if it has them), for its entry, for the name itself."""
     found: dict[str, Any] = {}
     for tables in [layers] if isinstance(layers, Mapping) else layers:
         found |= {key: value for key, value in tables.get("*", {}).items() if key in entry.parameters}

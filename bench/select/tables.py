@@ -26,7 +26,7 @@ Tables = Mapping[str, Defaults]  # kind -> component name or `*` -> parameters
 
 
 def shape_problems(raw: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the form of `parameters` and `datasets` in a settings file."""
+    """Problems of form in `parameters` and `datasets` of a settings file."""
     problems = _shape_of_parameters(raw.get("parameters", {}), "parameters")
     per_dataset = raw.get("datasets", {})
     if not isinstance(per_dataset, dict):

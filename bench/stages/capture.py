@@ -1,4 +1,4 @@
-"""What a plug-in prints and warns of while a stage runs: in the stage's log file, not in the progress display."""
+"""Capture of prints and warnings of a plug-in: into the stage's log file, not into the progress display."""
 
 from __future__ import annotations
 

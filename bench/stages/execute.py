@@ -83,7 +83,7 @@ def _execute(job: Job, store: Store, start: float, on_progress: OnProgress) -> R
 
 
 def _message(error: BaseException) -> str:
-    """What an error says; where it was raised, if it says nothing or cannot."""
+    """Message of an error; the place where it was raised, if it has none or cannot give it."""
     try:
         said = str(error)
     except Exception:  # an exception of a plug-in may fail even at this
@@ -257,7 +257,7 @@ def _sample(train: ImageSet, ctx: Context) -> ImageSet:
 
 
 def changed_recipe(defense: Any, recipe: Recipe) -> Recipe:
-    """What the victim is trained with: its own recipe, or what the defense makes of it.
+    """Recipe of the victim's training: its own, or the defense's change of it.
 
     Raises:
         ContractError: if the defense returns anything but a Recipe, or one that is not valid.
@@ -275,7 +275,7 @@ def changed_recipe(defense: Any, recipe: Recipe) -> Recipe:
 
 
 def _changes(before: Recipe, after: Recipe) -> str:
-    """What differs, as `epochs 60 -> 100, ...`."""
+    """Differences, as `epochs 60 -> 100, ...`."""
     new = asdict(after)
     return ", ".join(f"{name} {old} -> {new[name]}" for name, old in asdict(before).items() if old != new[name])
 

@@ -1,4 +1,4 @@
-"""What the harness checks of every result: same kind, budget respected, input left alone."""
+"""Checks of every result: same kind, budget respected, input left alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an executor is asked to do and what it answers: plain JSON, so that any process on any machine can do it."""
+"""Jobs for an executor and its reports: plain JSON, so that any process on any machine can do them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Report:
-    """How a job ended.
+    """End of a job.
 
     Attributes:
         key: of the job.

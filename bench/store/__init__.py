@@ -1,1 +1,1 @@
-"""What is kept: artifacts with their manifests, cells, and the locks between processes."""
+"""Store: artifacts with their manifests, cells, and the locks between processes."""

@@ -75,7 +75,7 @@ class Store:
 
     @functools.cached_property
     def read_only(self) -> bool:
-        """Whether nothing can be written into the folder."""
+        """True if nothing can be written into the folder."""
         try:
             (self.root / "run.lock").open("ab").close()
         except OSError as error:
@@ -126,11 +126,11 @@ class Store:
         return found
 
     def folder(self, stage: str, key: str) -> Path:
-        """Where an artifact lies."""
+        """Folder of an artifact."""
         return self.root / "artifacts" / stage / key[:2] / key
 
     def log(self, stage: str, key: str) -> Path:
-        """Where a stage's log file is, if something was printed."""
+        """Log file of a stage, if something was printed."""
         return self.root / "logs" / f"{stage}-{key[:20]}.txt"
 
     def scratch(self) -> Path:
@@ -140,7 +140,7 @@ class Store:
         return path
 
     def state(self, stage: str, key: str) -> State:
-        """Whether the artifact is there and its data matches its checksum (reads all of it)."""
+        """True if the artifact is there and its data matches its checksum (reads all of it)."""
         if not self.folder(stage, key).is_dir():
             return "absent"
         try:

@@ -1,4 +1,4 @@
-"""Who works in a store: a run and its jobs hold its lock together, garbage collection holds it alone.
+"""Locks of a store: a run and its jobs hold one together, garbage collection holds it alone.
 
 The lock belongs to an open file, so that the system releases it however a process ends.
 """

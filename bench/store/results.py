@@ -1,4 +1,4 @@
-"""What a finished cell says, as JSON: one file a cell. Nothing here imports torch.
+"""Results of finished cells, as JSON: one file per cell. Nothing here imports torch.
 
 `CellResult` is what the leaderboard reads; its columns are documented in docs/results.md.
 """
@@ -31,12 +31,12 @@ PAYS_ONCE_SECONDS = 0.2
 """Below it nobody saves anything worth hiding."""
 
 NO_BOUND = "no norm bound"
-"""What stands in place of a norm and a radius where an attack promises neither."""
+"""Text in place of a norm and a radius where an attack promises neither."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage cost on one device. Unmeasured values are None, never 0.
+    """Cost of one stage on one device. Unmeasured values are None, never 0.
 
     Attributes:
         phases: wall seconds by named phase (`fit`, `apply`, `train`, `evaluate`, ...), device-synchronised. `warm` is
@@ -67,13 +67,13 @@ class Cost:
 
     @property
     def pays_once(self) -> bool:
-        """Whether the first run was clearly slower than its repeats, and is therefore the one that is charged."""
+        """True if the first run was clearly slower than its repeats, and is therefore the one that is charged."""
         return pays_once(self.repeats)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an artifact's folder says about its data.
+    """Description of an artifact's data, stored in its folder.
 
     Attributes:
         key: digest of `preimage`.
@@ -171,7 +171,7 @@ class CellResult:
 
 
 def pays_once(seconds: Sequence[float]) -> bool:
-    """Whether the first of several runs of the same work takes over three times as long as the later ones' median.
+    """True if the first of several runs of the same work takes over three times as long as the later ones' median.
 
     And 0.2 s more, which is what the first use of a library takes. The later runs then use what the first has kept.
     """
@@ -180,7 +180,7 @@ def pays_once(seconds: Sequence[float]) -> bool:
 
 
 def of_training(phases: Mapping[str, float]) -> float:
-    """What the training of a finished `train` stage took, from its seconds or its joules by phase.
+    """Time or energy of the training of a finished `train` stage, from its seconds or its joules by phase.
 
     The training and what making the recipe took; not evaluation, building the network, or the rehearsal (`warm`).
     """
@@ -242,7 +242,7 @@ def _no_constant(text: str) -> None:
 
 
 def _problem(cell: CellResult) -> str:
-    """What no run writes, in words, or ""."""
+    """Values that no run writes, in words, or ""."""
     accuracy, done = cell.clean_test_accuracy, cell.status == "done"
     missing = [name for name, kind in _DATASET.items() if not isinstance(cell.dataset.get(name), kind)]
     keys = [cell.key, *cell.artifacts.values()]

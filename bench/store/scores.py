@@ -1,4 +1,4 @@
-"""What the harness says of a poison and of what a defense left of it, in words."""
+"""Scores of a poison and of its remains after a defense, in words."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class TrainingDivergedError(Exception):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss sees of one step.
+    """Batch of one step, as a loss sees it.
 
     Attributes:
         images_01: float32 (B, C, H, W) in [0, 1], augmented, on the device.
@@ -114,7 +114,7 @@ class Batches:
     Args:
         train: uint8 images with labels.
         device: where the batches are wanted.
-        batch_size: images a batch.
+        batch_size: images per batch.
         generator: CPU generator of order and augmentation.
         crop_padding: random shifts of up to this many pixels, zero padded; 0 for none.
         random_resized_crop: a box of each image, drawn in its original geometry, resized to the image's size.

@@ -64,7 +64,7 @@ def _fallback(aspect_ratios: Tensor) -> Tensor:
 
 
 def center_boxes(aspect_ratios: Tensor) -> Tensor:
-    """What a test image is cropped to, a square of 7/8 of the shorter side in the middle; as `draw_boxes` writes it."""
+    """Box of a test image, a square of 7/8 of the shorter side in the middle; as `draw_boxes` writes it."""
     height, width = (7 / 8 * aspect_ratios).clamp(max=7 / 8), (7 / 8 / aspect_ratios).clamp(max=7 / 8)
     return torch.stack([(1 - height) / 2, (1 - width) / 2, height, width], dim=1)
 

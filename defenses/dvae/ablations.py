@@ -1,4 +1,4 @@
-"""What is left of D-VAE without its disentangling half (arXiv:2405.01460): a rate-limited VAE, and an auto-encoder.
+"""Rest of D-VAE without its disentangling half (arXiv:2405.01460): a rate-limited VAE, and an auto-encoder.
 
 Deviations from the released code:
 - Its training loop for the VAE is missing; the loss is D-VAE's with the terms that exist.

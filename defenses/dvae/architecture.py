@@ -2,7 +2,7 @@
 
 Deviations from the released code:
 - Its 224-pixel configuration adds an embedding made for 32 pixels to a 512x28x28 map and fails. The size of the
-  embedding follows from the image here, and at 224 the default is one vector a class.
+  embedding follows from the image here, and at 224 the default is one vector per class.
 - `tiny` is ours: everything but the last layer at half the image's size, batch normalisation in the decoders (3 dB
   better than instance normalisation after a few hundred steps) and a perturbation decoder that starts at zero.
 """

@@ -187,7 +187,7 @@ class Autoencoder(nn.Module):
 
 
 class Disentangled(NamedTuple):
-    """What D-VAE makes of a batch: reconstruction in [0, 1], perturbation of any range, and the code's moments."""
+    """Output of D-VAE for a batch: reconstruction in [0, 1], perturbation of any range, and the code's moments."""
 
     reconstruction: Tensor
     perturbation: Tensor

@@ -37,7 +37,7 @@ class Dvae:
     Needs the labels, but no clean images and no outside data. The result is blurred: that, more than left-over poison,
     is what separates it from clean data, so compare it with its own clean row. The stages cost 1.52 trainings of a
     CIFAR ResNet-18 over equally many epochs (301 against 200 GFLOP an image, by arithmetic), and 6.7 at 224 pixels
-    with the paper's 20 epochs a stage against the victim's 100.
+    with the paper's 20 epochs per stage against the victim's 100.
 
     The defaults are the released scripts' for CIFAR-10; the preset `paper` knows other data sets' numbers.
 
@@ -49,7 +49,7 @@ class Dvae:
 
     Attributes:
         network: `cifar`, `imagenet`, `tiny` (ours, for a CPU), or `auto`: `cifar` up to 64 pixels, else `imagenet`.
-        embedding: of the class: `spatial` (a map a class), `vector`, or `auto`: spatial, but vector for `imagenet`.
+        embedding: of the class: `spatial` (a map per class), `vector`, or `auto`: spatial, but vector for `imagenet`.
         embed_into: where it is added: `z`, the code of limited rate, or `h`, the encoder's features. An inverted
             flag of the code selects `h` when it is left out; the released scripts run `z`.
         perturbation: `sample` estimates from class and code, `class` from the class alone.

@@ -10,7 +10,7 @@ from leaderboard.published.matrix import Entry
 from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS, Column, typed
 
 PLACE = ["dataset_selection", "dataset_digest", "preset", "victim_selection", "precision"]
-"""Where a comparison belongs: one group of the board."""
+"""Columns that place a comparison in one group of the board."""
 
 COMPARISON_COLUMNS = {
     **{name: BOARD_COLUMNS[name] for name in PLACE},
@@ -42,7 +42,7 @@ def comparison_frame(board: pd.DataFrame, matrix: Sequence[dict[str, Entry]]) ->
 
     Args:
         board: from `leaderboard_frame`.
-        matrix: from `entries`, one a row of the board.
+        matrix: from `entries`, one per row of the board.
     """
     rows = [
         {

@@ -1,4 +1,4 @@
-"""What a published value was made with: `recipes.csv` states it for each source, data set and method.
+"""Recipes of published values: `recipes.csv` states them for each source, data set and method.
 
 The rows of `reference` hold the recipes of a method's own authors. A source's row changes what it did otherwise, as far
 as the source or its code prints it. `a|b` are two values that both fit.
@@ -70,7 +70,7 @@ def alternatives(*values: str) -> tuple[str, ...]:
 
 
 def departures(found: Recipe, name: str, parameters: Mapping[str, Any], selection: str) -> Iterator[str]:
-    """Where a measured component is not the recipe's: a stated parameter with another value, or one set beyond it.
+    """Differences of a measured component from the recipe: a stated parameter with another value, or one set beyond it.
 
     Args:
         found: the recipe.
@@ -96,7 +96,7 @@ def recipe_rows() -> tuple[dict[str, str], ...]:
 
 
 def _rows(source: str, kind: str, name: str, dataset: str) -> list[dict[str, str]]:
-    """What applies, the particular last: the source's own, then of one method, then of one data set."""
+    """Recipes that apply, the particular last: the source's own, then of one method, then of one data set."""
     chosen = [
         row
         for row in recipe_rows()
@@ -114,7 +114,7 @@ def _stated(segments: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _same(measured: Any, stated: str) -> bool:
-    """Whether a recorded value is the stated one: `8/255` is 0.03137, `none` is null, and L2 1.304 is 1.3041."""
+    """True if a recorded value is the stated one: `8/255` is 0.03137, `none` is null, and L2 1.304 is 1.3041."""
     if measured is None or isinstance(measured, (bool, str)):
         return stated == (measured if isinstance(measured, str) else _WORDS[measured])
     number = _number(stated)

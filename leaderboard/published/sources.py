@@ -1,4 +1,4 @@
-"""How the sources of published values trained their victims, as far as they say, next to how it was done here.
+"""Training of victims in the sources of published values, as far as they say, next to how it was done here.
 
 `sources.csv` holds one row a source; PUBLISHED.md names the papers.
 """
@@ -41,7 +41,7 @@ def sources() -> dict[str, Source]:
 
 
 def recipe_difference(key: str, defense: str, epochs: int | None, batch_size: int | None) -> str:
-    """What the source did otherwise, or does not say: `200 epochs (here 60); batch 256 (here 128)`.
+    """Differences of the source's training, or facts it does not print: `200 epochs (here 60); batch 256 (here 128)`.
 
     Args:
         key: of the source.

@@ -77,7 +77,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Measured:
-    """What this harness has for one data set, preset, victim, attack and defense; accuracy is the mean over seeds.
+    """Measured result for one data set, preset, victim, attack and defense; accuracy is the mean over seeds.
 
     Parameters are all of them, files by their content; the victim's are with its recipe, as without defense.
     """
@@ -166,7 +166,7 @@ def repeats() -> tuple[tuple[Published, Published], ...]:
 
 @cache
 def tolerance() -> float:
-    """How well published single runs repeat: the mean absolute difference of the repeats on CIFAR-10, a fraction."""
+    """Repeatability of published single runs: the mean absolute difference of the repeats on CIFAR-10, a fraction."""
     found = [abs(b.accuracy - a.accuracy) for a, b in repeats() if a.dataset == "cifar10"]
     return sum(found) / len(found)
 
@@ -265,7 +265,7 @@ def _obstacles(measured: Measured, published: Published, recipes: Mapping[str, R
 
 
 def _same_budget(measured: Measured, published: Published) -> bool:
-    """Whether the budgets agree as far as the source prints its own."""
+    """True if the budgets agree as far as the source prints its own."""
     if measured.attack == "none" or not published.budget:
         return True
     ours, theirs = measured.budget or "", published.budget

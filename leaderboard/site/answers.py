@@ -25,7 +25,7 @@ class Answer:
 
 
 def answers(board: pd.DataFrame, test_images: int) -> list[Answer]:
-    """What the rows of one group say; an incomplete matrix says so.
+    """Headline results of one group; an incomplete matrix says so.
 
     Args:
         board: the rows of the group.
@@ -76,7 +76,7 @@ def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
 
 
 def _doubt(row: pd.Series[Any]) -> str:
-    """Why a cost has no rank."""
+    """Reason why a cost has no rank."""
     flags = raised(row["flags"]).values()
     if Flag.SEVERAL_DEVICES in flags:
         return f"measured on {row['device']}, others elsewhere"

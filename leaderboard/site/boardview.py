@@ -93,7 +93,7 @@ METRICS = [
     Metric("uses", "uses", str, "knowledge of the defense beyond the poisoned set"),
     Metric("flags", "flags", str, "what makes the row doubtful; each flag is explained under How to read this"),
 ]
-"""The columns with one value a row; behind them come the attacks."""
+"""The columns with one value per row; behind them come the attacks."""
 
 
 @dataclass(frozen=True)

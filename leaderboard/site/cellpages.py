@@ -1,4 +1,4 @@
-"""What `cell.html` shows, as data: all cells in a few hundred script files, for a page per cell would be 20,000 files.
+"""Data of `cell.html`: all cells in a few hundred script files, for a page per cell would be 20,000 files.
 
 A script tag works where the page is opened from a folder; `fetch` does not. `cell.html#KEY` loads the one file that
 holds KEY, named by the key's first two characters.

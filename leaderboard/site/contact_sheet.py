@@ -1,4 +1,4 @@
-"""What an attack and a defense do to images, to be looked at: clean, poisoned, perturbation, purified, residual."""
+"""Contact sheets of an attack and a defense: clean, poisoned, perturbation, purified, residual."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def shown_samples(images: Images) -> Images:
 
 
 def contact_sheet(clean: Images, poison: Images, purified: Images) -> Image.Image:
-    """One row an image (at most 12, across classes) with its PSNR against the clean one; no difference is gray.
+    """One row per image (at most 12, across classes) with its PSNR against the clean one; no difference is gray.
 
     Args:
         clean: uint8 (S, C, H, W), 1 or 3 channels.

@@ -35,7 +35,7 @@ class HeatRow:
 
 
 def heat_cell(attack: int, entry: Entry) -> HeatCell:
-    """What the map shows for one defense against one attack; several sources are a range.
+    """Values of the map for one defense against one attack; several sources are a range.
 
     Left out are other budgets, other methods of the same name and oracles.
     """

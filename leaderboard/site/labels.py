@@ -1,4 +1,4 @@
-"""Where the labels of a scatter go, so that they cover neither each other nor a marker or a line."""
+"""Positions of the labels of a scatter, so that they cover neither each other nor a marker or a line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def label_positions(
 
 
 def _box(x: float, y: float, width: float, anchor: tuple[float, float]) -> Box:
-    """Where a label of this width lies; left, bottom, right, top."""
+    """Box of a label of this width; left, bottom, right, top."""
     side, height = anchor
     aside, above = _GAP
     left = x + side * width + (aside if side == 0 else -aside if side == -1 else 0)

@@ -82,7 +82,7 @@ def _filters(page: Page) -> list[tuple[str, str, list[str]]]:
 
 
 def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame) -> list[tuple[str, str]]:
-    """What was run, when and where, and how much of it is missing. The date is that of the results."""
+    """Facts of a run: content, date, machine, and the part that is missing. The date is that of the results."""
     done = int((frame["status"] == "done").sum())
     missing = int(board.loc[[not has(Flag.ORACLE, flags) for flags in board["flags"]], "missing"].sum())
     dates = sorted({cost.created[:10] for cell in cells for cost in cell.costs.values()})

@@ -92,7 +92,7 @@ class Axis:
     lane: float | None
 
     def power(self, point: Point) -> float:
-        """Where the point stands, as a power of ten."""
+        """Position of the point, as a power of ten."""
         if point.cost > 0:
             return math.log10(point.cost)
         assert self.lane is not None
@@ -168,7 +168,7 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
 
 
 def on_several_devices(group: pd.DataFrame) -> bool:
-    """Whether the costs of this group are those of several devices, so that they cannot be compared."""
+    """True if the costs of this group are those of several devices, so that they cannot be compared."""
     return any(has(Flag.SEVERAL_DEVICES, flags) for flags in group["flags"])
 
 
@@ -211,7 +211,7 @@ def _cut(name: str, width: int) -> str:
 
 
 def _hover(row: pd.Series[Any]) -> str:
-    """What a point says; names are cut, for a click on the point marks its row, which has them whole."""
+    """Text of a point; names are cut, for a click on the point marks its row, which has them whole."""
     defense, worst = (
         escape(formats.isolated(_cut(row[n], _HOVER_WIDTH))) for n in ("defense_selection", "worst_attack")
     )

@@ -1,4 +1,4 @@
-"""What the page shows, as plain values: the template only places them. Text is escaped by the template."""
+"""Content of the page, as plain values: the template only places them. Text is escaped by the template."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from leaderboard.tables.table import current_cells, leaderboard_frame
 
 @dataclass(frozen=True)
 class Tables:
-    """What the page is made of: `cells_frame`, `leaderboard_frame`, `entries` of both, and `comparison_frame`."""
+    """Tables behind the page: `cells_frame`, `leaderboard_frame`, `entries` of both, and `comparison_frame`."""
 
     cells: pd.DataFrame
     board: pd.DataFrame
@@ -188,7 +188,7 @@ def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _distance(of_attack: pd.DataFrame) -> str:
-    """How far poisoned images may be from the clean ones: the budget; how far they are, if it has no bound."""
+    """Distance of poisoned images from the clean ones: the budget, or the measured distance if it has no bound."""
     budgets = of_attack["budget"].dropna()
     if budgets.empty or budgets.iloc[0] != NO_BOUND:
         return "" if budgets.empty else str(budgets.iloc[0])

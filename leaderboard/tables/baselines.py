@@ -1,4 +1,4 @@
-"""What a cell is compared with: the undefended cell, the clean baseline, and the cost that follows from them."""
+"""Baselines of a cell: the undefended cell, the clean baseline, and the cost that follows from them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def with_baselines(frame: pd.DataFrame, elsewhere: pd.DataFrame) -> pd.DataFrame
 
 
 def _added(frame: pd.DataFrame, unit: str) -> tuple[pd.Series[float], pd.Series[float], pd.Series[float]]:
-    """What purification, training and the view add, in this unit; defense `none` adds nothing, by definition."""
+    """Costs of purification, training and the view, in this unit; defense `none` adds nothing, by definition."""
     measured = (frame["status"] == "done") & frame[f"train_{unit}"].notna()
     difference = frame[f"train_{unit}"] - frame[f"undefended_train_{unit}"]
     purify = frame[f"purify_{unit}"].mask(frame["defense"] == "none", 0.0)

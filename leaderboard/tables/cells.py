@@ -84,7 +84,7 @@ def trained_epochs(cell: CellResult) -> int | None:
 
 
 def _flags(cell: CellResult) -> list[Flag]:
-    """What makes a result doubtful: a cost, and the plug-ins' own logs, of which only a `false` or `true` does."""
+    """Reasons to doubt a result: a cost, and the plug-ins' own logs, of which only a `false` or `true` does."""
     overfitting = cell.logs.get("train", {}).get("catastrophic_overfitting")
     flags = {
         Flag.NOT_CONVERGED: cell.logs.get("poison", {}).get("converged") is False,

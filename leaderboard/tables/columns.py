@@ -1,7 +1,7 @@
 """The columns of the two tables, in order, with their units: what `cells.csv` and `leaderboard.csv` mean.
 
 Behind the fixed columns come the open ones: `score_<name>` and `provenance_<name>` in the cells, sorted, and
-`accuracy[<attack>]` and `half_width_95[<attack>]` in the leaderboard, one a poison.
+`accuracy[<attack>]` and `half_width_95[<attack>]` in the leaderboard, one per poison.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GROUP = ["dataset", "dataset_selection", "dataset_digest", "preset", "victim_sel
 """Rows are compared only if they agree in these."""
 
 COORDINATES = [*GROUP, "attack_selection", "defense_selection", "seed"]
-"""What a cell stands for: at most one finished cell each."""
+"""Columns that identify a cell: at most one finished cell each."""
 
 CELL_COLUMNS = {
     "key": Column("string", "name of the cell's file"),

@@ -1,4 +1,4 @@
-"""What a defense costs: the median over the cells that share its stages, with the range they were measured in.
+"""Cost of a defense: the median over the cells that share its stages, with the range they were measured in.
 
 The range holds every run that was measured, the repeats of a purification too.
 """
@@ -61,7 +61,7 @@ def row_costs(cells: pd.DataFrame) -> dict[str, float | None]:
 
 
 def uneven_purification(cells: pd.DataFrame) -> bool:
-    """Whether one purification took clearly longer than the others of these cells: it may have worked for them too.
+    """True if one purification took clearly longer than the others of these cells: it may have worked for them too.
 
     Args:
         cells: finished cells of one defense; a purification that several share counts once.

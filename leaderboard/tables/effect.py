@@ -1,4 +1,4 @@
-"""Whether a poison took: an attack that leaves the undefended victim as it is says nothing about defenses."""
+"""Effect of a poison: an attack that leaves the undefended victim as it is says nothing about defenses."""
 
 from __future__ import annotations
 

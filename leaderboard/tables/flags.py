@@ -1,4 +1,4 @@
-"""What makes a row or a cell doubtful: every flag there is, with its explanation for readers."""
+"""Flags of doubtful rows and cells: every flag there is, with its explanation for readers."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def raised(text: str) -> dict[str, Flag]:
 
 
 def has(flag: Flag, text: str) -> bool:
-    """Whether a column `flags` has this flag; the name of an attack in it is none."""
+    """True if a column `flags` has this flag; the name of an attack in it is none."""
     return flag in raised(text).values()
 
 

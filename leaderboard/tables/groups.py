@@ -31,7 +31,7 @@ def place(row: pd.Series[Any], rows: pd.DataFrame) -> str:
 
 
 def is_best(row: pd.Series[Any], name: str, text: Callable[[Any], str], rows: pd.DataFrame) -> bool:
-    """Whether a row is best in this column: rank 1 in mean or cost, else what prints like the best ranked value.
+    """True if a row is best in this column: rank 1 in mean or cost, else what prints like the best ranked value.
 
     A cost that is not ranked (several devices, not exclusive) is never best.
     """

@@ -25,7 +25,7 @@ def accuracy_ranks(means: Sequence[float], half_widths: Sequence[float | None]) 
 
 
 def separable(one: Result, other: Result) -> bool:
-    """Whether two (mean, half-width) pairs differ by at least the larger half-width, and print differently."""
+    """True if two (mean, half-width) pairs differ by at least the larger half-width, and print differently."""
     width = max((half_width for _, half_width in (one, other) if half_width is not None), default=0.0)
     return abs(one[0] - other[0]) >= width and round(100 * one[0], 1) != round(100 * other[0], 1)
 

@@ -35,7 +35,7 @@ _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
 
 
 def cells_frame(cells: Iterable[CellResult], repeated: Sequence[CellResult] = ()) -> pd.DataFrame:
-    """One row a cell, whatever its status; columns as in `CELL_COLUMNS`, then scores and provenance.
+    """One row per cell, whatever its status; columns as in `CELL_COLUMNS`, then scores and provenance.
 
     Args:
         cells: at most one a key.
@@ -185,7 +185,7 @@ def _rank(rows: list[dict[str, Any]]) -> None:
 
 
 def _place(row: dict[str, Any]) -> tuple[int, float, str]:
-    """Where a row stands in its group: ranked, oracle, undefended, incomplete; each by falling mean."""
+    """Place of a row in its group: ranked, oracle, undefended, incomplete; each by falling mean."""
     complete = row["mean_accuracy"] is not None
     part = 3 if not complete else 0 if row["rank"] else 1 if Flag.ORACLE in row["flags"] else 2
     return part, -(row["mean_accuracy"] or 0.0), row["defense_selection"]

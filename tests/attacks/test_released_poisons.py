@@ -237,7 +237,7 @@ MISFITS: dict[str, tuple[Make, str]] = {
     ),
     "class noise sorted by class": (
         lambda f, t, p: _npy(f, _levels(CLASSES)[t.labels.sort().values].to(torch.int8)),
-        r"one pattern a class makes up 0\.\d+ of its noise in the order of smooth, but (0\.9\d|1\.00) if .* sorted",
+        r"one pattern per class makes up 0\.\d+ of its noise in the order of smooth, but (0\.9\d|1\.00) if .* sorted",
     ),
     "L2 poison under the default norm": (
         lambda f, t, p: _npy(f, _l2_levels() / 255),
@@ -301,7 +301,7 @@ def test_class_sorted_images_go_back_by_the_line_of_the_error(train, make_contex
 
 @pytest.mark.parametrize(
     ("levels", "wise"),
-    [(_levels(CLASSES)[LABELS], "one pattern a class"), (_levels(), "a pattern for each image")],
+    [(_levels(CLASSES)[LABELS], "one pattern per class"), (_levels(), "a pattern for each image")],
     ids=["class-wise in truth", "sample-wise"],
 )
 def test_a_sample_wise_file_says_whether_it_is_class_wise(train, make_context, tmp_path, levels, wise: str) -> None:

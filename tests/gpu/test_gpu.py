@@ -194,7 +194,7 @@ def test_accuracies_say_mean_seeds_device_and_what_is_unvalidated(monkeypatch):
     shown = report.render(slices)
     assert "| none | 91.0 (2) |" in shown
     assert (
-        "`fast` (unvalidated), cifar10, resnet18, seeds 0, 2, n = 10,000 test images a cell, on card, compiled."
+        "`fast` (unvalidated), cifar10, resnet18, seeds 0, 2, n = 10,000 test images per cell, on card, compiled."
         in shown
     )
     monkeypatch.setattr(presets, "unvalidated", frozenset)

@@ -1,4 +1,4 @@
-"""How jobs reach a device: in this process, in processes of their own (also on Slurm), on a Ray cluster."""
+"""Ways for jobs to reach a device: in this process, in processes of their own (also on Slurm), on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.stages.jobs import Job, Report
 
 
 class Watcher(Protocol):
-    """Who is told what happens: the progress display."""
+    """Receiver of progress: the display."""
 
     def started(self, job: Job) -> None:
         """A job begins (or is handed to the cluster)."""

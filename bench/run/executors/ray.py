@@ -15,12 +15,12 @@ from bench.stages.jobs import Job, Report
 @executors.register("ray")
 @dataclass(frozen=True)
 class Ray:
-    """One Ray task a job (extra `ray`). The store must be on a disk all nodes see.
+    """One Ray task per job (extra `ray`). The store must be on a disk all nodes see.
 
     Attributes:
         address: of the cluster, `local` for a new one here, or `auto`.
-        cpus: CPUs a job.
-        gpus: GPUs a job; below 1 jobs share a card: their accuracy counts, their times are marked as shared.
+        cpus: CPUs per job.
+        gpus: GPUs per job; below 1 jobs share a card: their accuracy counts, their times are marked as shared.
     """
 
     address: str = "auto"

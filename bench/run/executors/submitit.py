@@ -1,4 +1,4 @@
-"""One process a job: on this machine, or on a Slurm cluster (submitit). The store must be on a shared disk."""
+"""One process per job: on this machine, or on a Slurm cluster (submitit). The store must be on a shared disk."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def execute_text(text: str) -> str:
 @executors.register("submitit")
 @dataclass(frozen=True)
 class Submitit:
-    """One process a job, on this machine or on Slurm.
+    """One process per job, on this machine or on Slurm.
 
     Attributes:
         cluster: `local` (processes here) or `slurm`.
         parallel: jobs at a time; where they share a machine, the meter marks their costs as not exclusive.
         partition: Slurm partition, or "".
-        gpus: GPUs a job (Slurm).
-        cpus: CPUs a job (Slurm).
-        memory_gb: host memory a job (Slurm).
+        gpus: GPUs per job (Slurm).
+        cpus: CPUs per job (Slurm).
+        memory_gb: host memory per job (Slurm).
         minutes: time limit of a job.
     """
 
