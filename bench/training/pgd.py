@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.api import Budget
-from bench.training import autocast
+from bench.training.numbers import autocast
 
 _SMALL = 1e-12  # keeps an L2 step finite where the gradient is zero
 

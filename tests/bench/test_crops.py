@@ -125,7 +125,7 @@ def test_every_image_of_every_epoch_has_its_own_box(random_set):
 def test_a_fed_set_gives_the_batches_of_a_resident_one(random_set, monkeypatch):
     train = random_set(20)
     resident = list(batches(train, flip=True))
-    monkeypatch.setattr("bench.training._fits", lambda images, device: False)
+    monkeypatch.setattr("bench.training.batches._fits", lambda images, device: False)
     for one, two in zip(resident, batches(train, flip=True), strict=True):
         assert torch.equal(one.images_01, two.images_01)
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from bench import training
-from bench.training import Batches
+from bench.training import Batches, batches
 from bench.training.feed import feed
 
 CPU = torch.device("cpu")
@@ -19,11 +18,11 @@ def test_fed_batches_equal_resident_ones(random_set, monkeypatch, tmp_path, opti
     from_file = type(images)(mapped.view(images.images.shape), images.labels, images.info)
 
     def two_epochs(train):
-        batches = Batches(train, CPU, 4, torch.Generator().manual_seed(1), **options)
-        return [batch for _ in range(2) for batch in batches]
+        passes = Batches(train, CPU, 4, torch.Generator().manual_seed(1), **options)
+        return [batch for _ in range(2) for batch in passes]
 
     resident = two_epochs(images)
-    monkeypatch.setattr(training, "_fits", lambda images, device: False)
+    monkeypatch.setattr(batches, "_fits", lambda images, device: False)
     fed = two_epochs(from_file)
     assert len(resident) == len(fed)
     for one, two in zip(resident, fed, strict=True):

@@ -1,0 +1,45 @@
+"""Source digests: an edit of any file that computes numbers changes the keys of what uses it."""
+
+from pathlib import Path
+
+import pytest
+
+import bench.training
+from bench.registry import source
+
+FILES = sorted(Path(bench.training.__file__).parent.glob("*.py"))
+
+
+@pytest.fixture
+def edited(monkeypatch):
+    """Digest of a module as if a file had one more line."""
+
+    def digest_with(path, module):
+        before = source.source_digest(module)
+        monkeypatch.setitem(source._CONTENTS, path, source._content(path) + b"# edited\n")
+        source.source_digest.cache_clear()
+        after = source.source_digest(module)
+        monkeypatch.undo()
+        source.source_digest.cache_clear()
+        return before, after
+
+    return digest_with
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file_of_the_training_room_is_covered(edited, path):
+    module = "bench.training.pgd" if path.stem == "pgd" else "bench.training"  # pgd: where a plug-in imports it
+    before, after = edited(path, module)
+    assert before != after
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem != "pgd"], ids=lambda path: path.stem)
+def test_a_component_that_trains_depends_on_every_file_of_the_loop(edited, path):
+    before, after = edited(path, "defenses.dvae.training")
+    assert before != after
+
+
+def test_what_is_not_reached_changes_nothing(edited):
+    pgd = next(path for path in FILES if path.stem == "pgd")
+    before, after = edited(pgd, "defenses.dvae.training")
+    assert before == after
