@@ -41,6 +41,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return re.sub(r"\]\((?!\w+:|#)([^)#\s]+)", lambda link: f"]({site_link(page.file.src_uri, link[1])}", markdown)
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Ends the build if a page would fetch anything from a network when it is read."""
+    from mkdocs.exceptions import PluginError
+
+    if found := re.search(r'<(?:script|img|iframe)\b[^>]*\bsrc="?https?:|<link\b[^>]*\bhref="?https?:', output):
+        raise PluginError(f"{page.file.src_uri} fetches from a network: {output[found.start() : found.end() + 60]}")
+    return output
+
+
 def site_link(page: str, target: str) -> str:
     """A relative link of a page as a link between pages of the site."""
     source = ELSEWHERE.get(page, f"docs/{page}")

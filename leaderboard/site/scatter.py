@@ -60,7 +60,7 @@ class Point:
     Attributes:
         row: its place in the board.
         name: selection, not escaped.
-        cost: on the axis; 0 or less stands in a lane of its own.
+        cost: on the axis; 0 or less is in a lane of its own.
         accuracy: mean over attacks, percent.
         half_width: percent, or None.
         oracle: chosen with test labels.
@@ -126,7 +126,7 @@ def _all_alike(texts: list[str]) -> bool:
 def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | None:
     """Figure of one group of the board, or None if no defended row has both mean and this cost.
 
-    The x axis is logarithmic. A cost of zero or less has no place there and stands in a lane of its own on the left.
+    The x axis is logarithmic. A cost of zero or less has no place there and is in a lane of its own on the left.
     Undefended and clean training are drawn as horizontal lines. Bars are 95 % intervals over seeds. The Pareto front
     runs through single defenses only, and is left out where costs come from several devices: each has its symbol then.
     """
