@@ -109,7 +109,7 @@ BOARD_COLUMNS = {
     ),
     "cost_rank": Column(
         "Int64",
-        "by cost_seconds, shared if ranges meet or two digits agree; only exclusive costs of one device",
+        "by cost_seconds; shared if ranges nearly meet or two digits agree; only exclusive costs of one device",
     ),
     "dataset": CELL_COLUMNS["dataset"],
     "dataset_selection": CELL_COLUMNS["dataset_selection"],
