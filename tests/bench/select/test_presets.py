@@ -11,7 +11,7 @@ from bench.registry import attacks, defenses
 from bench.select import presets
 from bench.select.config import Settings, make_matrix
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LENGTHS = {"epochs", "steps", "train_steps", "surrogate_epochs"}
 
 
