@@ -62,7 +62,7 @@ def _matrix_options(command: Any) -> Any:
             type=click.Choice(["eager", "compile"]),
             default="eager",
             show_default=True,
-            help="How training steps run; part of the device's name, not of keys.",
+            help="Engine of training steps; part of the device's name, not of keys.",
         ),
         click.option("--deterministic/--no-deterministic", default=False, help="Repeatable to the bit, and slower."),
         click.option(
@@ -70,7 +70,7 @@ def _matrix_options(command: Any) -> Any:
             type=click.Choice(["auto", "float32", "bfloat16"]),
             default="auto",
             show_default=True,
-            help="Of matrix products and convolutions; auto: bfloat16 on a GPU. Part of every key.",
+            help="Precision of matrix products and convolutions; auto: bfloat16 on a GPU. Part of every key.",
         ),
         click.option(
             "--skip-impossible",
@@ -147,7 +147,7 @@ def _prepare(
 @cli.command()
 @_matrix_options
 @click.option("--executor", default="inline", show_default=True, help="inline, submitit:cluster=slurm, ray.")
-@click.option("--out", type=_FOLDER, help="Where the leaderboard goes (default: STORE/leaderboard).")
+@click.option("--out", type=_FOLDER, help="Folder of the leaderboard (default: STORE/leaderboard).")
 def run(config: Path | None, executor: str, out: Path | None, **options: Any) -> int:
     """Run a matrix (CONFIG: a TOML file) and write its leaderboard. Run it again to continue."""
     import shlex
@@ -205,9 +205,9 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
 
 @cli.command()
 @_matrix_options
-@click.option("--jobs", is_flag=True, help="List every job, not only their numbers by stage and component.")
+@click.option("--jobs", is_flag=True, help="List every job, not only the number of jobs by stage and component.")
 def plan(config: Path | None, jobs: bool, **options: Any) -> None:
-    """Show what a run would do, what is cached and how long it may take. Runs nothing."""
+    """Show the jobs of a run, the cached ones and the expected time. Runs nothing."""
     from bench.cli.forecast import print_plan
     from bench.datasets import loading
 
@@ -219,7 +219,7 @@ def plan(config: Path | None, jobs: bool, **options: Any) -> None:
 @click.argument("kind", type=click.Choice(["attacks", "defenses", "victims", "datasets", "executors", "presets"]))
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file.")
 def list_(kind: str, plugins: tuple[Path, ...]) -> None:
-    """Names of a kind, each with one line."""
+    """List the names of a kind, each with one line."""
     from bench.cli.listing import print_list
 
     print_list(kind, plugins)
@@ -229,7 +229,7 @@ def list_(kind: str, plugins: tuple[Path, ...]) -> None:
 @click.argument("name")
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file.")
 def describe(name: str, plugins: tuple[Path, ...]) -> None:
-    """One component or preset: paper, parameters with defaults and meaning, cost, example."""
+    """Describe a component or preset: paper, parameters with defaults and meaning, cost, example."""
     from bench.cli.listing import print_description
 
     print_description(name, plugins)
@@ -240,7 +240,7 @@ def describe(name: str, plugins: tuple[Path, ...]) -> None:
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plug-in file.")
 @click.option("--kind", type=click.Choice(["attacks", "defenses", "victims"]), help="If the name is not unique.")
 def check(name: str, plugins: tuple[Path, ...], kind: str | None) -> int:
-    """Contract tests of a plug-in on a tiny set, in seconds."""
+    """Run the contract tests of a plug-in on a tiny set, in seconds."""
     from bench.check.component import check_component
 
     return check_component(name, plugins, kind)
@@ -252,7 +252,7 @@ def check(name: str, plugins: tuple[Path, ...], kind: str | None) -> int:
 @click.option("--out", type=_FOLDER, default=Path(), help="Folder of the new files (default: here).")
 @click.option("--during-training", is_flag=True, help="A defense that replaces the loss, and purifies nothing.")
 def new(kind: str, name: str, out: Path, during_training: bool) -> None:
-    """Scaffold a plug-in: a working file with its test."""
+    """Write a working plug-in file and its test, to be changed."""
     from bench.check.scaffold import write_scaffold
 
     file, test = write_scaffold(kind, name, out, during_training)
@@ -265,7 +265,7 @@ def new(kind: str, name: str, out: Path, during_training: bool) -> None:
 @click.option("--store", "stores", type=_FOLDER, multiple=True, default=(Path("results"),), show_default=True)
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the site.")
 @click.option(
-    "--first-wins", is_flag=True, help="Where stores disagree on an accuracy, take the first store's and flag it."
+    "--first-wins", is_flag=True, help="If stores disagree on an accuracy, take the first store's and flag it."
 )
 def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
     """Write a site from all stored cells: pages that open offline, and the tables as CSV, JSON, Markdown and LaTeX."""
@@ -315,7 +315,7 @@ def _methods() -> list[Method]:
 @click.option("--store", type=_FOLDER, default=Path("results"), show_default=True)
 @click.option("--images", type=click.Path(path_type=Path, dir_okay=False), help="Write sample images to this PNG file.")
 def show(cell: str, store: Path, images: Path | None) -> None:
-    """One cell: settings, costs, curve, scores, sample images. CELL is its key or the beginning of it."""
+    """Show a cell: settings, costs, curve, scores, sample images. CELL is its key or the beginning of it."""
     from bench.cli.show import show_cell
     from leaderboard.site.contact_sheet import contact_sheet, read_samples
 
@@ -336,7 +336,7 @@ def show(cell: str, store: Path, images: Path | None) -> None:
 
 @cli.group()
 def cache() -> None:
-    """The artifact store: list, verify, collect garbage."""
+    """List, verify and clean the artifact store."""
 
 
 def _store_option(command: Any) -> Any:
@@ -346,7 +346,7 @@ def _store_option(command: Any) -> Any:
 @cache.command("ls")
 @_store_option
 def cache_ls(store: Path) -> None:
-    """Every artifact with its size and cost."""
+    """List every artifact with its size and cost."""
     from bench.cli.housekeeping import list_artifacts
 
     list_artifacts(store)
@@ -363,10 +363,10 @@ def cache_verify(store: Path) -> int:
 
 @cache.command("gc")
 @_store_option
-@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing; list what would be deleted.")
 @click.option("--unfinished", is_flag=True, help="Also delete artifacts needed only to resume interrupted runs.")
 def cache_gc(store: Path, dry_run: bool, unfinished: bool) -> None:
-    """Delete artifacts that neither a cell nor a stopped run wants, damaged ones, and leftovers. Not during a run."""
+    """Delete artifacts that no cell and no interrupted run needs, damaged ones, leftovers. Not during a run."""
     from bench.cli.housekeeping import collect_garbage
 
     collect_garbage(store, dry_run, unfinished)
