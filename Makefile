@@ -19,6 +19,7 @@ lint: $(VENV)/.installed-dev
 # The documentation site, which opens without network: build/docs/index.html.
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/docs/index.html
 
 # Each part next to the plain way of doing it, one table. One part: `make bench BENCH="-k jpeg"`.
 bench: $(VENV)/.installed-dev
