@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import UserError
 from bench.store.results import CellResult
-from leaderboard.export.commands import without_paths
+from leaderboard.export.commands import frame_without_paths, without_paths
 from leaderboard.export.folder import check_folder, write_folder
 from leaderboard.export.latex import latex_text
 from leaderboard.export.text import csv_text, json_text, markdown_text
@@ -16,11 +16,12 @@ from leaderboard.site.methods import Method
 from leaderboard.site.page import page_assets, render_pages
 from leaderboard.site.sheets import draw_sheets
 from leaderboard.site.views import tables_of
-from leaderboard.tables.table import cells_frame
+from leaderboard.tables.table import Frames
 
 
 def publish(
-    cells: Sequence[CellResult],
+    results: Sequence[CellResult],
+    frames: Frames,
     out: Path,
     stores: Sequence[Path] = (),
     methods: Sequence[Method] = (),
@@ -29,10 +30,11 @@ def publish(
     """Writes the site: the pages, the tables as CSV, JSON, Markdown and LaTeX, the data of the cells, contact sheets.
 
     The folder is written under another name and renamed: it holds the new site or the old one, never half. The same
-    cells, stores and methods give the same bytes.
+    results, stores and methods give the same bytes.
 
     Args:
-        cells: whatever their status.
+        results: of all cells, whatever their status.
+        frames: from `frames_of` the same results.
         out: a folder that does not exist, is empty, or was published before.
         stores: where to look for sample images and checksums; the first that has an artifact serves it.
         methods: descriptions of the registered components for the method page.
@@ -43,27 +45,24 @@ def publish(
         The path of each page and table, by name.
 
     Raises:
-        UserError: if there is no cell, two finished cells are the same, or the folder cannot be written.
+        UserError: if the folder cannot be written.
     """
-    if not cells:
-        raise UserError("nothing to publish: no cells found; run the matrix first, or name the --store it was run with")
     check_folder(out)
-    cells = sorted((without_paths(cell) for cell in cells), key=lambda cell: cell.key)
-    frame = cells_frame(cells, repeated)
-    tables = tables_of(frame)
+    results = sorted((without_paths(result) for result in results), key=lambda result: result.key)
+    tables = tables_of(replace(frames, cells=frame_without_paths(frames.cells)))
     board = tables.board
     texts = {
         "index.html": "",
         "leaderboard.csv": csv_text(board),
-        "cells.csv": csv_text(frame),
+        "cells.csv": csv_text(tables.cells),
         "comparison.csv": csv_text(tables.comparison),
         "leaderboard.json": json_text(board),
         "leaderboard.md": markdown_text(board),
         "leaderboard.tex": latex_text(board),
-        **render_pages(cells, tables, methods),
+        **render_pages(results, tables, methods),
     }
-    sheets = draw_sheets(cells, stores)
+    sheets = draw_sheets(results, stores)
     contents = {name: text.encode("utf-8") for name, text in texts.items()}
-    contents |= page_assets() | sheets.files | cell_files(cells, frame, sheets, stores, repeated)
+    contents |= page_assets() | sheets.files | cell_files(results, tables.cells, sheets, stores, repeated)
     write_folder(out, contents)
     return {name: out / name for name in texts}

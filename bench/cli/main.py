@@ -169,7 +169,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
 
     from leaderboard.export.terminal import print_leaderboard
     from leaderboard.publish import publish
-    from leaderboard.tables.table import cells_frame, leaderboard_frame
+    from leaderboard.tables.table import frames_of
 
     job = next(iter(plan.jobs.values()))
     history = History(store, device_name(torch.device(job.device), job.engine), job.digests[0])
@@ -178,8 +178,9 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     with progress_display(Console(file=sys.stderr), history) as display:
         outcome = run_plan(plan, store, chosen, display, command)
     console = Console()
-    print_leaderboard(leaderboard_frame(cells_frame(outcome.cells)), console)
-    paths = publish(outcome.cells, out, [store.root], _methods())
+    frames = frames_of(outcome.cells)
+    print_leaderboard(frames.board, console)
+    paths = publish(outcome.cells, frames, out, [store.root], _methods())
     for repaired in outcome.repaired:
         console.print(f"damaged artifact computed again: {repaired}", style="yellow", markup=False)
     computed, reused = (", ".join(f"{n} {s}" for s, n in c.items() if n) for c in (outcome.computed, outcome.reused))
@@ -272,12 +273,14 @@ def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
     from leaderboard.export.folder import check_folder
     from leaderboard.publish import publish as write_site
     from leaderboard.tables.stores import described_repeats, read_stores
+    from leaderboard.tables.table import frames_of
 
     check_folder(out)
     stored = read_stores(stores, first_wins)
     for text in described_repeats(stored):
         click.echo(text, err=True)
-    for path in write_site(stored.cells, out, stores, _methods(), stored.repeated).values():
+    frames = frames_of(stored.cells, stored.repeated)
+    for path in write_site(stored.cells, frames, out, stores, _methods(), stored.repeated).values():
         click.echo(path)
     if not any(cell.status == "done" for cell in stored.cells):
         click.echo(f"0 of {len(stored.cells)} cells finished: {out / 'index.html'} lists why", err=True)

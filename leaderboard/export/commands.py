@@ -7,6 +7,8 @@ import shlex
 from dataclasses import replace
 from itertools import pairwise
 
+import pandas as pd
+
 from bench.store.results import CellResult
 
 _FOLDERS = {"--store", "--out", "--data-root"}
@@ -19,6 +21,14 @@ def without_paths(cell: CellResult) -> CellResult:
     if "command" not in cell.provenance:
         return cell
     return replace(cell, provenance={**cell.provenance, "command": published_command(str(cell.provenance["command"]))})
+
+
+def frame_without_paths(cells: pd.DataFrame) -> pd.DataFrame:
+    """`cells_frame` as it is published, in the same way."""
+    if "provenance_command" not in cells:
+        return cells
+    published = cells["provenance_command"].map(published_command, na_action="ignore")
+    return cells.assign(provenance_command=published.astype("string"))
 
 
 def published_command(command: str) -> str:

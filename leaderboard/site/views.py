@@ -18,12 +18,12 @@ from leaderboard.site.heatview import HeatRow, heat_cell
 from leaderboard.site.scatter import figures, on_several_devices
 from leaderboard.tables import formats
 from leaderboard.tables.columns import GROUP, accuracy_column, accuracy_columns
-from leaderboard.tables.table import current_cells, leaderboard_frame
+from leaderboard.tables.table import Frames, current_cells
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables behind the page: `cells_frame`, `leaderboard_frame`, `entries` of both, and `comparison_frame`."""
+    """Tables behind the page: both frames, `entries` of them, and `comparison_frame`."""
 
     cells: pd.DataFrame
     board: pd.DataFrame
@@ -31,11 +31,10 @@ class Tables:
     comparison: pd.DataFrame
 
 
-def tables_of(cells: pd.DataFrame) -> Tables:
-    """Everything that follows from `cells_frame`."""
-    board = leaderboard_frame(cells)
-    matrix = entries(current_cells(cells), board)
-    return Tables(cells, board, matrix, comparison_frame(board, matrix))
+def tables_of(frames: Frames) -> Tables:
+    """Adds the published values to the frames."""
+    matrix = entries(current_cells(frames.cells), frames.board)
+    return Tables(frames.cells, frames.board, matrix, comparison_frame(frames.board, matrix))
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from bench.errors import UserError
 from bench.select.presets import unvalidated
 from bench.store.results import CellResult
 from leaderboard.tables.baselines import with_baselines
@@ -32,6 +34,26 @@ from leaderboard.tables.stores import repeat_flags
 
 _DOUBT = {Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.SEVERAL_DEVICES, Flag.UNEVEN}
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Both tables of the same results, built once: `cells_frame` and `leaderboard_frame`."""
+
+    cells: pd.DataFrame
+    board: pd.DataFrame
+
+
+def frames_of(results: Sequence[CellResult], repeated: Sequence[CellResult] = ()) -> Frames:
+    """Builds both tables; the arguments are those of `cells_frame`.
+
+    Raises:
+        UserError: if there is no result, or two finished cells stand for the same coordinates.
+    """
+    if not results:
+        raise UserError("nothing to publish: no cells found; run the matrix first, or name the --store it was run with")
+    cells = cells_frame(results, repeated)
+    return Frames(cells, leaderboard_frame(cells))
 
 
 def cells_frame(cells: Iterable[CellResult], repeated: Sequence[CellResult] = ()) -> pd.DataFrame:

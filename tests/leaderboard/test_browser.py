@@ -9,10 +9,10 @@ import pytest
 
 from bench.store.results import CellResult
 from bench.store.scores import SCORES
-from leaderboard.publish import publish
 from leaderboard.site.methods import Method
 
 from .sample_store import write_samples
+from .site import publish
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.store.results import CellResult
-from leaderboard.publish import publish
+
+from .site import publish
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

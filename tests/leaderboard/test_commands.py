@@ -8,7 +8,8 @@ import pytest
 from bench.select.config import parse_seeds
 from bench.store.results import CellResult
 from leaderboard.export.commands import published_command, reproduce_command
-from leaderboard.publish import publish
+
+from .site import publish
 
 MakeCell = Callable[..., CellResult]
 

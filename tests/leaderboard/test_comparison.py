@@ -9,7 +9,7 @@ from leaderboard.published.sources import recipe_difference, sources
 from leaderboard.published.values import published_values, tolerance
 from leaderboard.site.comparisonview import comparison_view
 from leaderboard.site.views import Tables, tables_of
-from leaderboard.tables.table import cells_frame
+from leaderboard.tables.table import frames_of
 
 MakeCell = Callable[..., CellResult]
 
@@ -18,7 +18,7 @@ MakeCell = Callable[..., CellResult]
 def tables(matrix: list[CellResult]) -> Tables:
     """The matrix, each victim trained 60 epochs at batch 128."""
     point = {"epoch": 60, "train_loss": 1.0, "train_accuracy": 0.9, "clean_test_accuracy": 0.9}
-    return tables_of(cells_frame(replace(cell, curve=[point]) for cell in matrix))
+    return tables_of(frames_of([replace(cell, curve=[point]) for cell in matrix]))
 
 
 def test_every_source_of_a_value_has_a_row() -> None:

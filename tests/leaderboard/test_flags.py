@@ -12,7 +12,7 @@ from leaderboard.export.text import described_flags
 from leaderboard.site.page import render_pages
 from leaderboard.site.views import Tables, tables_of
 from leaderboard.tables.flags import Flag, has, raised
-from leaderboard.tables.table import cells_frame
+from leaderboard.tables.table import frames_of
 
 MakeCell = Callable[..., CellResult]
 
@@ -36,7 +36,7 @@ def doubtful(make_cell: MakeCell) -> Tables:
         cell("lsp", "gone", status="failed"),
     ]
     elsewhere = [replace(cells[8], clean_test_accuracy=0.7), replace(cells[9], costs={})]
-    return tables_of(cells_frame(cells, elsewhere))
+    return tables_of(frames_of(cells, elsewhere))
 
 
 def chips(page: str) -> dict[str, str]:
@@ -60,12 +60,12 @@ def test_every_flag_on_the_board_is_explained_in_its_tooltip_and_in_the_text(dou
 def test_the_name_of_an_attack_is_no_flag(make_cell: MakeCell) -> None:
     names = ("oracle", "missing", "a, b", "several devices")
     cells = [make_cell(name, logs={"poison": {"converged": False}}) for name in names]
-    board = tables_of(cells_frame([*cells, make_cell("none", accuracy=0.95)])).board
+    board = tables_of(frames_of([*cells, make_cell("none", accuracy=0.95)])).board
     flags = "attack not converged: a, b and missing and oracle and several devices"
     assert raised(board["flags"][0]) == {flags: Flag.NOT_CONVERGED}
     assert described_flags(board.iloc[0]) == flags
     defended = [make_cell(name, "dvae", logs={"poison": {"converged": False}}) for name in names]
-    page = render_pages(defended, tables_of(cells_frame(defended)), [])["index.html"]
+    page = render_pages(defended, tables_of(frames_of(defended)), [])["index.html"]
     assert '<tr class="single"' in page
     assert '<tr class="oracle"' not in page
 

@@ -8,14 +8,14 @@ from bench.store.results import CellResult
 from leaderboard.site.methods import Method
 from leaderboard.site.page import EXPORTS, page_assets, render_pages
 from leaderboard.site.views import tables_of
-from leaderboard.tables.table import cells_frame
+from leaderboard.tables.table import frames_of
 
 MakeCell = Callable[..., CellResult]
 HOSTILE = "<script>alert(1)</script>"
 
 
 def pages_of(cells: list[CellResult], methods: Sequence[Method] = ()) -> dict[str, str]:
-    return render_pages(cells, tables_of(cells_frame(cells)), methods)
+    return render_pages(cells, tables_of(frames_of(cells)), methods)
 
 
 def page_of(cells: list[CellResult]) -> str:

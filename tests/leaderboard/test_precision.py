@@ -9,7 +9,7 @@ import pytest
 
 from bench.store.results import CellResult, read_cell, write_cell
 from leaderboard.site.views import page_view, tables_of
-from leaderboard.tables.table import cells_frame, leaderboard_frame
+from leaderboard.tables.table import cells_frame, frames_of, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 CLEAN = {"float32": 0.95, "bfloat16": 0.85}
@@ -62,7 +62,7 @@ def test_baselines_are_of_the_same_precision(cells: list[CellResult]) -> None:
 
 
 def test_the_page_and_the_comparison_show_it(cells: list[CellResult]) -> None:
-    tables = tables_of(cells_frame(cells))
+    tables = tables_of(frames_of(cells))
     assert [group.precision for group in page_view(tables).groups] == ["bfloat16", "float32"]
     compared = tables.comparison.query("attack_selection == 'lsp' and defense_selection == 'dvae'")
     assert compared.groupby("precision")["measured_accuracy"].unique().map(list).to_dict() == {

@@ -8,8 +8,9 @@ import pytest
 from bench.errors import UserError
 from bench.store.results import CellResult
 from leaderboard.export.folder import MANIFEST
-from leaderboard.publish import publish
 from leaderboard.site.page import EXPORTS, page_assets
+
+from .site import publish
 
 MakeCell = Callable[..., CellResult]
 
