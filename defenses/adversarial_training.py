@@ -22,9 +22,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, Recipe
+from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, LossDefense, Recipe
 from bench.registry import defenses
 from bench.training.pgd import pgd, random_start, step_across
 from defenses.overfitting import Watch, accuracies
@@ -34,7 +33,7 @@ _CHECK_STEPS = 5  # and steps of eps / 4: the short attack with which the single
 
 @defenses.register("at", source="arXiv:1706.06083")
 @dataclass(frozen=True)
-class AdversarialTraining:
+class AdversarialTraining(LossDefense):
     """Train on the worst images within a small ball, found by several gradient steps (PGD).
 
     Costs one forward and backward pass per step: with 10 steps an epoch takes 7 to 8 times as long, and the papers
@@ -80,9 +79,9 @@ class AdversarialTraining:
         """A gradient per step, and the victim's own."""
         return STEP_PASSES + (self.steps * GRADIENT_PASSES if self.eps else 0)
 
-    def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
-        """Cross-entropy on the adversarial images alone."""
-        return _cross_entropy(model, self.attack(model, images_01, labels, ctx.stream("attack-start")), labels)
+    def change(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
+        """The adversarial images alone."""
+        return self.attack(model, images_01, labels, ctx.stream("attack-start"))
 
     def attack(self, model: nn.Module, images_01: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Images in [0, 1], at most eps from the given ones, on which the model's loss is large.
@@ -118,7 +117,7 @@ class AdversarialTraining:
 
 @defenses.register("at-fast", source="arXiv:2001.03994")
 @dataclass(frozen=True)
-class FastAdversarialTraining:
+class FastAdversarialTraining(LossDefense):
     """Adversarial training with one gradient step from a random start (FGSM): 1.7 to 2 times a plain epoch.
 
     It can fail all at once (catastrophic overfitting): the network learns to hide from the single step, and from then
@@ -155,8 +154,8 @@ class FastAdversarialTraining:
         """One gradient, the victim's own, and a check of about three batches now and then."""
         return STEP_PASSES + (GRADIENT_PASSES if self.eps else 0) + 3 * STEP_PASSES / self.check_every
 
-    def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
-        """Cross-entropy on the adversarial images alone."""
+    def change(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
+        """The adversarial images alone."""
         hostile = self.attack(model, images_01, labels, ctx.stream("attack-start"))
         if self.eps > 0:
             watch = ctx.state("overfitting", lambda: Watch.begin(ctx))
@@ -164,7 +163,7 @@ class FastAdversarialTraining:
             if watch.batches % self.check_every == 0:
                 stronger = self._stronger(model, images_01, labels, ctx.stream("check-start"))
                 watch.add(accuracies(model, (hostile, stronger), labels))
-        return _cross_entropy(model, hostile, labels)
+        return hostile
 
     def attack(self, model: nn.Module, images_01: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Images in [0, 1], at most eps from the given ones, after one step from a uniform start inside of [0, 1].
@@ -202,10 +201,6 @@ class FastAdversarialTraining:
             steps=_CHECK_STEPS,
             start=random_start(images_01, budget, generator),
         )
-
-
-def _cross_entropy(model: nn.Module, images_01: Tensor, labels: Tensor) -> Tensor:
-    return functional.cross_entropy(model(images_01).float(), labels)
 
 
 def _check_radius(name: str, eps: float, norm: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.api import Context, ImageSet, map_images, no_network
+from bench.api import Filter
 from bench.registry import defenses
 from defenses.jpeg import check_quality
 from defenses.jpeg_planes import jpeg_round_trip
@@ -36,85 +36,55 @@ def reduce_bits(images_u8: Tensor, bits: int) -> Tensor:
 
 @defenses.register("iss-gray", source=_PAPER, family="iss", deterministic=True)
 @dataclass(frozen=True)
-class Gray:
+class Gray(Filter):
     """Grayscale in three channels: removes colored perturbations, keeps those in luminance (TAP, AR, OPS survive).
 
-    Costs microseconds an image; about 2 points of clean accuracy (CIFAR-10, ResNet-18, the paper's table).
-
-    Attributes:
-        test_view: gray test images too.
+    Costs microseconds per image; about 2 points of clean accuracy (CIFAR-10, ResNet-18, the paper's table).
     """
 
-    test_view: bool = False
-
-    work = no_network
-
-    def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
-        """Every image in gray, with as many channels as before."""
-        with ctx.phase("apply"):
-            return map_images(train, lambda images, rows: to_gray(images), ctx)
-
-    def view(self, images_u8: Tensor) -> Tensor:
-        """Test images, gray if `test_view` is on."""
-        return to_gray(images_u8) if self.test_view else images_u8
+    def apply(self, images_u8: Tensor) -> Tensor:
+        """Gray images with as many channels as before."""
+        return to_gray(images_u8)
 
 
 @defenses.register("iss-jpeg", source=_PAPER, family="iss", deterministic=True)
 @dataclass(frozen=True)
-class IssJpeg:
+class IssJpeg(Filter):
     """JPEG at quality 10: the strongest of the three on most attacks.
 
     Costs about 9 points of clean accuracy (CIFAR-10, ResNet-18, the paper's table), which is its ceiling.
 
     Attributes:
         quality: 1 (strongest) to 100; the paper uses 10.
-        test_view: compress test images too.
     """
 
     quality: int = 10
-    test_view: bool = False
 
     def __post_init__(self) -> None:
         check_quality("iss-jpeg", self.quality)
 
-    work = no_network
-
-    def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
-        """Every image after one encoding and decoding."""
-        with ctx.phase("apply"):
-            return map_images(train, lambda images, rows: jpeg_round_trip(images, self.quality), ctx)
-
-    def view(self, images_u8: Tensor) -> Tensor:
-        """Test images, compressed the same way if `test_view` is on."""
-        return jpeg_round_trip(images_u8, self.quality) if self.test_view else images_u8
+    def apply(self, images_u8: Tensor) -> Tensor:
+        """Images after one encoding and decoding."""
+        return jpeg_round_trip(images_u8, self.quality)
 
 
 @defenses.register("iss-bdr", source=_PAPER, family="iss", deterministic=True)
 @dataclass(frozen=True)
-class BitDepthReduction:
-    """Bit-depth reduction to 2 bits a channel; posterises the image and darkens it by 32 levels on average.
+class BitDepthReduction(Filter):
+    """Bit-depth reduction to 2 bits per channel; posterises the image and darkens it by 32 levels on average.
 
     Test images stay as bright as they were, and that shift is part of its price.
 
     Attributes:
         bits: bits kept, 1 to 7; the paper uses 2.
-        test_view: reduce test images too.
     """
 
     bits: int = 2
-    test_view: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 7:
             raise ValueError(f"iss-bdr: bits must be in 1..7, got {self.bits}")
 
-    work = no_network
-
-    def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
-        """Every image with at most 2^bits levels a channel."""
-        with ctx.phase("apply"):
-            return map_images(train, lambda images, rows: reduce_bits(images, self.bits), ctx)
-
-    def view(self, images_u8: Tensor) -> Tensor:
-        """Test images, reduced if `test_view` is on."""
-        return reduce_bits(images_u8, self.bits) if self.test_view else images_u8
+    def apply(self, images_u8: Tensor) -> Tensor:
+        """Images with at most 2^bits levels per channel."""
+        return reduce_bits(images_u8, self.bits)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bench.api import Context, ImageSet, map_images, no_network
+from bench.api import Filter
 from bench.registry import defenses
 from defenses.jpeg_planes import jpeg_round_trip
 
@@ -24,27 +24,18 @@ def check_quality(name: str, quality: int) -> None:
 
 @defenses.register("jpeg", deterministic=True)
 @dataclass(frozen=True)
-class Jpeg:
+class Jpeg(Filter):
     """Compress every training image once, at a quality of one's choice.
 
     Attributes:
         quality: 1 (strongest) to 100. CIFAR-10 keeps about 26.4 dB at 30, 29.9 dB at 75.
-        test_view: compress test images too; off in the published tables.
     """
 
     quality: int = 50
-    test_view: bool = False
 
     def __post_init__(self) -> None:
         check_quality("jpeg", self.quality)
 
-    work = no_network
-
-    def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
-        """Every image after one encoding and decoding."""
-        with ctx.phase("apply"):
-            return map_images(train, lambda images, rows: jpeg_round_trip(images, self.quality), ctx)
-
-    def view(self, images_u8: Tensor) -> Tensor:
-        """Test images, compressed the same way if `test_view` is on."""
-        return jpeg_round_trip(images_u8, self.quality) if self.test_view else images_u8
+    def apply(self, images_u8: Tensor) -> Tensor:
+        """Images after one encoding and decoding."""
+        return jpeg_round_trip(images_u8, self.quality)

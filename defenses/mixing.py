@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.api import STEP_PASSES, Context
+from bench.api import STEP_PASSES, Context, LossDefense
 from bench.registry import defenses
 
 # Gets the batch's shape and a generator on the device; returns how much of its partner each pixel takes, float in
@@ -34,7 +34,7 @@ DrawShare = Callable[[torch.Size, torch.Generator], Tensor]
 
 @defenses.register("cutout", source="arXiv:1708.04552", family="mixing")
 @dataclass(frozen=True)
-class Cutout:
+class Cutout(LossDefense):
     """Blacken a square at a random place of every training image; the loss is the plain one.
 
     Attributes:
@@ -47,12 +47,9 @@ class Cutout:
         if self.size < 1:
             raise ValueError(f"cutout: size must be at least 1 pixel, got {self.size}")
 
-    step_passes = STEP_PASSES
-
-    def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
-        """Cross-entropy on the images with their squares."""
-        cut = cut_out(images_01, self.size, ctx.stream("cutout"))
-        return functional.cross_entropy(model(cut).float(), labels)
+    def change(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
+        """The images with their squares."""
+        return cut_out(images_01, self.size, ctx.stream("cutout"))
 
 
 @defenses.register("mixup", source="arXiv:1710.09412", family="mixing")

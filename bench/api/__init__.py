@@ -1,9 +1,10 @@
-"""Names that a plug-in imports: the data types, the three protocols and their faces.
+"""Names that a plug-in imports: data types, the three protocols with their faces, bases for plug-ins.
 
 Conventions, everywhere: images are uint8 (N, C, H, W) at every border between stages and float in [0, 1] inside;
 labels are int64 (N,); a perturbation budget of 1.0 is the full pixel range; all randomness comes from `Context`.
 """
 
+from bench.api.bases import Filter, LossDefense
 from bench.api.budget import Budget
 from bench.api.context import Context, child_seed
 from bench.api.faces import (
@@ -33,10 +34,12 @@ __all__ = [
     "Context",
     "DataInfo",
     "Defense",
+    "Filter",
     "HoldsPart",
     "ImageSet",
     "KnowsStep",
     "KnowsWork",
+    "LossDefense",
     "PartialPoison",
     "Purifies",
     "Recipe",

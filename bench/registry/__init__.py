@@ -124,6 +124,8 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
                     f"{self.kind} {name!r}: {cls.__name__} does nothing; give it at least one of "
                     f"{', '.join(self.faces)}"
                 )
+            if lacking := sorted(getattr(cls, "__abstractmethods__", ())):
+                raise TypeError(f"{self.kind} {name!r}: {cls.__name__} must define {', '.join(lacking)}")
             present = self._entries.get(name)
             if present is not None and present.cls.__module__ != cls.__module__:
                 raise UserError(
