@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.datasets.loading import Splits
+from bench.formats import duration
 from bench.measure.cost import device_name
 from bench.plan import History, Plan
 from bench.plan.arithmetic import Arithmetic
-from bench.run.progress import duration, time_left, title
+from bench.run.progress import time_left, title
 from bench.select.config import Matrix
 from bench.stages.jobs import STAGES, Job
 from bench.store.artifacts import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench import formats
 from bench.errors import UserError
-from bench.run.progress import duration
 from bench.store.artifacts import DamagedArtifactError, Store
 from bench.store.results import read_cell
 
@@ -38,11 +38,11 @@ def list_artifacts(root: Path) -> None:
             continue
         total += manifest.data_bytes
         component = manifest.preimage["component"]["name"]
-        size = f"= {manifest.alias_of}" if manifest.alias_of else f"{manifest.data_bytes / 2**20:.1f} MiB"
+        size = f"= {manifest.alias_of}" if manifest.alias_of else formats.size(manifest.data_bytes)
         cost = manifest.cost
-        table.add_row(stage, key[:12], component, size, duration(cost.wall_seconds), cost.device, cost.created)
+        table.add_row(stage, key[:12], component, size, formats.seconds(cost.wall_seconds), cost.device, cost.created)
     Console().print(table)
-    Console().print(f"{table.row_count} artifacts, {total / 2**20:.1f} MiB in {root}", highlight=False)
+    Console().print(f"{table.row_count} artifacts, {formats.size(total)} in {root}", highlight=False)
 
 
 def verify_artifacts(root: Path) -> int:
@@ -110,7 +110,7 @@ def _collect(store: Store, dry_run: bool, unfinished: bool) -> None:
         freed += store.clean_partial()
         for path in plans if unfinished else ():
             path.unlink()
-    console.print(f"{freed / 2**20:.1f} MiB {'would be ' if dry_run else ''}freed")
+    console.print(f"{formats.size(freed)} {'would be ' if dry_run else ''}freed")
 
 
 def _logs_of_failures(store: Store) -> set[Path]:

@@ -10,12 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench import formats
 from bench.cli.housekeeping import open_store
 from bench.errors import UserError
 from bench.store.artifacts import Store
-from bench.store.results import CellResult, Component, Cost, read_cell
+from bench.store.results import CellResult, Component, read_cell
 from bench.store.scores import SCORES, Score
-from leaderboard.tables import formats
 
 _PRINTED_LINES = 20
 
@@ -82,8 +82,8 @@ def _settings(console: Console, cell: CellResult) -> None:
 def _costs(console: Console, cell: CellResult) -> None:
     table = _table("stage", "phase", "time", "peak GPU", "peak host", "energy", right=range(2, 6))
     for stage, cost in cell.costs.items():
-        memory = (formats.gibibytes(cost.peak_gpu_bytes), formats.gibibytes(cost.peak_host_bytes))
-        runs = f", {_repeats(cost)}" if cost.repeats else ""
+        memory = (formats.size(cost.peak_gpu_bytes), formats.size(cost.peak_host_bytes))
+        runs = f", {formats.runs(cost.repeats, cost.pays_once)}" if cost.repeats else ""
         table.add_row(
             stage, f"whole{runs}", formats.seconds(cost.wall_seconds), *memory, formats.joules(cost.energy_joules)
         )
@@ -96,12 +96,6 @@ def _costs(console: Console, cell: CellResult) -> None:
     for stage, cost in cell.costs.items():
         alone = {True: "exclusive", False: "not exclusive", None: "exclusivity unknown"}[cost.exclusive]
         console.print(f"{stage} measured {cost.created} on {cost.device}, {alone}", markup=False, style="dim")
-
-
-def _repeats(cost: Cost) -> str:
-    which = "first run, which was slower than its repeats," if cost.pays_once else "median"
-    low, high = formats.seconds(min(cost.repeats)), formats.seconds(max(cost.repeats))
-    return f"{which} of {len(cost.repeats)} runs: {low} to {high}"
 
 
 def _scores(console: Console, cell: CellResult) -> None:

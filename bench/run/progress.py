@@ -9,18 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from bench.errors import in_one_line
+from bench.formats import duration
 from bench.plan import History, Plan
 from bench.stages.jobs import STAGES, Job, Report
-
-
-def duration(seconds: float) -> str:
-    """`8.2 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def time_left(jobs: int, seconds: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboard.tables import formats
+from bench import formats
 from leaderboard.tables.columns import accuracy_columns, half_width_column
 from leaderboard.tables.groups import groups
 from leaderboard.tables.ranking import separable

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench import formats
 from leaderboard.export.text import described_flags
-from leaderboard.tables import formats
 from leaderboard.tables.columns import accuracy_columns
 from leaderboard.tables.groups import groups, is_best, place
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboard.tables import formats
+from bench import formats
 from leaderboard.tables.columns import BOARD_COLUMNS, accuracy_columns
 from leaderboard.tables.flags import shown_flags
 from leaderboard.tables.groups import groups, place

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench import formats
 from leaderboard.published.values import Comparison, comparisons, measured_of
-from leaderboard.tables import formats
 from leaderboard.tables.columns import GROUP, accuracy_columns, half_width_column
 from leaderboard.tables.flags import Flag, has
 from leaderboard.tables.statistics import half_width_95

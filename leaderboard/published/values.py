@@ -14,9 +14,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from bench import formats
 from leaderboard.published.recipes import Recipe, alternatives, departures, recipe
 from leaderboard.published.sources import recipe_difference, sources
-from leaderboard.tables import formats
 from leaderboard.tables.statistics import half_width_of
 
 REPRODUCED, DIFFERS, NOT_COMPARABLE, OTHER_METHOD = "reproduced", "differs", "not comparable", "other method"

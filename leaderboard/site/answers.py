@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboard.tables import formats
+from bench import formats
 from leaderboard.tables.flags import Flag, raised
 from leaderboard.tables.statistics import binomial_half_width_95
 

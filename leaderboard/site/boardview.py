@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench import formats
 from leaderboard.published.matrix import Entry
-from leaderboard.tables import formats
 from leaderboard.tables.columns import accuracy_column
 from leaderboard.tables.flags import Flag, has, shown_flags
 from leaderboard.tables.groups import is_best, place
@@ -84,8 +84,8 @@ METRICS = [
         formats.seconds,
         "first steps on random images (loading, allocating, compiling), before the clock starts: not charged",
     ),
-    Metric("peak_gpu_bytes", "peak GPU", formats.gibibytes, "largest GPU memory of purification and training"),
-    Metric("peak_host_bytes", "peak host", formats.gibibytes, "most host memory that purification or training took"),
+    Metric("peak_gpu_bytes", "peak GPU", formats.size, "largest GPU memory of purification and training"),
+    Metric("peak_host_bytes", "peak host", formats.size, "most host memory that purification or training took"),
     Metric("cost_energy_joules", "energy", formats.joules, "of the GPU: purification and extra training"),
     Metric("n", "n", str, "finished cells behind the mean: attacks × seeds", high_first=True),
     Metric("seeds", "seeds", str, "seeds of the group", high_first=True),

@@ -15,12 +15,12 @@ from typing import Any
 
 import pandas as pd
 
+from bench import formats
 from bench.errors import UserError
 from bench.store.results import CellResult
 from leaderboard.export.commands import reproduce_command
 from leaderboard.published.values import comparisons, measured_of
 from leaderboard.site.sheets import Sheets
-from leaderboard.tables import formats
 from leaderboard.tables.cells import cell_row
 from leaderboard.tables.columns import COORDINATES
 

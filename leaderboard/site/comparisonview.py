@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench import formats
 from leaderboard.published.values import DIFFERS, NOT_COMPARABLE, OTHER_METHOD, REPRODUCED
-from leaderboard.tables import formats
 
 MARKS = {REPRODUCED: "✓", DIFFERS: "≠", NOT_COMPARABLE: "○", OTHER_METHOD: "◇"}
 _COMPARABLE_FIRST = {REPRODUCED: 0, DIFFERS: 0, NOT_COMPARABLE: 1, OTHER_METHOD: 2}

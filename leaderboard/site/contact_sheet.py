@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from safetensors import SafetensorError, safe_open
 
 from bench.errors import UserError
+from bench.formats import decibels
 from bench.store.results import CellResult
 
 Images = NDArray[np.uint8]
@@ -65,7 +66,7 @@ def contact_sheet(clean: Images, poison: Images, purified: Images) -> Image.Imag
             left = column * (wide + _GAP)
             sheet.paste(_picture(image).resize((width * scale, tall), Image.Resampling.NEAREST), (left, top))
             if column in (1, 3):
-                draw.text((left, top + tall), _decibels(psnr(image, clean[row])), fill="black")
+                draw.text((left, top + tall), decibels(psnr(image, clean[row])), fill="black")
     return sheet
 
 
@@ -95,7 +96,3 @@ def amplified(image: Images, reference: Images) -> Images:
 def _picture(image: Images) -> Image.Image:
     planes = np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image
     return Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0)))
-
-
-def _decibels(value: float | None) -> str:
-    return "equal" if value is None else f"{value:.1f} dB"

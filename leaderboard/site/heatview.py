@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench import formats
 from leaderboard.published.matrix import Entry
 from leaderboard.published.values import DIFFERS, NOT_COMPARABLE, ORACLE, OTHER_METHOD, REPRODUCED, Comparison
 from leaderboard.site.colors import Shade, shade
 from leaderboard.site.comparisonview import MARKS
-from leaderboard.tables import formats
 
 
 @dataclass(frozen=True)

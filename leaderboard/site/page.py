@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bench import formats
 from bench.store.results import CellResult
 from bench.store.scores import SCORES
 from leaderboard.published.values import largest_repeat, tolerance
 from leaderboard.site.methods import Method, method_entries
 from leaderboard.site.scatter import AXES
 from leaderboard.site.views import Page, Tables, page_view
-from leaderboard.tables import formats
 from leaderboard.tables.columns import AND, BOARD_COLUMNS
 from leaderboard.tables.flags import Flag, has
 

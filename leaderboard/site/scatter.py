@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench import formats
 from leaderboard.site.labels import label_positions
-from leaderboard.tables import formats
 from leaderboard.tables.flags import Flag, has
 
 _MOST_LABELS = 14
@@ -49,7 +49,7 @@ AXES = (
     CostAxis("trainings", "trainings", "extra cost, in undefended trainings", ("cost_multiple",), "{:g}×".format, 1.0),
     CostAxis("seconds", "seconds", "extra cost, wall time", ("cost_seconds",), formats.seconds),
     CostAxis("joules", "joules", "extra energy of the GPU", ("cost_energy_joules",), formats.joules),
-    CostAxis("memory", "memory", "peak memory", ("peak_gpu_bytes", "peak_host_bytes"), formats.gibibytes),
+    CostAxis("memory", "memory", "peak memory", ("peak_gpu_bytes", "peak_host_bytes"), formats.size),
 )
 
 
@@ -222,7 +222,7 @@ def _hover(row: pd.Series[Any]) -> str:
         f"{formats.percent(row['mean_accuracy'])}{interval} % mean, "
         f"{formats.percent(row['worst_accuracy'])} % worst ({worst})<br>"
         f"{formats.seconds(row['cost_seconds'])}, {formats.multiple(row['cost_multiple'])} an undefended training<br>"
-        f"{formats.joules(row['cost_energy_joules'])}, {formats.gibibytes(memory)} peak"
+        f"{formats.joules(row['cost_energy_joules'])}, {formats.size(memory)} peak"
         + (f"<br>on {escape(row['device'])}" if has(Flag.SEVERAL_DEVICES, row["flags"]) else "")
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench import formats
 from bench.store.results import NO_BOUND
 from leaderboard.published.comparison import PLACE, comparison_frame
 from leaderboard.published.matrix import Entry, entries
@@ -16,7 +17,6 @@ from leaderboard.site.boardview import METRICS, BoardRow, board_row
 from leaderboard.site.comparisonview import ComparisonView, comparison_view
 from leaderboard.site.heatview import HeatRow, heat_cell
 from leaderboard.site.scatter import figures, on_several_devices
-from leaderboard.tables import formats
 from leaderboard.tables.columns import GROUP, accuracy_column, accuracy_columns
 from leaderboard.tables.table import Frames, current_cells
 

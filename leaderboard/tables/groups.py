@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboard.tables import formats
+from bench import formats
 from leaderboard.tables.columns import GROUP
 
 _COSTS = ("cost_seconds", "cost_multiple")

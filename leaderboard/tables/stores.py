@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import formats
 from bench.errors import UserError
 from bench.store.results import CellResult, read_cell
-from leaderboard.tables import formats
 from leaderboard.tables.columns import AND
 from leaderboard.tables.flags import Flag
 

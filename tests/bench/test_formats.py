@@ -1,6 +1,7 @@
+import pandas as pd
 import pytest
 
-from leaderboard.tables.formats import DASH, gibibytes, joules, multiple, percent, ratio, seconds, span
+from bench.formats import DASH, duration, joules, multiple, number, percent, ratio, runs, seconds, size, span
 
 
 @pytest.mark.parametrize(
@@ -34,16 +35,29 @@ def test_ranges_of_seconds(low: float | None, high: float, text: str) -> None:
     assert span(low, high) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(8.2, "8.2 s"), (59.9, "59.9 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+)
+def test_durations_as_on_a_clock(value: float, text: str) -> None:
+    assert duration(value) == text
+
+
 def test_other_units() -> None:
     assert (percent(0.9456), ratio(0.926), multiple(1.0004), multiple(5.38)) == ("94.6", "0.93", "1.000×", "5.38×")
-    assert (gibibytes(2.5 * 2**30), gibibytes(2**28), joules(0), joules(40_000)) == (
+    assert (size(2.5 * 2**30), size(2**28), joules(0), joules(40_000)) == (
         "2.5 GiB",
         "256 MiB",
         "0 J",
         "40 kJ",
     )
+    assert (size(4711), number(0.25), number(3), runs([0.24, 0.2, 0.33], False)) == (
+        "4.6 KiB",
+        "0.25",
+        "3",
+        "median of 3 runs: 200 ms to 330 ms",
+    )
 
 
 def test_unmeasured_is_a_dash_and_never_zero() -> None:
-    assert {f(None) for f in (percent, ratio, multiple, seconds, gibibytes, joules)} == {DASH}
-    assert seconds(float("nan")) == DASH
+    assert {f(None) for f in (percent, ratio, multiple, seconds, size, joules)} == {DASH}
+    assert {f(x) for f in (percent, multiple, seconds, size) for x in (float("nan"), pd.NA)} == {DASH}
