@@ -10,7 +10,8 @@ from attacks.ops import Ops
 from bench.api import Budget, ImageSet, PartialPoison
 from bench.api.budget import BudgetSum
 from bench.api.engine import Engine
-from bench.check.contracts import CONTRACTS, checks_of, stacks_as_it_poisons
+from bench.check.contracts import CONTRACTS, checks_of
+from bench.check.contracts.images import stacks_as_it_poisons
 from bench.datasets import loading
 from bench.errors import ContractError, UserError
 from bench.plan import describe, identity, make_plan
