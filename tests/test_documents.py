@@ -34,7 +34,7 @@ def test_pages_that_code_mentions_exist():
         for file in (ROOT / package).rglob("*.py"):
             for page in re.findall(r"\bdocs/[\w/.-]+\.\w+", file.read_text(encoding="utf-8")):
                 mentioned[page] = file
-    assert {"docs/tutorials/defense.md", "docs/start.md"} <= set(mentioned)
+    assert "docs/start.md" in mentioned
     made_later = {"docs/gpu.json"}
     assert not {page: file for page, file in mentioned.items() if not (ROOT / page).exists()}.keys() - made_later
 

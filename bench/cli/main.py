@@ -258,8 +258,7 @@ def new(kind: str, name: str, out: Path, during_training: bool) -> None:
 
     file, test = write_scaffold(kind, name, out, during_training)
     click.echo(f"wrote {file}\nwrote {test}\nnext: bench check {name} --plugin {file}")
-    page = {"attack": "docs/tutorials/attack.md", "defense": "docs/tutorials/defense.md", "victim": "docs/python.md"}
-    click.echo(f"how plug-ins work: {page[kind]}")
+    click.echo(f"how plug-ins work: docs/tutorials/{kind}.md")
 
 
 @cli.command()

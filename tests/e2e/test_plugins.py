@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 )
 def test_a_scaffold_passes_its_check_and_its_test(bench, tmp_path, kind, options):
     name = f"my-{kind}"
-    assert bench("new", kind, name, *options).code == 0
+    made = bench("new", kind, name, *options)
+    assert made.code == 0
+    assert (ROOT / re.search(r"docs/\S+\.md", made.out)[0]).is_file()
     assert ("batch_loss" in (tmp_path / f"my_{kind}.py").read_text()) == bool(options)
     checked = bench("check", name, "--plugin", f"my_{kind}.py")
     assert checked.code == 0, checked.out

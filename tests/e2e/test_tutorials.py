@@ -43,8 +43,8 @@ def _tiny(arguments: list[str]) -> list[str]:
     """The same command on a tiny set with a small victim; what the page itself says of data and preset stays."""
     if arguments[0] not in ("run", "plan"):
         return arguments
-    given = [] if "--dataset" in arguments else ["--dataset", "shapes:train=64:test=32"]
-    return [*arguments, *given, "--victims", "linear:epochs=2", "--threads", "1"]
+    small = {"--dataset": "shapes:train=64:test=32", "--victims": "linear:epochs=2", "--threads": "1"}
+    return [*arguments, *(word for option in small.items() if option[0] not in arguments for word in option)]
 
 
 @pytest.mark.parametrize("page", EXECUTED, ids=_name)
@@ -78,7 +78,12 @@ def _run_python(code: str, monkeypatch) -> None:
 
 
 def test_pages_with_plug_ins_run_them():
-    assert {"docs/start.md", "docs/tutorials/attack.md", "docs/tutorials/defense.md"} <= set(map(_name, EXECUTED))
+    assert {
+        "docs/start.md",
+        "docs/tutorials/attack.md",
+        "docs/tutorials/defense.md",
+        "docs/tutorials/victim.md",
+    } <= set(map(_name, EXECUTED))
 
 
 @pytest.mark.parametrize(
