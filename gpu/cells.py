@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench.api.engine import Engine
-from bench.datasets import loading
 from bench.errors import UserError
-from bench.measure.cost import device_name
-from bench.plan import Plan, make_plan
+from bench.plan import Plan
 from bench.run.executors.inline import Inline
+from bench.run.prepare import Options, prepared
 from bench.run.runner import Silent, run_plan
-from bench.select.config import Matrix, Settings, make_matrix
+from bench.select.config import Settings
 from bench.store.artifacts import Store
 from bench.store.results import CellResult
 from gpu.scale import Scale
@@ -25,13 +21,20 @@ DEFENSES = ("none", "dvae", "iss")
 
 @dataclass(frozen=True)
 class Place:
-    """Places of data and results, and the way to compute: the same for every slice."""
+    """The data set of the accuracies, and the place and way to compute: the same for every slice."""
 
     data: str
-    data_root: Path
-    store: Path
-    device: str
-    engine: Engine
+    options: Options
+
+    @property
+    def device(self) -> str:
+        """The chosen device."""
+        return self.options.chosen()[0]
+
+    @property
+    def engine(self) -> Engine:
+        """The chosen engine."""
+        return self.options.chosen()[1]
 
 
 def names(scale: Scale, seeds: int = 1) -> list[str]:
@@ -45,16 +48,11 @@ def names(scale: Scale, seeds: int = 1) -> list[str]:
     ]
 
 
-def matrix_of(name: str, scale: Scale, dataset: str) -> Matrix:
-    """The cells of a slice alone, without the baselines a matrix adds."""
+def settings_of(name: str, scale: Scale, dataset: str) -> Settings:
+    """The cells of a slice alone, if no baselines are added."""
     preset, attack, defense, seed = name.split("/")
     parameters: Any = scale.parameters
-    matrix = make_matrix([Settings(preset, dataset, attack, defense, scale.victim, [int(seed)], parameters)])
-    return replace(
-        matrix,
-        attacks=tuple(chosen for chosen in matrix.attacks if chosen.name == attack),
-        defenses=tuple(chosen for chosen in matrix.defenses if (chosen.name == "none") == (defense == "none")),
-    )
+    return Settings(preset, dataset, attack, defense, scale.victim, [int(seed)], parameters)
 
 
 def run_slice(name: str, scale: Scale, place: Place) -> list[dict[str, Any]]:
@@ -63,17 +61,15 @@ def run_slice(name: str, scale: Scale, place: Place) -> list[dict[str, Any]]:
     Raises:
         UserError: if the store has them from another device or engine: their costs are not this one's.
     """
-    matrix = matrix_of(name, scale, place.data)
-    store = Store(place.store)
-    with store.in_use():
-        splits = loading.load(matrix.dataset, place.data_root)
-        plan = make_plan(matrix, splits, store, place.data_root, place.device, engine=place.engine)
-        _check_origin(plan, store, device_name(torch.device(place.device), place.engine))
-        outcome = run_plan(plan, store, Inline(), Silent(), command=f"python -m gpu --slice {name}")
+    options = replace(place.options, baselines=False, command=f"python -m gpu --slice {name}")
+    with prepared([settings_of(name, scale, place.data)], options) as ready:
+        _check_origin(ready.plan, ready.store)
+        outcome = run_plan(ready.plan, ready.store, Inline(), Silent())
     return [_record(cell) for cell in outcome.cells]
 
 
-def _check_origin(plan: Plan, store: Store, here: str) -> None:
+def _check_origin(plan: Plan, store: Store) -> None:
+    here = plan.session.machine
     for key, job in plan.jobs.items():
         there = store.manifest(job.stage, key).cost.device if plan.states[key] == "valid" else here
         if there != here:

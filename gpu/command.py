@@ -61,7 +61,7 @@ def main(
     precision: str,
     only_render: bool,
 ) -> None:
-    from bench.api.engine import Engine
+    from bench.run.prepare import Options
     from gpu import cells, rates, report
     from gpu.scale import FULL, TOY
 
@@ -81,9 +81,8 @@ def main(
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
             raise UserError(f"no slice matches {pattern!r}; `python -m gpu --list` names them")
-    chosen = _device(device, toy)
-    how = Engine.choose(chosen, engine, precision=precision)
-    place = cells.Place(data or scale.data, data_root, store, chosen, how)
+    options = Options(store, data_root, _device(device, toy), engine, precision=precision)
+    place = cells.Place(data or scale.data, options)
 
     start = time.monotonic()
     slices = report.read(out)
@@ -104,7 +103,7 @@ def main(
 
 
 def _device(text: str, toy: bool) -> str:
-    from bench.run.runner import choose_device
+    from bench.run.prepare import choose_device
 
     chosen = choose_device("cpu" if toy and text == "auto" else text)
     if text == "auto" and chosen == "cpu" and not toy:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from bench.datasets.loading import Splits
 from bench.formats import duration
-from bench.measure.cost import device_name
 from bench.plan import History, Plan
 from bench.plan.arithmetic import Arithmetic
 from bench.run.progress import time_left, title
-from bench.select.config import Matrix
 from bench.stages.jobs import STAGES, Job
 from bench.store.artifacts import Store
 
@@ -52,11 +49,10 @@ class _Times:
         return f"~{duration(seconds)}" if seconds else "short"
 
 
-def print_plan(matrix: Matrix, plan: Plan, store: Store, splits: Splits, *, each_job: bool) -> None:
+def print_plan(plan: Plan, store: Store, splits: Splits, *, each_job: bool) -> None:
     """Prints one row per stage and component, or per job, and the total."""
-    job = next(iter(plan.jobs.values()))
-    machine = device_name(torch.device(job.device), job.engine)
-    times = _Times(History(store, machine, job.digests[0]), Arithmetic(plan, splits))
+    matrix = plan.matrix
+    times = _Times(History(store, plan.session), Arithmetic(plan, splits))
     console = Console(highlight=False)
     console.print(_jobs(plan, times) if each_job else _summary(plan, times))
     for reason in dict.fromkeys(reason for _, reason in plan.skipped):
@@ -71,7 +67,7 @@ def print_plan(matrix: Matrix, plan: Plan, store: Store, splits: Splits, *, each
     console.print(
         f"{len(plan.cells)} cells ({len(matrix.attacks)} attacks x {len(matrix.defenses)} defenses x "
         f"{len(matrix.victims)} victims x {len(matrix.seeds)} seeds), {len(plan.jobs)} jobs, "
-        f"{len(waiting)} to run on {machine}: {time_left(len(waiting), times.seconds(waiting)[0])}",
+        f"{len(waiting)} to run on {plan.session.machine}: {time_left(len(waiting), times.seconds(waiting)[0])}",
         soft_wrap=True,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,7 @@ from bench.cli.command import run_command
 from bench.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
-    from bench.plan import Plan
-    from bench.select.config import Matrix
-    from bench.store.artifacts import Store
+    from bench.run.prepare import Prepared
     from leaderboard.site.methods import Method
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -84,64 +83,27 @@ def _matrix_options(command: Any) -> Any:
     return command
 
 
-def _prepare(
+def _prepared(
     config: Path | None,
-    *,
-    runs: bool,
     attacks: str | None,
     defenses: str | None,
     victims: str | None,
     dataset: str | None,
     preset: str | None,
     seeds: str | None,
-    store: Path,
-    data_root: Path,
-    device: str,
-    threads: int | None,
-    repeat_costs: int,
-    engine: str,
-    deterministic: bool,
-    precision: str,
-    plugins: tuple[Path, ...],
-    skip_impossible: bool,
-) -> tuple[Matrix, Plan, Store]:
-    """Everything that can be checked before the first second of work; `runs`: make the store and hold it."""
-    from bench.select.config import Settings, make_matrix, read_settings
+    *,
+    runs: bool,
+    **options: Any,
+) -> AbstractContextManager[Prepared]:
+    """The plan of a command line, see `bench.run.prepare`."""
+    import shlex
+
+    from bench.run.prepare import Options, prepared
+    from bench.select.config import Settings, read_settings
 
     layers = [read_settings(config)] if config else []
-    matrix = make_matrix([*layers, Settings(preset, dataset, attacks, defenses, victims, seeds)], plugins)
-
-    import torch
-
-    from bench.api.engine import Engine
-    from bench.datasets import loading
-    from bench.plan import make_plan
-    from bench.run.runner import choose_device
-    from bench.store.artifacts import Store
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    chosen_device = choose_device(device)
-    how = Engine.choose(chosen_device, engine, deterministic, precision)
-    opened = Store(store, create=runs)
-    if runs:
-        opened.tidy()
-        click.get_current_context().with_resource(opened.in_use())
-    splits = loading.load(matrix.dataset, data_root)
-    for note in splits.notes:
-        click.echo(f"note: {note}", err=True)
-    planned = make_plan(
-        matrix,
-        splits,
-        opened,
-        data_root,
-        chosen_device,
-        threads or 0,
-        how,
-        repeat_costs=repeat_costs,
-        skip_impossible=skip_impossible,
-    )
-    return matrix, planned, opened
+    layers.append(Settings(preset, dataset, attacks, defenses, victims, seeds))
+    return prepared(layers, Options(**options, command=shlex.join(["bench", *sys.argv[1:]])), runs=runs)
 
 
 @cli.command()
@@ -150,37 +112,30 @@ def _prepare(
 @click.option("--out", type=_FOLDER, help="Folder of the leaderboard (default: STORE/leaderboard).")
 def run(config: Path | None, executor: str, out: Path | None, **options: Any) -> int:
     """Run a matrix (CONFIG: a TOML file) and write its leaderboard. Run it again to continue."""
-    import shlex
-
     from rich.console import Console
 
-    from bench.measure.cost import device_name
     from bench.plan import History
+    from bench.run.prepare import choose_executor
     from bench.run.progress import progress_display
-    from bench.run.runner import choose_executor, run_plan
+    from bench.run.runner import run_plan
     from leaderboard.export.folder import check_folder
-
-    chosen = choose_executor(executor)
-    out = out or options["store"] / "leaderboard"
-    check_folder(out)
-    _, plan, store = _prepare(config, runs=True, **options)
-
-    import torch
-
     from leaderboard.export.terminal import print_leaderboard
     from leaderboard.publish import publish
     from leaderboard.tables.table import frames_of
 
-    job = next(iter(plan.jobs.values()))
-    history = History(store, device_name(torch.device(job.device), job.engine), job.digests[0])
-    command = shlex.join(["bench", *sys.argv[1:]])
-    # The stream itself, not whatever standard error is at the time: a stage's own output goes to its log file.
-    with progress_display(Console(file=sys.stderr), history) as display:
-        outcome = run_plan(plan, store, chosen, display, command)
-    console = Console()
-    frames = frames_of(outcome.cells)
-    print_leaderboard(frames.board, console)
-    paths = publish(outcome.cells, frames, out, [store.root], _methods())
+    chosen = choose_executor(executor)
+    out = out or options["store"] / "leaderboard"
+    check_folder(out)
+    with _prepared(config, runs=True, **options) as ready:
+        plan, store = ready.plan, ready.store
+        _print_notes(ready)
+        # The stream itself, not whatever standard error is at the time: a stage's own output goes to its log file.
+        with progress_display(Console(file=sys.stderr), History(store, plan.session)) as display:
+            outcome = run_plan(plan, store, chosen, display)
+        console = Console()
+        frames = frames_of(outcome.cells)
+        print_leaderboard(frames.board, console)
+        paths = publish(outcome.cells, frames, out, [store.root], _methods())
     for repaired in outcome.repaired:
         console.print(f"damaged artifact computed again: {repaired}", style="yellow", markup=False)
     computed, reused = (", ".join(f"{n} {s}" for s, n in c.items() if n) for c in (outcome.computed, outcome.reused))
@@ -210,10 +165,15 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
 def plan(config: Path | None, jobs: bool, **options: Any) -> None:
     """Show the jobs of a run, the cached ones and the expected time. Runs nothing."""
     from bench.cli.forecast import print_plan
-    from bench.datasets import loading
 
-    matrix, planned, store = _prepare(config, runs=False, **options)
-    print_plan(matrix, planned, store, loading.load(matrix.dataset, options["data_root"]), each_job=jobs)
+    with _prepared(config, runs=False, **options) as ready:
+        _print_notes(ready)
+        print_plan(ready.plan, ready.store, ready.splits, each_job=jobs)
+
+
+def _print_notes(ready: Prepared) -> None:
+    for note in ready.splits.notes:
+        click.echo(f"note: {note}", err=True)
 
 
 @cli.command("list")

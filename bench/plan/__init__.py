@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench.api import ChangesRecipe, Defense, Purifies, SeesTestImages, TrainsDifferently
-from bench.api.engine import Engine
 from bench.datasets.loading import Splits
 from bench.errors import UserError
 from bench.plan.obstacles import find_obstacles
@@ -19,6 +17,7 @@ from bench.select.chain import part_of
 from bench.select.config import Matrix
 from bench.select.spec import Selected, digest, plain
 from bench.stages.jobs import STAGES, Job
+from bench.stages.session import Session
 from bench.store.artifacts import DamagedArtifactError, State, Store
 from bench.store.results import SCHEMA_VERSION, Component, Manifest
 
@@ -48,6 +47,7 @@ class Plan:
     """Cells and jobs of a matrix.
 
     Attributes:
+        session: of the run.
         matrix: what was asked for.
         cells: in the order of the matrix.
         jobs: by key; every job once.
@@ -56,6 +56,7 @@ class Plan:
         skipped: cells that are impossible on this data set, which have no jobs, with the reason.
     """
 
+    session: Session
     matrix: Matrix
     cells: list[PlannedCell]
     jobs: dict[str, Job]
@@ -77,11 +78,7 @@ def make_plan(
     matrix: Matrix,
     splits: Splits,
     store: Store,
-    data_root: Path,
-    device: str,
-    threads: int = 0,
-    engine: Engine | None = None,
-    repeat_costs: int = 1,
+    session: Session,
     skip_impossible: bool = False,
 ) -> Plan:
     """Cells and jobs of a matrix, with what the store already has (every artifact's checksum is verified).
@@ -89,35 +86,13 @@ def make_plan(
     Args:
         matrix: what is to be compared.
         splits: of its data set.
-        store: of artifacts.
-        data_root: folder of the data.
-        device: where to compute.
-        threads: CPU threads, or 0.
-        engine: how to compute.
-        repeat_costs: how often a purification is run at least.
+        store: the session's, opened.
+        session: of the run.
         skip_impossible: leave out cells whose attack, defense or victim cannot work on this data set.
 
     Raises:
         UserError: what cannot work on this data set, all at once (unless it is to be skipped and something is left).
     """
-    base = Job(
-        stage="",
-        key="",
-        preimage={},
-        dataset=matrix.dataset,
-        digests=splits.digests,
-        component="",
-        defense="",
-        seed=0,
-        inputs={},
-        store=str(store.root.absolute()),
-        data_root=str(data_root.absolute()),
-        device=device,
-        plugins=matrix.plugins,
-        threads=threads,
-        engine=engine or Engine(),
-        repeat_costs=repeat_costs,
-    )
     info = splits.train.info
     dataset = {
         "spec": matrix.dataset,
@@ -133,13 +108,15 @@ def make_plan(
     cells = []
     for seed in matrix.seeds:
         for attack in matrix.attacks:
-            poison = _job(base, "poison", attack, seed, {}, {"dataset": splits.digests[0]})
+            poison = _job(session, "poison", attack, seed, {}, {"dataset": splits.digests[0]})
             for defense in matrix.defenses:
-                purify = _job(base, "purify", defense, seed, {"poison": poison.key})
+                purify = _job(session, "purify", defense, seed, {"poison": poison.key})
                 for victim in matrix.victims:
-                    train = _train_job(base, victim, defense, seed, {"poison": poison.key, "purify": purify.key})
+                    train = _train_job(session, victim, defense, seed, {"poison": poison.key, "purify": purify.key})
                     jobs |= {job.key: job for job in (poison, purify, train)}
-                    cells.append(_cell(base, matrix.preset, (attack, defense, victim), seed, [poison, purify, train]))
+                    cells.append(
+                        _cell(session, matrix.preset, (attack, defense, victim), seed, [poison, purify, train])
+                    )
     ordered = {job.key: job for stage in STAGES for job in jobs.values() if job.stage == stage}
     states = {job.key: store.state(job.stage, job.key) for job in ordered.values()}
     pending = {cell.attack.full_text for cell in cells if states[cell.jobs["poison"]] != "valid"}
@@ -152,7 +129,7 @@ def make_plan(
         raise UserError("\n".join([*obstacles.values(), "nothing of the matrix is left"]))
     wanted = {key for cell in cells for key in cell.jobs.values()}
     ordered = {key: job for key, job in ordered.items() if key in wanted}
-    return Plan(matrix, cells, ordered, {key: states[key] for key in ordered}, dataset, skipped)
+    return Plan(session, matrix, cells, ordered, {key: states[key] for key in ordered}, dataset, skipped)
 
 
 def _obstacle(cell: PlannedCell, obstacles: Mapping[str, str]) -> str:
@@ -163,7 +140,12 @@ def _obstacle(cell: PlannedCell, obstacles: Mapping[str, str]) -> str:
 
 
 def _job(
-    base: Job, stage: str, selected: Selected, seed: int, inputs: dict[str, str], extra: dict[str, Any] | None = None
+    session: Session,
+    stage: str,
+    selected: Selected,
+    seed: int,
+    inputs: dict[str, str],
+    extra: dict[str, Any] | None = None,
 ) -> Job:
     preimage = {
         "schema_version": SCHEMA_VERSION,
@@ -171,19 +153,11 @@ def _job(
         "stage": stage,
         "component": identity(selected),
         "seed": seed if _uses_seed(selected) else None,
-        "precision": base.engine.precision,
+        "precision": session.engine.precision,
         "inputs": inputs,
         **(extra or {}),
     }
-    return replace(
-        base,
-        stage=stage,
-        key=digest(preimage),
-        preimage=preimage,
-        component=selected.full_text,
-        seed=seed,
-        inputs=inputs,
-    )
+    return Job(stage, digest(preimage), preimage, selected.full_text, "", seed, inputs)
 
 
 def _uses_seed(selected: Selected) -> bool:
@@ -194,15 +168,15 @@ def _uses_seed(selected: Selected) -> bool:
     return not selected.entry.deterministic or part_of(selected.component).poison_rate < 1
 
 
-def _train_job(base: Job, victim: Selected, defense: Selected, seed: int, inputs: dict[str, str]) -> Job:
+def _train_job(session: Session, victim: Selected, defense: Selected, seed: int, inputs: dict[str, str]) -> Job:
     """The victim's training; the defense is part of it only if it acts during training or on test images."""
     acts = any(acts for face, acts in faces(defense.component).items() if face != "purifies")
     extra = {
-        "test": base.digests[1],
+        "test": session.digests[1],
         "training": source_digest("bench.training"),
         "defense": identity(defense) if acts else None,
     }
-    job = _job(base, "train", victim, seed, {"purify": inputs["purify"]}, extra)
+    job = _job(session, "train", victim, seed, {"purify": inputs["purify"]}, extra)
     return replace(job, inputs=inputs, defense=defense.full_text if acts else "")
 
 
@@ -231,13 +205,19 @@ def faces(defense: Any) -> dict[str, bool]:
 
 
 def _cell(
-    base: Job, preset: str, chosen: tuple[Selected, Selected, Selected], seed: int, jobs: list[Job]
+    session: Session, preset: str, chosen: tuple[Selected, Selected, Selected], seed: int, jobs: list[Job]
 ) -> PlannedCell:
     """A cell's key is its place in the matrix, so that a result of newer source replaces the older one.
 
     Precision is part of the place: a result in float32 stands next to that in bfloat16 and does not replace it.
     """
-    place = [preset, base.engine.precision, list(base.digests), *(selected.full_text for selected in chosen), seed]
+    place = [
+        preset,
+        session.engine.precision,
+        list(session.digests),
+        *(selected.full_text for selected in chosen),
+        seed,
+    ]
     return PlannedCell(digest(place)[:20], *chosen, seed, {job.stage: job.key for job in jobs})
 
 
@@ -265,14 +245,9 @@ def describe(selected: Selected) -> Component:
 class History:
     """Seconds that stages took before, from the manifests of a store: the only basis of an estimate."""
 
-    def __init__(self, store: Store, device: str, training_images: str) -> None:
-        """Reads all manifests.
-
-        Args:
-            store: whose artifacts are looked at.
-            device: name of the device that took the time.
-            training_images: digest of the data set's; times on other images say nothing.
-        """
+    def __init__(self, store: Store, session: Session) -> None:
+        """Reads all manifests; times of another device or engine, or on other training images, are left out."""
+        machine = session.machine
         manifests: dict[str, Manifest] = {}
         for stage, key in store.artifacts():
             with suppress(DamagedArtifactError):
@@ -280,7 +255,7 @@ class History:
         self._seconds: dict[tuple[str, str], list[float]] = {}
         for manifest in manifests.values():
             seconds = manifest.cost.wall_seconds + manifest.cost.phases.get("warm", 0.0)
-            if manifest.cost.device == device and _root(manifest, manifests) == training_images:
+            if manifest.cost.device == machine and _root(manifest, manifests) == session.digests[0]:
                 for label in _labels(manifest.preimage):
                     self._seconds.setdefault((manifest.stage, label), []).append(seconds)
 

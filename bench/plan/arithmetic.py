@@ -35,9 +35,9 @@ class Arithmetic:
     """
 
     def __init__(self, plan: Plan, splits: Splits) -> None:
-        self._splits = splits
+        self._splits, self._session = splits, plan.session
         self._cells = {key: cell for cell in plan.cells for key in cell.jobs.values()}
-        self._rates: dict[tuple[str, str], float] = {}
+        self._rates: dict[str, float] = {}
 
     def seconds(self, job: Job) -> float | None:
         """By the components' own counts; 0 where no network is involved; None if a component does not say."""
@@ -45,8 +45,8 @@ class Arithmetic:
         parts = self._training(job, cell) if job.stage == "train" else self._before(job, cell)
         if parts is None:
             return None
-        with job.engine.applied():
-            return sum(passes * self._rate(network, job.device) for network, passes in parts)
+        with self._session.engine.applied():
+            return sum(passes * self._rate(network) for network, passes in parts)
 
     def _before(self, job: Job, cell: PlannedCell) -> list[tuple[Callable[[], nn.Module], float]] | None:
         """Networks of a poison or a purification, with the passes of all images together."""
@@ -79,13 +79,13 @@ class Arithmetic:
         passes = step * len(train) + len(test) + min(_CURVE_SAMPLE, len(train))
         return [(lambda: victim.build(train.info), recipe.epochs * passes)]
 
-    def _rate(self, make: Callable[[], nn.Module], device: str) -> float:
+    def _rate(self, make: Callable[[], nn.Module]) -> float:
         with torch.random.fork_rng(devices=[]):
             network = make()
         info = self._splits.train.info
-        structure = (repr(network), device)
+        structure = repr(network)
         if structure not in self._rates:
-            self._rates[structure] = pass_seconds(network, info, torch.device(device))
+            self._rates[structure] = pass_seconds(network, info, torch.device(self._session.device))
         return self._rates[structure]
 
 

@@ -154,8 +154,13 @@ def _list_of(value: Any, kind: type | UnionType) -> bool:
     return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
 
 
-def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = ()) -> Matrix:
+def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = (), baselines: bool = True) -> Matrix:
     """The matrix of several settings, the first the weakest; the preset they name is weaker than all of them.
+
+    Args:
+        layers: the settings.
+        plugins: files to import first.
+        baselines: add the attack `none` and the defense `none`, which recovery needs.
 
     Raises:
         UserError: with every problem found.
@@ -189,7 +194,7 @@ def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = ()) -> Matri
         try:
             _check_tables(kind, layers)
             texts = last_texts(kind)
-            if kind != "victims":
+            if baselines and kind != "victims":
                 texts = ["none", *texts]
             tables = [table for layer in layers for table in layer.layers(kind, name)]
             chosen[kind] = tuple(select(registry, texts, tables, layers[0].layers(kind, name)))

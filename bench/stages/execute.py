@@ -12,7 +12,6 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from bench.api import ChangesRecipe, Context, ImageSet, Purifies, Recipe, SeesTestImages, TrainsDifferently
 from bench.api.engine import Engine
-from bench.datasets import loading
 from bench.errors import ContractError, UserError, of_the_machine
 from bench.measure import diagnosis
 from bench.measure.cost import Meter, another_run, device_name, median_cost
@@ -34,36 +32,36 @@ from bench.stages.capture import captured
 from bench.stages.invariants import check_budget, check_same_kind, untouched
 from bench.stages.jobs import Job, Report
 from bench.stages.poisoning import craft
+from bench.stages.session import Session
+from bench.stages.task import OnProgress, Task, unseen
 from bench.store.artifacts import Store
 from bench.store.results import Cost, Manifest
 from bench.training import Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
 from bench.training.crops import center_boxes, check_squeezed, crop_and_resize
 
-OnProgress = Callable[[int, int, str], None]
-
 _CURVE_SAMPLE = 500  # training images on which the curve's training accuracy is measured
 
 
-def execute(job: Job, on_progress: OnProgress = lambda done, total, note: None) -> Report:
+def execute(job: Job, session: Session, on_progress: OnProgress = unseen) -> Report:
     """Runs one job and stores its artifact. A failure of the plug-in is a report, not an exception."""
     start = time.perf_counter()
-    store = Store(Path(job.store))
+    store = Store(session.store)
     with store.in_use():
-        return _execute(job, store, start, on_progress)
+        return _execute(Task(job, session, store, store.scratch(), on_progress), start)
 
 
-def _execute(job: Job, store: Store, start: float, on_progress: OnProgress) -> Report:
-    scratch = store.scratch()
+def _execute(task: Task, start: float) -> Report:
+    job, session, store = task.job, task.session, task.store
     here = Path.cwd()
     error: dict[str, str] = {}
     with captured(store.log(job.stage, job.key)) as warned:
         try:
-            if job.threads:
-                torch.set_num_threads(job.threads)
-            for plugin in job.plugins:
+            if session.threads:
+                torch.set_num_threads(session.threads)
+            for plugin in session.plugins:
                 _load_plugin_once(plugin)
-            with job.engine.applied():
-                manifest, tensors = _STAGES[job.stage](job, store, scratch, on_progress)
+            with session.engine.applied():
+                manifest, tensors = _STAGES[job.stage](task)
             store.write(manifest, tensors)
         except KeyboardInterrupt:
             raise
@@ -77,7 +75,7 @@ def _execute(job: Job, store: Store, start: float, on_progress: OnProgress) -> R
             }
         finally:
             os.chdir(here)  # a plug-in may have gone elsewhere; the data set's path may start here
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(task.scratch, ignore_errors=True)
     status: Literal["done", "failed"] = "failed" if error else "done"
     return Report(job.key, job.stage, status, time.perf_counter() - start, error, dict(warned))
 
@@ -99,31 +97,31 @@ def _load_plugin_once(path: str) -> None:
     load_plugin(Path(path))
 
 
-def _poison(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tuple[Manifest, dict[str, Tensor]]:
-    attack = select(attacks, job.component)[0]
-    clean = _dataset(job).train
-    ctx, meter = _context(job, attack.name, scratch, on_progress)
+def _poison(task: Task) -> tuple[Manifest, dict[str, Tensor]]:
+    attack = select(attacks, task.job.component)[0]
+    clean = task.dataset().train
+    ctx, meter = task.context(attack.name)
     with untouched(clean, f"attack {attack.name!r}"), meter:
         poisoned, mask = craft(attack.component, clean, ctx)
     check_budget(attack.name, attack.component.budget, poisoned, clean, mask)
     scores = diagnosis.poison_scores(poisoned.images, clean.images, clean.labels, mask, attack.component.budget)
     alias_of = "dataset" if poisoned is clean else ""
-    manifest, tensors = _artifact(job, ctx, meter, alias_of, scores, {"images": poisoned.images, "mask": mask}, clean)
+    manifest, tensors = _artifact(task, ctx, meter, alias_of, scores, {"images": poisoned.images, "mask": mask}, clean)
     payload = {**manifest.payload, "budget": str(attack.component.budget)}
     return replace(manifest, payload=payload), tensors
 
 
-def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tuple[Manifest, dict[str, Tensor]]:
-    defense = select(defenses, job.component)[0]
-    clean = _dataset(job).train
-    given = _images_of(job, store, "poison")
-    ctx, meter = _context(job, defense.name, scratch, on_progress)
+def _purify(task: Task) -> tuple[Manifest, dict[str, Tensor]]:
+    defense = select(defenses, task.job.component)[0]
+    clean = task.dataset().train
+    given = task.images_after("poison")
+    ctx, meter = task.context(defense.name)
     purified = given
     with untouched(given, f"defense {defense.name!r}"), meter:
         if isinstance(defense.component, Purifies):
             purified = _anew(defense.component).purify(given, ctx)
     check_same_kind(f"defense {defense.name!r}", purified, given)
-    cost = meter.cost() if purified is given else _repeated(job, defense, given, purified, meter.cost(), scratch)
+    cost = meter.cost() if purified is given else _repeated(task, defense, given, purified, meter.cost())
     scores: dict[str, float | None] = {
         "purified_psnr_db": diagnosis.psnr_db(purified.images, clean.images),
         "residual_poison_ratio": diagnosis.residual_poison_ratio(
@@ -137,7 +135,7 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
             estimate, given.images, clean.images, clean.labels
         )
     alias_of = "poison" if purified is given else ""
-    manifest, tensors = _artifact(job, ctx, meter, alias_of, scores, {"images": purified.images}, clean)
+    manifest, tensors = _artifact(task, ctx, meter, alias_of, scores, {"images": purified.images}, clean)
     manifest = replace(manifest, cost=cost)
     if not isinstance(defense.component, Purifies):
         joules = None if manifest.cost.energy_joules is None else 0.0
@@ -145,7 +143,7 @@ def _purify(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> t
     return manifest, tensors
 
 
-def _repeated(job: Job, defense: Selected, given: ImageSet, purified: ImageSet, first: Cost, scratch: Path) -> Cost:
+def _repeated(task: Task, defense: Selected, given: ImageSet, purified: ImageSet, first: Cost) -> Cost:
     """The median of several runs of the same purification, the first included; their results are not kept.
 
     Raises:
@@ -153,24 +151,23 @@ def _repeated(job: Job, defense: Selected, given: ImageSet, purified: ImageSet, 
     """
     runs = [first]
     with untouched(given, f"defense {defense.name!r}"):
-        while another_run([run.wall_seconds for run in runs], job.repeat_costs):
-            folder = scratch / f"run-{len(runs) + 1}"
-            folder.mkdir()
-            ctx, meter = _context(job, defense.name, folder, lambda done, total, note: None)
+        while another_run([run.wall_seconds for run in runs], task.session.repeat_costs):
+            once_more = task.repeated(f"run-{len(runs) + 1}")
+            ctx, meter = once_more.context(defense.name)
             with meter:
                 again = _anew(defense.component).purify(given, ctx)
             if defense.entry.deterministic and not torch.equal(again.images, purified.images):
                 raise ContractError(f"defense {defense.name!r} is registered deterministic=True, but two runs differ")
-            shutil.rmtree(folder)
+            shutil.rmtree(once_more.scratch)
             runs.append(meter.cost())
     return median_cost(runs) if len(runs) > 1 else first
 
 
-def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tuple[Manifest, dict[str, Tensor]]:
-    victim = select(victims, job.component)[0]
-    chosen = select(defenses, job.defense)[0].component if job.defense else None
-    train, test = _images_of(job, store, "purify"), _dataset(job).test
-    ctx, meter = _context(job, victim.name, scratch, on_progress)
+def _train(task: Task) -> tuple[Manifest, dict[str, Tensor]]:
+    victim = select(victims, task.job.component)[0]
+    chosen = select(defenses, task.job.defense)[0].component if task.job.defense else None
+    train, test = task.images_after("purify"), task.dataset().test
+    ctx, meter = task.context(victim.name)
     curve: list[dict[str, float | None]] = []
     with meter:
         viewed, view_seconds = _view(chosen, test, ctx, meter)
@@ -221,7 +218,7 @@ def _train(job: Job, store: Store, scratch: Path, on_progress: OnProgress) -> tu
         "recipe": {name: plain(value) for name, value in asdict(recipe).items()},
         "logs": ctx.recorded(),
     }
-    return _manifest(job, meter, payload), {"predictions": predictions.to(torch.int32)}
+    return _manifest(task, meter, payload), {"predictions": predictions.to(torch.int32)}
 
 
 def _share_right(predictions: Tensor, labels: Tensor) -> float:
@@ -286,32 +283,8 @@ def _loss(defense: Any, model: torch.nn.Module, ctx: Context) -> Loss:
     return lambda batch: defense.batch_loss(model, batch.images_01, batch.labels, ctx)
 
 
-def _dataset(job: Job) -> loading.Splits:
-    splits = loading.load(job.dataset, Path(job.data_root))
-    if splits.digests != job.digests:
-        raise ContractError(f"data set {job.dataset!r} changed since the plan was made; run the same command again")
-    return splits
-
-
-def _images_of(job: Job, store: Store, stage: str) -> ImageSet:
-    """The images an earlier stage passed on, following stages that changed nothing back to the data set."""
-    train = _dataset(job).train
-    while stage != "dataset":
-        manifest = store.manifest(stage, job.inputs[stage])
-        if not manifest.alias_of:
-            return replace(train, images=store.read(stage, job.inputs[stage])["images"])
-        stage = manifest.alias_of
-    return train
-
-
-def _context(job: Job, scope: str, scratch: Path, on_progress: OnProgress) -> tuple[Context, Meter]:
-    device = torch.device(job.device)
-    meter = Meter(device, job.engine)
-    return Context(job.seed, device, scratch, scope, meter, on_progress, engine=job.engine), meter
-
-
 def _artifact(
-    job: Job,
+    task: Task,
     ctx: Context,
     meter: Meter,
     alias_of: str,
@@ -320,15 +293,14 @@ def _artifact(
     clean: ImageSet,
 ) -> tuple[Manifest, dict[str, Tensor]]:
     """Manifest and tensors of an image set; one that is its input again stores nothing of it but the samples."""
-    manifest = replace(_manifest(job, meter, {"scores": scores, "logs": ctx.recorded()}), alias_of=alias_of)
+    manifest = replace(_manifest(task, meter, {"scores": scores, "logs": ctx.recorded()}), alias_of=alias_of)
     samples = sample_tensors(clean, replace(clean, images=result["images"]))
     return manifest, samples if alias_of else {**result, **ctx.kept, **samples}
 
 
-def _manifest(job: Job, meter: Meter, payload: dict[str, Any]) -> Manifest:
-    return Manifest(
-        job.key, job.stage, job.preimage, "", 0, "", meter.cost(), payload, environment(job.device, job.engine)
-    )
+def _manifest(task: Task, meter: Meter, payload: dict[str, Any]) -> Manifest:
+    job, found = task.job, environment(task.session.device, task.session.engine)
+    return Manifest(job.key, job.stage, job.preimage, "", 0, "", meter.cost(), payload, found)
 
 
 def environment(device: str, engine: Engine | None = None) -> dict[str, Any]:

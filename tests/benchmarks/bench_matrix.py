@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from bench import run_matrix
 from bench.api import Context
 from bench.datasets import loading
 from bench.registry import attacks, defenses, load_plugin, victims
-from bench.run.runner import run_matrix
 from bench.training import Batches, build, cross_entropy, fit, predict
 
 from .ratio import Run

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from bench import run_matrix
 from bench.api import Recipe
 from bench.errors import UserError
 from bench.plan import faces
 from bench.registry import defenses
-from bench.run.runner import run_matrix
 from bench.select.spec import select
 from bench.stages.execute import changed_recipe
 from bench.store.artifacts import Store

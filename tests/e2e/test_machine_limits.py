@@ -115,8 +115,8 @@ def test_a_finished_matrix_is_published_from_a_read_only_store(bench, as_reader,
 def test_a_store_that_is_deleted_during_a_run(bench, tmp_path, monkeypatch):
     from bench.run.executors.inline import execute
 
-    def execute_and_delete(job, on_progress):
-        report = execute(job, on_progress)
+    def execute_and_delete(job, session, on_progress):
+        report = execute(job, session, on_progress)
         if job.stage == "train":
             shutil.rmtree(tmp_path / "results" / "artifacts")
         return report

@@ -167,7 +167,7 @@ def test_stores_that_disagree_are_refused(bench, tmp_path):
 
 
 def test_python_gives_the_cells_of_the_command(bench, tmp_path):
-    from bench.run.runner import run_matrix
+    from bench import run_matrix
 
     bench(*RUN)
     frame = run_matrix(
@@ -233,7 +233,7 @@ def test_ctrl_c_that_a_library_swallows_stops_the_run(bench, tmp_path, monkeypat
 
     from bench.stages import execute as stages
 
-    def swallow(job, on_progress):
+    def swallow(job, session, on_progress):
         try:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)

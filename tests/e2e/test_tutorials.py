@@ -11,7 +11,7 @@ import pytest
 
 from bench.cli.main import cli
 from bench.errors import UserError
-from bench.run.runner import choose_executor
+from bench.run.prepare import choose_executor
 from bench.select.config import Settings, make_matrix
 
 ROOT = Path(__file__).parents[2]

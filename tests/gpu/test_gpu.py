@@ -8,6 +8,7 @@ import torch
 from bench.errors import UserError
 from bench.measure.cost import device_name
 from bench.select import presets
+from bench.select.config import make_matrix
 from gpu import cells, rates, report
 from gpu.command import main
 from gpu.scale import FULL, TOY
@@ -245,7 +246,7 @@ def test_a_slice_is_its_own_cells_and_nothing_else(scale):
     sizes = {"none": 1, "dvae": 1, "iss": 3}
     for name in cells.names(scale, seeds=2):
         preset, attack, defense, seed = name.split("/")
-        matrix = cells.matrix_of(name, scale, scale.data)
+        matrix = make_matrix([cells.settings_of(name, scale, scale.data)], baselines=False)
         assert [chosen.name for chosen in matrix.attacks] == [attack]
         assert len(matrix.defenses) == sizes[defense]
         assert (matrix.preset, matrix.seeds) == (preset, (int(seed),))
@@ -253,7 +254,8 @@ def test_a_slice_is_its_own_cells_and_nothing_else(scale):
 
 def test_both_presets_are_judged_on_the_same_poisons():
     for attack in FULL.attacks:
-        texts = {cells.matrix_of(f"{p}/{attack}/none/0", FULL, "shapes").attacks[0].full_text for p in FULL.presets}
+        settings = [cells.settings_of(f"{preset}/{attack}/none/0", FULL, "shapes") for preset in FULL.presets]
+        texts = {make_matrix([layer], baselines=False).attacks[0].full_text for layer in settings}
         assert len(texts) == 1
 
 

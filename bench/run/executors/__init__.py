@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from bench.stages.jobs import Job, Report
+from bench.stages.session import Session
 
 
 class Watcher(Protocol):
@@ -23,6 +24,6 @@ class Watcher(Protocol):
 class Executor(Protocol):
     """Maps jobs to reports, in any order; all keys differ, so nothing needs a lock. A frozen dataclass."""
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Report]:
+    def run(self, jobs: Sequence[Job], session: Session, watcher: Watcher) -> Iterator[Report]:
         """Yields a report for every job; tensors travel through the store only."""
         ...

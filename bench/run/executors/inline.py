@@ -9,6 +9,7 @@ from bench.registry import executors
 from bench.run.executors import Watcher
 from bench.stages.execute import execute
 from bench.stages.jobs import Job, Report
+from bench.stages.session import Session
 
 
 @executors.register("inline")
@@ -16,8 +17,8 @@ from bench.stages.jobs import Job, Report
 class Inline:
     """In this process, one job at a time; costs are measured on an otherwise idle device."""
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Report]:
+    def run(self, jobs: Sequence[Job], session: Session, watcher: Watcher) -> Iterator[Report]:
         """Yields each report as its job ends."""
         for job in jobs:
             watcher.started(job)
-            yield execute(job, watcher.advanced)
+            yield execute(job, session, watcher.advanced)

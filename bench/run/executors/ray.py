@@ -1,4 +1,4 @@
-"""Jobs as Ray tasks; a fraction of a GPU a job lets several small trainings share one card."""
+"""Jobs as Ray tasks; a fraction of a GPU per job lets several small trainings share one card."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bench.registry import executors
 from bench.run.executors import Watcher
 from bench.run.executors.submitit import execute_text
 from bench.stages.jobs import Job, Report
+from bench.stages.session import Session
 
 
 @executors.register("ray")
@@ -27,7 +28,7 @@ class Ray:
     cpus: float = 1.0
     gpus: float = 0.0
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Report]:
+    def run(self, jobs: Sequence[Job], session: Session, watcher: Watcher) -> Iterator[Report]:
         """Submits all jobs and yields reports as they end."""
         try:
             import ray
@@ -39,7 +40,7 @@ class Ray:
             except ConnectionError as error:
                 raise UserError(f"executor ray: no cluster at {self.address!r} ({error}); try address=local") from error
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(execute_text)
-        running = {task.remote(job.to_json()): job for job in jobs}
+        running = {task.remote(job.to_json(), session.to_json()): job for job in jobs}
         for job in jobs:
             watcher.started(job)
         while running:

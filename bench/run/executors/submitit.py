@@ -11,13 +11,14 @@ from bench.errors import UserError
 from bench.registry import executors
 from bench.run.executors import Watcher
 from bench.stages.jobs import Job, Report
+from bench.stages.session import Session
 
 
-def execute_text(text: str) -> str:
-    """A job's JSON in, its report's JSON out; what the other process runs."""
+def execute_text(job: str, session: str) -> str:
+    """Executes a job in another process: JSON of job and session in, JSON of the report out."""
     from bench.stages.execute import execute
 
-    return execute(Job.from_json(text)).to_json()
+    return execute(Job.from_json(job), Session.from_json(session)).to_json()
 
 
 @executors.register("submitit")
@@ -48,11 +49,11 @@ class Submitit:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Report]:
+    def run(self, jobs: Sequence[Job], session: Session, watcher: Watcher) -> Iterator[Report]:
         """Keeps `parallel` jobs running and yields reports as they end."""
         if not jobs:
             return
-        submitter = self._submitter(Path(jobs[0].store) / "logs" / "submitit")
+        submitter = self._submitter(session.store / "logs" / "submitit")
         waiting = list(jobs)
         running: dict[Any, Job] = {}
         try:
@@ -60,7 +61,7 @@ class Submitit:
                 while waiting and len(running) < self.parallel:
                     job = waiting.pop(0)
                     watcher.started(job)
-                    running[submitter.submit(execute_text, job.to_json())] = job
+                    running[submitter.submit(execute_text, job.to_json(), session.to_json())] = job
                 yield from self._finished(running)
         finally:
             for handle in running:

@@ -2,19 +2,20 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from bench import training
+from bench import run_matrix, training
 from bench.api import Recipe
 from bench.api.engine import Engine
 from bench.errors import UserError
 from bench.measure.cost import Meter
 from bench.registry import defenses
-from bench.run.runner import run_matrix
 from bench.stages.jobs import Job
+from bench.stages.session import Session
 from bench.training import Batches, build, cross_entropy, fit, predict
 
 CPU = torch.device("cpu")
@@ -164,21 +165,10 @@ def test_float32_convolutions_do_not_use_tf32():
 
 
 def test_the_engine_travels_with_a_job():
-    job = Job(
-        "train",
-        "k",
-        {},
-        "shapes",
-        ("a", "b"),
-        "linear",
-        "",
-        0,
-        {},
-        "s",
-        "d",
-        "cpu",
-        engine=Engine("compile", True, "bfloat16"),
-    )
+    how = Engine("compile", True, "bfloat16")
+    session = Session("shapes", ("a", "b"), Path("s"), Path("d"), "cpu", how, 2, ("p.py",), 3, "bench run")
+    assert Session.from_json(session.to_json()) == session
+    job = Job("train", "k", {}, "linear", "", 0, {"purify": "p"})
     assert Job.from_json(job.to_json()) == job
 
 

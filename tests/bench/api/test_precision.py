@@ -1,21 +1,22 @@
 """How a precision is chosen, followed and kept apart: keys, places, devices' names, estimates."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
+from bench import run_matrix
 from bench.api import engine
 from bench.api.engine import Engine, applied_precision
 from bench.datasets import loading
 from bench.errors import UserError
-from bench.measure.cost import device_name
 from bench.plan import History, make_plan
-from bench.run.runner import run_matrix
 from bench.select.config import Settings, make_matrix
 from bench.stages.jobs import STAGES
+from bench.stages.session import Session
 from bench.store.artifacts import Store
 from bench.training import autocast, predict
 
@@ -26,7 +27,9 @@ TINY = {"dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1", "pre
 def plan_of(folder: Path, how: Engine, device: str = "cpu"):
     settings = Settings("demo", TINY["dataset"], "lsp", "iss-gray", TINY["victims"])
     matrix = make_matrix([settings])
-    return make_plan(matrix, loading.load(matrix.dataset, folder), Store(folder), folder, device, engine=how)
+    splits = loading.load(matrix.dataset, folder)
+    session = Session(matrix.dataset, splits.digests, folder, folder, device, how)
+    return make_plan(matrix, splits, Store(folder), session)
 
 
 def seen_precision() -> torch.dtype:
@@ -180,8 +183,8 @@ def test_estimates_come_from_the_same_precision(tmp_path, monkeypatch):
     run_matrix("lsp", "iss-gray", store=tmp_path, precision="bfloat16", **TINY)
     monkeypatch.setattr(torch, "get_num_threads", lambda: TINY["threads"])
     known = {}
-    jobs = plan_of(tmp_path, Engine()).jobs.values()
+    plan = plan_of(tmp_path, Engine())
     for precision in ("float32", "bfloat16"):
-        history = History(Store(tmp_path), device_name(CPU, Engine(precision=precision)), next(iter(jobs)).digests[0])
-        known[precision] = {history.seconds(job) is not None for job in jobs}
+        history = History(Store(tmp_path), replace(plan.session, engine=Engine(precision=precision)))
+        known[precision] = {history.seconds(job) is not None for job in plan.jobs.values()}
     assert known == {"float32": {False}, "bfloat16": {True}}

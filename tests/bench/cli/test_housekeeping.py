@@ -7,14 +7,16 @@ import sys
 
 import pytest
 
+from bench import run_matrix
 from bench.cli.housekeeping import collect_garbage
 from bench.datasets import loading
 from bench.errors import UserError
 from bench.plan import make_plan
 from bench.run.executors.inline import Inline
-from bench.run.runner import Silent, run_matrix, run_plan
+from bench.run.runner import Silent, run_plan
 from bench.select.config import Settings, make_matrix
 from bench.stages.execute import execute
+from bench.stages.session import Session
 from bench.store.artifacts import Store
 
 TINY = "shapes:train=64:test=32"
@@ -24,11 +26,15 @@ WORDS = {"preset": "demo", "dataset": TINY, "attacks": "ops", "defenses": "iss-b
 class Dies(Inline):
     """An executor whose process ends after a few jobs."""
 
-    def run(self, jobs, watcher):
-        for count, report in enumerate(super().run(jobs, watcher)):
+    def run(self, jobs, session, watcher):
+        for count, report in enumerate(super().run(jobs, session, watcher)):
             yield report
             if count == 1:
                 raise KeyboardInterrupt
+
+
+def session_in(folder, splits):
+    return Session(TINY, splits.digests, folder / "store", folder, "cpu")
 
 
 @pytest.fixture
@@ -37,7 +43,8 @@ def plan_in(tmp_path):
 
     def make(**changes):
         matrix = make_matrix([Settings(**WORDS | changes)])
-        return store, make_plan(matrix, loading.load(TINY, tmp_path), store, tmp_path, "cpu")
+        splits = loading.load(TINY, tmp_path)
+        return store, make_plan(matrix, splits, store, session_in(tmp_path, splits))
 
     return make
 
@@ -122,7 +129,7 @@ def test_neither_run_nor_job_begins_during_a_collection(stopped, plan_in, tmp_pa
         with pytest.raises(UserError, match="`bench cache gc` is at work in it"):
             run_matrix(**WORDS, store=stopped.root, data_root=tmp_path)
         with pytest.raises(UserError, match="is at work"):
-            execute(next(iter(plan.jobs.values())))
+            execute(next(iter(plan.jobs.values())), plan.session)
 
 
 def test_without_locks_runs_go_on_and_nothing_is_deleted(stopped, plan_in, monkeypatch):
@@ -157,7 +164,8 @@ def test_a_damaged_plan_is_named(stopped):
 def test_looking_creates_no_store(plan_in, tmp_path):
     matrix = make_matrix([Settings(**WORDS)])
     nowhere = Store(tmp_path / "nowhere", create=False)
-    plan = make_plan(matrix, loading.load(TINY, tmp_path), nowhere, tmp_path, "cpu")
+    splits = loading.load(TINY, tmp_path)
+    plan = make_plan(matrix, splits, nowhere, session_in(tmp_path, splits))
     assert set(plan.states.values()) == {"absent"}
     assert not list(nowhere.artifacts())
     with pytest.raises(UserError, match="is not a store"):

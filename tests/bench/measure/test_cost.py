@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from bench import run_matrix
 from bench.api.engine import Engine
 from bench.measure import cost, probes
 from bench.measure.cost import Meter, device_name, median_cost
 from bench.measure.probes import CpuSeconds, GpuBoard, alone
 from bench.registry import defenses
-from bench.run.runner import run_matrix
 from bench.store.results import read_cell
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from bench import run_matrix
 from bench.api import Context, DataInfo, ImageSet
 from bench.measure.samples import sample_rows, sample_tensors
-from bench.run.runner import run_matrix
 from bench.store.artifacts import Store
 from bench.store.results import read_cell
 from bench.store.scores import SCORES

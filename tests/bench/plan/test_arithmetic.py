@@ -16,6 +16,7 @@ from bench.plan import Plan, arithmetic, make_plan
 from bench.plan.arithmetic import Arithmetic, forward_operations, pass_seconds
 from bench.select.config import Settings, make_matrix
 from bench.stages.jobs import Job
+from bench.stages.session import Session
 from bench.store.artifacts import Store
 from defenses.adversarial_training import AdversarialTraining
 from defenses.dvae import Dvae, PlainAutoencoder, RateLimitedVae
@@ -80,7 +81,8 @@ def _planned(tmp_path: Path, attacks: str, defenses: str) -> tuple[Plan, loading
     dataset = "shapes:train=64:test=32"
     matrix = make_matrix([Settings("demo", dataset, attacks, defenses, "linear:epochs=2,small-cnn:epochs=3", None)], ())
     splits = loading.load(dataset, tmp_path)
-    return make_plan(matrix, splits, Store(tmp_path, create=True), tmp_path, "cpu"), splits
+    session = Session(dataset, splits.digests, tmp_path, tmp_path, "cpu")
+    return make_plan(matrix, splits, Store(tmp_path, create=True), session), splits
 
 
 def _seconds(plan: Plan, splits: loading.Splits) -> dict[str, float | None]:

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from attacks.from_file import FromFile
+from bench import run_matrix
 from bench.datasets.loading import Splits
 from bench.errors import UserError
-from bench.run.runner import run_matrix
 from leaderboard.tables.flags import Flag
 
 

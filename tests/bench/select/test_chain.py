@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from attacks.ops import Ops
+from bench import run_matrix
 from bench.api import Budget, ImageSet, PartialPoison
 from bench.api.budget import BudgetSum
 from bench.api.engine import Engine
@@ -16,12 +17,12 @@ from bench.datasets import loading
 from bench.errors import ContractError, UserError
 from bench.plan import describe, identity, make_plan
 from bench.registry import attacks
-from bench.run.runner import run_matrix
 from bench.select.chain import Chain, split
 from bench.select.config import Settings, make_matrix, read_settings
 from bench.select.spec import select
 from bench.stages.invariants import check_budget
 from bench.stages.poisoning import craft
+from bench.stages.session import Session
 from bench.store.artifacts import Store
 
 
@@ -164,7 +165,8 @@ class TestIdentity:
     )
     def test_seeds_in_keys(self, tiny, tmp_path, text, uses_seed):
         matrix = make_matrix([Settings("demo", attacks=text, defenses="none", victims="linear", seeds=2)])
-        plan = make_plan(matrix, tiny, Store(tmp_path), tmp_path, "cpu")
+        session = Session(matrix.dataset, tiny.digests, tmp_path, tmp_path, "cpu")
+        plan = make_plan(matrix, tiny, Store(tmp_path), session)
         poisons = [job for job in plan.jobs.values() if job.stage == "poison"]
         assert len(poisons) == 1 + (2 if uses_seed else 1)
 

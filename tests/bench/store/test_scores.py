@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.run.runner import run_matrix
+from bench import run_matrix
 from bench.store.scores import SCORES
 
 ESTIMATES = '''

@@ -1,0 +1,154 @@
+"""Everything before the first job: matrix, device, threads, store, data, plan. One way for CLI, Python and GPU runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.api.engine import Engine
+from bench.datasets import loading
+from bench.errors import UserError
+from bench.plan import Plan, make_plan
+from bench.registry import executors
+from bench.run.executors import Executor
+from bench.select.config import Settings, make_matrix
+from bench.select.spec import select
+from bench.stages.session import Session
+from bench.store.artifacts import Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """The place and the way in which a matrix is computed, in the words of the command line.
+
+    Attributes:
+        store: folder of artifacts and results.
+        data_root: folder of downloaded and prepared data.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`.
+        engine: `eager` or `compile`.
+        deterministic: repeatable to the bit, and slower.
+        precision: `auto`, `float32` or `bfloat16`.
+        threads: CPU threads; None leaves PyTorch's number.
+        repeat_costs: least number of runs of a purification.
+        plugins: files to import first.
+        skip_impossible: record cells that cannot work on this data set as skipped.
+        baselines: add the attack `none` and the defense `none` to the matrix.
+        command: the command line, for the provenance of cells.
+
+    Raises:
+        UserError: for a number below 1.
+    """
+
+    store: Path = Path("results")
+    data_root: Path = Path("data")
+    device: str = "auto"
+    engine: str = "eager"
+    deterministic: bool = False
+    precision: str = "auto"
+    threads: int | None = None
+    repeat_costs: int = 1
+    plugins: tuple[Path, ...] = ()
+    skip_impossible: bool = False
+    baselines: bool = True
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "repeat_costs"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise UserError(f"{name} must be at least 1, got {count}")
+
+    def chosen(self) -> tuple[str, Engine]:
+        """The device and the engine that are meant; `auto` is resolved.
+
+        Raises:
+            UserError: for an unknown word, or a device or precision that this machine does not have.
+        """
+        device = choose_device(self.device)
+        return device, Engine.choose(device, self.engine, self.deterministic, self.precision)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, with the store and the data that it was made from."""
+
+    plan: Plan
+    store: Store
+    splits: loading.Splits
+
+
+@contextmanager
+def prepared(layers: Sequence[Settings], options: Options, *, runs: bool = True) -> Iterator[Prepared]:
+    """Checks all that can be checked before the first second of work, and makes the plan.
+
+    Inside the block the process has the chosen number of threads, and the store is held if something is to run.
+
+    Args:
+        layers: the settings, the weakest first.
+        options: how and where to compute.
+        runs: make the store, tidy it and hold it; else only look at it.
+
+    Raises:
+        UserError: for anything in the settings or options that is wrong.
+    """
+    matrix = make_matrix(list(layers), options.plugins, options.baselines)
+    device, engine = options.chosen()
+    loading.load.cache_clear()  # files may have changed since the last call in this process
+    store = Store(options.store, create=runs)
+    if runs:
+        store.tidy()
+    with store.in_use() if runs else nullcontext(), _threads(options.threads):
+        splits = loading.load(matrix.dataset, options.data_root.absolute())
+        session = Session(
+            matrix.dataset,
+            splits.digests,
+            options.store.absolute(),
+            options.data_root.absolute(),
+            device,
+            engine,
+            options.threads,
+            matrix.plugins,
+            options.repeat_costs,
+            options.command,
+        )
+        yield Prepared(make_plan(matrix, splits, store, session, options.skip_impossible), store, splits)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """This many CPU threads inside of it; as many as before after it."""
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def choose_executor(text: str) -> Executor:
+    """The executor a selection names (`submitit:cluster=slurm:gpus=1`)."""
+    chosen = select(executors, text)
+    if len(chosen) != 1:
+        raise UserError(f"one executor at a time, got {text!r}")
+    executor: Executor = chosen[0].component
+    return executor
+
+
+def choose_device(text: str) -> str:
+    """`auto` is the GPU if there is one; a named device must exist."""
+    if text == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(text)
+    except RuntimeError as error:
+        raise UserError(f"unknown device {text!r}; choices: auto, cpu, cuda, cuda:0, ...") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {text!r}: torch sees {torch.cuda.device_count()} CUDA devices; choose cpu or auto")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {text!r} is not supported; choices: auto, cpu, cuda, cuda:0, ...")
+    return text

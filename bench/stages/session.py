@@ -1,0 +1,58 @@
+"""The facts that all jobs of a run share: plain data, so that it travels to any process as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from bench.api.engine import Engine
+from bench.measure.cost import device_name
+
+
+@dataclass(frozen=True)
+class Session:
+    """A data set, a store, a device and the way to compute on it.
+
+    Attributes:
+        dataset: canonical selection of the data set.
+        digests: of its training and of its test images, as the plan saw them.
+        store: folder of artifacts and cells, absolute.
+        data_root: folder of downloaded and prepared data, absolute.
+        device: `cpu`, `cuda`, `cuda:1`.
+        engine: compiled or not, repeatable to the bit or not, in which precision.
+        threads: CPU threads; None leaves PyTorch's number.
+        plugins: files to import first.
+        repeat_costs: least number of runs of a purification; their median is its cost.
+        command: the command line, for the provenance of cells.
+    """
+
+    dataset: str
+    digests: tuple[str, str]
+    store: Path
+    data_root: Path
+    device: str
+    engine: Engine = field(default_factory=Engine)
+    threads: int | None = None
+    plugins: tuple[str, ...] = ()
+    repeat_costs: int = 1
+    command: str = ""
+
+    @property
+    def machine(self) -> str:
+        """The name of the device that stands next to every cost."""
+        return device_name(torch.device(self.device), self.engine)
+
+    def to_json(self) -> str:
+        """For another process."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Session:
+        """The inverse of `to_json`."""
+        raw = json.loads(text)
+        raw |= {name: tuple(raw[name]) for name in ("digests", "plugins")}
+        raw |= {name: Path(raw[name]) for name in ("store", "data_root")}
+        return cls(**raw | {"engine": Engine(**raw["engine"])})

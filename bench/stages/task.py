@@ -1,0 +1,77 @@
+"""A job at work: what a stage reads, with which context it calls plug-ins, what it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from bench.api import Context, ImageSet
+from bench.datasets import loading
+from bench.errors import ContractError
+from bench.measure.cost import Meter
+from bench.stages.jobs import Job
+from bench.stages.session import Session
+from bench.store.artifacts import Store
+
+OnProgress = Callable[[int, int, str], None]
+
+
+def unseen(done: int, total: int, note: str) -> None:
+    """Progress that nobody is shown."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job of a session while it runs.
+
+    Attributes:
+        job: its stage.
+        session: of the run.
+        store: the session's, opened.
+        scratch: empty folder, deleted afterwards.
+        on_progress: is told how far the stage is.
+    """
+
+    job: Job
+    session: Session
+    store: Store
+    scratch: Path
+    on_progress: OnProgress
+
+    def dataset(self) -> loading.Splits:
+        """The session's data set.
+
+        Raises:
+            ContractError: if it changed since the plan was made.
+        """
+        splits = loading.load(self.session.dataset, self.session.data_root)
+        if splits.digests != self.session.digests:
+            raise ContractError(
+                f"data set {self.session.dataset!r} changed since the plan was made; run the same command again"
+            )
+        return splits
+
+    def images_after(self, stage: str) -> ImageSet:
+        """The images an earlier stage passed on, following stages that changed nothing back to the data set."""
+        train = self.dataset().train
+        while stage != "dataset":
+            manifest = self.store.manifest(stage, self.job.inputs[stage])
+            if not manifest.alias_of:
+                return replace(train, images=self.store.read(stage, self.job.inputs[stage])["images"])
+            stage = manifest.alias_of
+        return train
+
+    def context(self, scope: str) -> tuple[Context, Meter]:
+        """A new context for plug-ins, and the meter that times what runs with it."""
+        device, engine = torch.device(self.session.device), self.session.engine
+        meter = Meter(device, engine)
+        return Context(self.job.seed, device, self.scratch, scope, meter, self.on_progress, engine=engine), meter
+
+    def repeated(self, folder: str) -> Task:
+        """The same task once more, in a new subfolder of its scratch folder, without progress."""
+        scratch = self.scratch / folder
+        scratch.mkdir()
+        return replace(self, scratch=scratch, on_progress=unseen)
