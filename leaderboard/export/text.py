@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.tables.columns import BOARD_COLUMNS, accuracy_columns
+from leaderboard.tables.columns import BOARD_COLUMNS, accuracy_columns, as_text
 from leaderboard.tables.flags import shown_flags
 from leaderboard.tables.groups import groups, place
 
@@ -26,6 +26,7 @@ def csv_text(frame: pd.DataFrame) -> str:
 
     Text (headings too) that a spreadsheet would execute gets a leading apostrophe.
     """
+    frame = as_text(frame)
     texts = [name for name, dtype in frame.dtypes.items() if dtype == "string"]
     safe = frame.assign(**{str(name): frame[name].map(neutralised, na_action="ignore") for name in texts})
     return safe.rename(columns=neutralised).to_csv(index=False, lineterminator="\n")
@@ -34,7 +35,7 @@ def csv_text(frame: pd.DataFrame) -> str:
 def json_text(board: pd.DataFrame) -> str:
     """The rows of `leaderboard.csv` as objects under `rows`; unmeasured is null. `columns` says what each means."""
     meanings = {name: column.meaning for name, column in BOARD_COLUMNS.items()}
-    rows = json.loads(board.to_json(orient="records", double_precision=15))
+    rows = json.loads(as_text(board).to_json(orient="records", double_precision=15))
     value = {"schema_version": JSON_SCHEMA_VERSION, "columns": meanings, "rows": rows}
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -96,7 +97,7 @@ _TEXT = ("defense", "flags")
 
 def described_flags(row: pd.Series[Any]) -> str:
     """Flags and extra knowledge of a leaderboard row in words: `3 missing, failed, uses clean-data`."""
-    return ", ".join([*shown_flags(row), *([f"uses {row['uses']}"] if row["uses"] else [])])
+    return ", ".join([*shown_flags(row), *([f"uses {', '.join(row['uses'])}"] if row["uses"] else [])])
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.tables.flags import Flag, raised
+from leaderboard.tables.columns import AND
+from leaderboard.tables.flags import Flag, has
 from leaderboard.tables.statistics import binomial_half_width_95
 
 _NBSP = "\N{NO-BREAK SPACE}"
@@ -77,11 +78,10 @@ def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
 
 def _doubt(row: pd.Series[Any]) -> str:
     """Reason why a cost has no rank."""
-    flags = raised(row["flags"]).values()
-    if Flag.SEVERAL_DEVICES in flags:
-        return f"measured on {row['device']}, others elsewhere"
+    if has(Flag.SEVERAL_DEVICES, row["flags"]):
+        return f"measured on {AND.join(row['device'])}, others elsewhere"
     doubts = (Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.UNEVEN)
-    return next((flag for flag in doubts if flag in flags), "see the flags")
+    return next((flag for flag in doubts if has(flag, row["flags"])), "see the flags")
 
 
 def _certainty(best: pd.DataFrame, ranked: pd.DataFrame, test_images: int) -> Answer:

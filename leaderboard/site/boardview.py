@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench import formats
 from leaderboard.published.matrix import Entry
-from leaderboard.tables.columns import accuracy_column
+from leaderboard.tables.columns import AND, accuracy_column
 from leaderboard.tables.flags import Flag, has, shown_flags
 from leaderboard.tables.groups import is_best, place
 
@@ -89,9 +89,14 @@ METRICS = [
     Metric("cost_energy_joules", "energy", formats.joules, "of the GPU: purification and extra training"),
     Metric("n", "n", str, "finished cells behind the mean: attacks × seeds", high_first=True),
     Metric("seeds", "seeds", str, "seeds of the group", high_first=True),
-    Metric("device", "device", str, "device of purification and training"),
-    Metric("uses", "uses", str, "knowledge of the defense beyond the poisoned set"),
-    Metric("flags", "flags", str, "what makes the row doubtful; each flag is explained under How to read this"),
+    Metric("device", "device", AND.join, "device of purification and training"),
+    Metric("uses", "uses", ", ".join, "knowledge of the defense beyond the poisoned set"),
+    Metric(
+        "flags",
+        "flags",
+        lambda flags: ", ".join(map(str, flags)),
+        "what makes the row doubtful; each flag is explained under How to read this",
+    ),
 ]
 """The columns with one value per row; behind them come the attacks."""
 
@@ -157,7 +162,7 @@ def board_row(
         place=place(row, board),
         defense=row["defense_selection"],
         kind="undefended" if row["defense"] == "none" and not incomplete else kind,
-        uses=[use for use in row["uses"].split(", ") if use],
+        uses=list(row["uses"]),
         flags=shown_flags(row),
         cells=[
             *(_cell(row, metric, number, board) for number, metric in enumerate(shown)),
@@ -168,18 +173,19 @@ def board_row(
 
 def _cell(row: pd.Series[Any], metric: Metric, number: int, board: pd.DataFrame) -> Cell:
     value, column = row[metric.name], f"m{number}"
-    if formats.is_missing(value) or value == "":
+    if value == () or formats.is_missing(value):
         return Cell(formats.DASH, "", column=column)
     notes = {"worst_accuracy": row["worst_attack"]}
     if not formats.is_missing(row["half_width_95"]):
         notes["mean_accuracy"] = f"± {formats.percent(row['half_width_95'])}"
     within = formats.span(row["cost_seconds_min"], row["cost_seconds_max"])
-    device = row["device"] if has(Flag.SEVERAL_DEVICES, row["flags"]) else ""
+    device = AND.join(row["device"]) if has(Flag.SEVERAL_DEVICES, row["flags"]) else ""
     notes["cost_seconds"] = ", ".join(filter(None, (within, device)))
     text = metric.text(value)
     bar = text if metric.name == "mean_accuracy" else ""
     best = is_best(row, metric.name, metric.text, board)
-    return Cell(text, str(value), best, notes.get(metric.name, ""), column, bar=bar)
+    sort = text if isinstance(value, tuple) else str(value)
+    return Cell(text, sort, best, notes.get(metric.name, ""), column, bar=bar)
 
 
 def _attack_cell(row: pd.Series[Any], name: str, attack: int, board: pd.DataFrame, entry: Entry | None) -> Cell:

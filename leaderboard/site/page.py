@@ -17,7 +17,7 @@ from leaderboard.published.values import largest_repeat, tolerance
 from leaderboard.site.methods import Method, method_entries
 from leaderboard.site.scatter import AXES
 from leaderboard.site.views import Page, Tables, page_view
-from leaderboard.tables.columns import AND, BOARD_COLUMNS
+from leaderboard.tables.columns import BOARD_COLUMNS
 from leaderboard.tables.flags import Flag, has
 
 EXPORTS = ("leaderboard.csv", "cells.csv", "comparison.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex")
@@ -86,7 +86,7 @@ def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame
     done = int((frame["status"] == "done").sum())
     missing = int(board.loc[[not has(Flag.ORACLE, flags) for flags in board["flags"]], "missing"].sum())
     dates = sorted({cost.created[:10] for cell in cells for cost in cell.costs.values()})
-    devices = {device for text in frame["device"].dropna().unique() for device in text.split(AND)}
+    devices = {device for devices in frame["device"] for device in devices}
     versions = [
         f"{name} {' and '.join(sorted(frame[column].dropna().unique()))}"
         for name, column in (("purify-bench", "provenance_purify-bench"), ("torch", "provenance_torch"))

@@ -13,6 +13,7 @@ import pandas as pd
 
 from bench import formats
 from leaderboard.site.labels import label_positions
+from leaderboard.tables.columns import AND
 from leaderboard.tables.flags import Flag, has
 
 _MOST_LABELS = 14
@@ -199,7 +200,7 @@ def _points(group: pd.DataFrame, cost: CostAxis) -> list[Point]:
             accuracy=round(100 * row["mean_accuracy"], 3),
             half_width=None if formats.is_missing(row["half_width_95"]) else round(100 * row["half_width_95"], 3),
             oracle=has(Flag.ORACLE, row["flags"]),
-            device=row["device"] if on_several_devices(group) else "",
+            device=AND.join(row["device"]) if on_several_devices(group) else "",
             hover=_hover(row),
         )
         for index, row in rows.iterrows()
@@ -223,7 +224,7 @@ def _hover(row: pd.Series[Any]) -> str:
         f"{formats.percent(row['worst_accuracy'])} % worst ({worst})<br>"
         f"{formats.seconds(row['cost_seconds'])}, {formats.multiple(row['cost_multiple'])} an undefended training<br>"
         f"{formats.joules(row['cost_energy_joules'])}, {formats.size(memory)} peak"
-        + (f"<br>on {escape(row['device'])}" if has(Flag.SEVERAL_DEVICES, row["flags"]) else "")
+        + (f"<br>on {escape(AND.join(row['device']))}" if has(Flag.SEVERAL_DEVICES, row["flags"]) else "")
     )
 
 

@@ -17,7 +17,7 @@ from leaderboard.site.boardview import METRICS, BoardRow, board_row
 from leaderboard.site.comparisonview import ComparisonView, comparison_view
 from leaderboard.site.heatview import HeatRow, heat_cell
 from leaderboard.site.scatter import figures, on_several_devices
-from leaderboard.tables.columns import GROUP, accuracy_column, accuracy_columns
+from leaderboard.tables.columns import AND, GROUP, accuracy_column, accuracy_columns, as_text
 from leaderboard.tables.table import Frames, current_cells
 
 
@@ -100,7 +100,8 @@ def page_view(tables: Tables) -> Page:
     """Everything on the page, in the order of the board."""
     current, board, matrix = current_cells(tables.cells), tables.board.reset_index(drop=True), tables.matrix
     numbers = {name: number for number, name in enumerate(["none", *accuracy_columns(board)])}
-    metrics = [metric for metric in METRICS if (board[metric.name].notna() & (board[metric.name] != "")).any()]
+    written = as_text(board)
+    metrics = [metric for metric in METRICS if (written[metric.name].notna() & (written[metric.name] != "")).any()]
     labels = _data_labels(board)
     comparisons = dict(list(tables.comparison.groupby(PLACE, sort=False)))
     groups, rows = [], []
@@ -180,7 +181,7 @@ def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
             ),
         ),
         ("seeds", ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))),
-        ("device", "; ".join(sorted(cells["device"].dropna().unique())) or formats.DASH),
+        ("device", "; ".join(sorted({AND.join(devices) for devices in cells["device"] if devices})) or formats.DASH),
         ("data digest", str(first["dataset_digest"])[:16]),
     ]
     return [(name, value) for name, value in facts if value]

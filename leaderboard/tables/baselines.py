@@ -38,7 +38,8 @@ def with_baselines(frame: pd.DataFrame, elsewhere: pd.DataFrame) -> pd.DataFrame
     beside = [*GROUP, "attack_selection", "seed"]
     frame = _look_up(frame, undefended, beside, _UNDEFENDED)
     frame = _look_up(frame, undefended[undefended["attack"] == "none"], [*GROUP, "seed"], _CLEAN)
-    trainings = pd.concat([undefended, elsewhere[elsewhere["defense"] == "none"]]).dropna(subset="device")
+    trainings = pd.concat([undefended, elsewhere[elsewhere["defense"] == "none"]])
+    trainings = trainings[trainings["device"].map(len) > 0]
     frame = _look_up(frame, trainings.drop_duplicates([*beside, "device"]), [*beside, "device"], _TRAINING)
     for name in looked_up:
         frame[name] = frame[name].where(frame["status"] == "done")

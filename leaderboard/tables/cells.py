@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.store.results import CellResult, Cost, of_training
-from leaderboard.tables.columns import AND
 from leaderboard.tables.flags import Flag
 
 
-def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
+def cell_row(cell: CellResult, flags: Sequence[Flag] = ()) -> dict[str, Any]:
     """The measured columns of `CELL_COLUMNS`, then `score_<name>` and `provenance_<name>`, sorted; unknown is None.
 
     `flags` come on top of what the logs say.
@@ -46,7 +45,7 @@ def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
         "defense_selection": cell.defense.text,
         "defense_parameters": _json(_by_content(cell.defense.parameters, cell.logs.get("purify", {}))),
         "family": cell.defense.family,
-        "uses": ", ".join(cell.defense.uses),
+        "uses": tuple(cell.defense.uses),
         "trains_differently": bool(cell.defense.extra.get("trains_differently", False)),
         "sees_test_images": bool(cell.defense.extra.get("sees_test_images", False)),
         "seed": cell.seed,
@@ -66,11 +65,11 @@ def cell_row(cell: CellResult, flags: Sequence[str] = ()) -> dict[str, Any]:
         "purify_energy_joules": purify.energy_joules if purify else None,
         "train_energy_joules": of_training(train.phase_joules) if train and "train" in train.phase_joules else None,
         "view_energy_joules": train.phase_joules.get("view") if train and cell.view_seconds is not None else None,
-        "device": AND.join(sorted({cost.device for cost in charged})) or None,
+        "device": tuple(sorted({cost.device for cost in charged})),
         "exclusive": _all_exclusive(charged),
         "poison_seconds": poison.wall_seconds if poison else None,
         **{f"{stage}_key": cell.artifacts.get(stage) for stage in ("poison", "purify", "train")},
-        "flags": ", ".join([*_flags(cell), *flags]),
+        "flags": (*_flags(cell), *flags),
         "error_stage": error.get("stage"),
         "error_message": error.get("message"),
         **{f"score_{name}": value for name, value in sorted(cell.scores.items())},

@@ -13,14 +13,18 @@ import pandas as pd
 
 
 class Column(NamedTuple):
-    """A column's pandas type (`string`, `Int64`, `float64`, `boolean`) and what it holds."""
+    """A column's pandas type (`string`, `Int64`, `float64`, `boolean`, `object`) and what it holds.
+
+    A column of type `object` holds a tuple in each row; files have it as text, joined by `separator`.
+    """
 
     dtype: str
     meaning: str
+    separator: str = ""
 
 
 AND = " + "
-"""Joins the names of several devices in one column."""
+"""Joins the names of several devices in text."""
 
 GROUP = ["dataset", "dataset_selection", "dataset_digest", "preset", "victim_selection", "precision"]
 """Rows are compared only if they agree in these."""
@@ -51,7 +55,7 @@ CELL_COLUMNS = {
     "defense_selection": Column("string", "name and non-default parameters"),
     "defense_parameters": Column("string", "JSON; likewise"),
     "family": Column("string", "family of the defense, or empty"),
-    "uses": Column("string", "knowledge of the defense beyond the poisoned set"),
+    "uses": Column("object", "knowledge of the defense beyond the poisoned set", ", "),
     "trains_differently": Column("boolean", "the defense replaces the loss of a batch or changes the recipe"),
     "sees_test_images": Column("boolean", "the defense views test images"),
     "seed": Column("Int64", "seed of the matrix"),
@@ -89,16 +93,13 @@ CELL_COLUMNS = {
     "view_energy_joules": Column("float64", "J; of the GPU, during view_seconds"),
     "undefended_train_energy_joules": Column("float64", "J; the same without defense, on the same device"),
     "cost_energy_joules": Column("float64", "J; GPU energy of purification, extra training and test-time view"),
-    "device": Column("string", "device of purify and train"),
+    "device": Column("object", "device of purify and train", AND),
     "exclusive": Column("boolean", "true if no other process used it meanwhile; null if that could not be told"),
     "poison_seconds": Column("float64", "s; crafting the poison, never charged to the defender"),
     "poison_key": Column("string", "artifact of the poison stage"),
     "purify_key": Column("string", "artifact of the purify stage"),
     "train_key": Column("string", "artifact of the train stage"),
-    "flags": Column(
-        "string",
-        "what makes the cell doubtful; each flag is explained in the table of flags",
-    ),
+    "flags": Column("object", "what makes the cell doubtful; each flag is explained in the table of flags", ", "),
     "error_stage": Column("string", "stage in which a failed cell failed"),
     "error_message": Column("string", "why it failed or was skipped"),
 }
@@ -146,13 +147,12 @@ BOARD_COLUMNS = {
     "peak_gpu_bytes": Column("Int64", "bytes; largest of these cells"),
     "peak_host_bytes": Column("Int64", "bytes; largest of these cells"),
     "cost_energy_joules": Column("float64", "J; purify + extra training + view, medians like the seconds"),
-    "device": Column("string", "devices of purify and train"),
+    "device": Column("object", "devices of purify and train", AND),
     "n": Column("Int64", "finished cells behind mean_accuracy"),
     "seeds": Column("Int64", "seeds of the group"),
     "missing": Column("Int64", "cells that failed, were skipped or are absent, attack none included"),
     "flags": Column(
-        "string",
-        "what makes the row doubtful, and the flags of its cells with the attacks behind a colon",
+        "object", "what makes the row doubtful, and the flags of its cells with the attacks behind a colon", ", "
     ),
 }
 
@@ -174,6 +174,20 @@ def accuracy_columns(board: pd.DataFrame) -> dict[str, str]:
 
 
 def typed(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> pd.DataFrame:
-    """A frame with exactly these columns and types; a value a row lacks is null."""
+    """A frame with exactly these columns and types; a value a row lacks is null, a tuple it lacks is empty."""
     frame = pd.DataFrame(list(rows), columns=list(columns))
-    return frame.astype({name: column.dtype for name, column in columns.items()})
+    frame = frame.astype({name: column.dtype for name, column in columns.items()})
+    for name in (name for name, column in columns.items() if column.separator):
+        frame[name] = pd.Series([v if isinstance(v, tuple) else () for v in frame[name]], frame.index, object)
+    return frame
+
+
+def as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as files have it: tuples joined to text."""
+    separators = {n: c.separator for n, c in (CELL_COLUMNS | BOARD_COLUMNS).items() if c.separator and n in frame}
+    return frame.assign(
+        **{
+            name: pd.Series([separator.join(map(str, value)) for value in frame[name]], frame.index, "string")
+            for name, separator in separators.items()
+        }
+    )

@@ -33,8 +33,8 @@ def with_effect_flags(frame: pd.DataFrame, num_classes: Mapping[str, int]) -> pd
         names for names, cells in both.groupby(on, sort=False) if not _took(cells, num_classes[cells["key"].iloc[0]])
     ]
     flagged = pd.MultiIndex.from_frame(frame[on]).isin(weak) & (frame["status"] == "done")
-    marked = frame["flags"].where(frame["flags"] == "", frame["flags"] + ", ") + Flag.NOT_TAKEN
-    return frame.assign(flags=frame["flags"].mask(flagged, marked))
+    flags = [(*own, Flag.NOT_TAKEN) if doubt else own for own, doubt in zip(frame["flags"], flagged, strict=True)]
+    return frame.assign(flags=flags)
 
 
 def _took(cells: pd.DataFrame, num_classes: int) -> bool:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboard.tables.columns import AND
-from leaderboard.tables.flags import Flag
+from leaderboard.tables.flags import Flag, Raised
 
 _SUMS = (
     *("cost_seconds", "cost_seconds_min", "cost_seconds_max", "purify_seconds", "extra_train_seconds"),
@@ -40,14 +39,19 @@ def family_row(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> 
         **row,
         "defense": f"{row['family']} (best per attack)",
         "defense_selection": f"{row['family']} (best per attack)",
-        "uses": ", ".join(sorted({use for member in members for use in member["uses"].split(", ") if use})),
+        "uses": _united(members, "uses"),
         "cost_multiple": None if extra is None else 1 + extra,
         **{name: _over(members, name, sum) for name in _SUMS},
         "peak_gpu_bytes": _over(members, "peak_gpu_bytes", max),
         "peak_host_bytes": _over(members, "peak_host_bytes", max),
-        "device": AND.join(sorted({device for member in members for device in member["device"].split(AND)})),
-        "flags": [Flag.ORACLE, *sorted({flag for member in members for flag in member["flags"]})],
+        "device": _united(members, "device"),
+        "flags": (Raised(Flag.ORACLE), *_united(members, "flags")),
     }
+
+
+def _united(members: Sequence[Mapping[str, Any]], name: str) -> tuple[Any, ...]:
+    """All values in the tuples of the members, each once, sorted by its text."""
+    return tuple(sorted({value for member in members for value in member[name]}, key=str))
 
 
 def _over(members: Sequence[Mapping[str, Any]], name: str, combine: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -79,20 +79,22 @@ class Flag(StrEnum):
     )
 
 
-_NEXT = re.compile(rf", (?=(?:{'|'.join(Flag)})(?:[,:]|$))")
+@dataclass(frozen=True)
+class Raised:
+    """A flag of a leaderboard row, with the attacks whose cells raise it; without attacks it is the row's own."""
+
+    flag: Flag
+    attacks: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.flag}: {' and '.join(self.attacks)}" if self.attacks else str(self.flag)
 
 
-def raised(text: str) -> dict[str, Flag]:
-    """The flags in a column `flags`, as they are written: those of cells name their attacks behind a colon."""
-    return {written: Flag(written.partition(":")[0]) for written in _NEXT.split(text) if text}
-
-
-def has(flag: Flag, text: str) -> bool:
-    """True if a column `flags` has this flag; the name of an attack in it is none."""
-    return flag in raised(text).values()
+def has(flag: Flag, raised: Iterable[Raised]) -> bool:
+    """True if this flag is among those of a row."""
+    return any(one.flag is flag for one in raised)
 
 
 def shown_flags(row: Mapping[str, Any] | pd.Series[Any]) -> dict[str, Flag]:
     """The flags of a leaderboard row for readers: `3 missing`, `failed`."""
-    flags = raised(row["flags"])
-    return {f"{row['missing']} missing" if flag is Flag.MISSING else text: flag for text, flag in flags.items()}
+    return {f"{row['missing']} missing" if one.flag is Flag.MISSING else str(one): one.flag for one in row["flags"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from bench.store.results import CellResult
 from leaderboard.tables.baselines import with_baselines
 from leaderboard.tables.cells import cell_row
 from leaderboard.tables.columns import (
-    AND,
     BOARD_COLUMNS,
     CELL_COLUMNS,
     COORDINATES,
@@ -27,7 +26,7 @@ from leaderboard.tables.columns import (
 from leaderboard.tables.costs import Spread, row_costs, uneven_purification
 from leaderboard.tables.effect import with_effect_flags
 from leaderboard.tables.families import best_per_attack, family_row
-from leaderboard.tables.flags import Flag, raised
+from leaderboard.tables.flags import Flag, Raised, has
 from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
 from leaderboard.tables.statistics import binomial_half_width_95, half_width_95, mean
 from leaderboard.tables.stores import repeat_flags
@@ -113,11 +112,11 @@ def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
         if len(members) >= 2 and all(row["mean_accuracy"] is not None for row in members):
             chosen = best_per_attack(group[group["family"] == family])
             oracles.append(family_row(_row(chosen, attacks, seeds), members))
-    return [row | {"flags": ", ".join(row["flags"])} for row in sorted([*singles, *oracles], key=_place)]
+    return sorted([*singles, *oracles], key=_place)
 
 
 def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str, Any]:
-    """The row of one defense, not yet ranked; `flags` is a list.
+    """The row of one defense, not yet ranked.
 
     `tie_width`, no column of the board, is what ranks must differ by: the interval over seeds, or for one seed the
     least doubt, which a test set of this size leaves.
@@ -133,7 +132,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     row: dict[str, Any] = {name: cells[name].iloc[0] for name in (*GROUP, "victim", "defense", "defense_selection")}
     row |= {"family": cells["family"].iloc[0], "uses": cells["uses"].iloc[0], "rank": None, "cost_rank": None}
     row |= {"mean_accuracy": None, "n": len(poisoned), "seeds": len(seeds), "missing": missing}
-    row |= {"clean_accuracy": by_attack.get("none"), "device": AND.join(_devices(done))}
+    row |= {"clean_accuracy": by_attack.get("none"), "device": _devices(done)}
     row |= {accuracy_column(attack): by_attack[attack] for attack in poisons}
     row |= {half_width_column(attack): half_width_95(table[attack]) for attack in poisons}
     row["flags"] = _flags(cells, done, poisoned, missing)
@@ -163,41 +162,55 @@ def _recovery(poisoned: pd.DataFrame) -> float | None:
     return (defended - undefended) / (clean - undefended)
 
 
-def _devices(cells: pd.DataFrame) -> list[str]:
-    return sorted({device for text in cells["device"].dropna() for device in text.split(AND)})
+def _devices(cells: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(sorted({device for devices in cells["device"] for device in devices}))
 
 
-def _flags(cells: pd.DataFrame, done: pd.DataFrame, poisoned: pd.DataFrame, missing: int) -> list[str]:
+def _flags(cells: pd.DataFrame, done: pd.DataFrame, poisoned: pd.DataFrame, missing: int) -> tuple[Raised, ...]:
+    of_cells: dict[Flag, list[str]] = {}
+    for attack, flags in zip(done["attack_selection"], done["flags"], strict=True):
+        for flag in flags:
+            of_cells.setdefault(flag, []).append(attack)
+    named = [Raised(flag, tuple(dict.fromkeys(attacks))) for flag, attacks in sorted(of_cells.items())]
+    return (*map(Raised, _own_flags(cells, done, poisoned, missing)), *named)
+
+
+def _own_flags(cells: pd.DataFrame, done: pd.DataFrame, poisoned: pd.DataFrame, missing: int) -> Iterator[Flag]:
+    """Flags of a row that no single cell raises."""
     exclusive = poisoned["exclusive"]  # the cells whose costs are shown
-    flags = {
-        Flag.MISSING: missing > 0,
-        Flag.FAILED: (cells["status"] == "failed").any(),
-        Flag.UNVALIDATED: cells["preset"].isin(unvalidated()).any(),
-        Flag.NOT_EXCLUSIVE: (~exclusive.fillna(True)).any(),
-        Flag.EXCLUSIVITY_UNKNOWN: exclusive.isna().any(),
-        Flag.SEVERAL_DEVICES: len(_devices(done)) > 1,
-        Flag.UNEVEN: uneven_purification(done),
-    }
-    of_cells: dict[str, dict[str, None]] = {}
-    for attack, text in zip(done["attack_selection"], done["flags"], strict=True):
-        for flag in raised(text):
-            of_cells.setdefault(flag, {})[attack] = None
-    named = [f"{flag}: {' and '.join(attacks)}" for flag, attacks in sorted(of_cells.items())]
-    return [*(flag for flag, raised in flags.items() if raised), *named]
+    if missing:
+        yield Flag.MISSING
+    if (cells["status"] == "failed").any():
+        yield Flag.FAILED
+    if cells["preset"].isin(unvalidated()).any():
+        yield Flag.UNVALIDATED
+    if (~exclusive.fillna(True)).any():
+        yield Flag.NOT_EXCLUSIVE
+    if exclusive.isna().any():
+        yield Flag.EXCLUSIVITY_UNKNOWN
+    if len(_devices(done)) > 1:
+        yield Flag.SEVERAL_DEVICES
+    if uneven_purification(done):
+        yield Flag.UNEVEN
+
+
+def _doubtful(row: Mapping[str, Any]) -> bool:
+    return any(has(flag, row["flags"]) for flag in _DOUBT)
 
 
 def _rank(rows: list[dict[str, Any]]) -> None:
     """Ranks the complete, defended rows in place; costs only if exclusive and of one device in all rows."""
     if len({row["device"] for row in rows if row["device"]}) > 1:
         for row in rows:
-            row["flags"] = [*row["flags"], *({Flag.SEVERAL_DEVICES} - set(row["flags"]))]
+            if not has(Flag.SEVERAL_DEVICES, row["flags"]):
+                row["flags"] += (Raised(Flag.SEVERAL_DEVICES),)
     ranked = [row for row in rows if row["defense"] != "none" and row["mean_accuracy"] is not None]
     ranks = accuracy_ranks([row["mean_accuracy"] for row in ranked], [row["tie_width"] for row in ranked])
     for row, rank in zip(ranked, ranks, strict=True):
         row["rank"] = rank
 
-    undefended_doubtful = any(_DOUBT & set(row["flags"]) for row in rows if row["defense"] == "none")
-    costed = [row for row in ranked if row["cost_seconds"] is not None and not _DOUBT & set(row["flags"])]
+    undefended_doubtful = any(_doubtful(row) for row in rows if row["defense"] == "none")
+    costed = [row for row in ranked if row["cost_seconds"] is not None and not _doubtful(row)]
     if not undefended_doubtful:
         names = ("cost_seconds", "cost_seconds_min", "cost_seconds_max")
         for row, rank in zip(
@@ -208,6 +221,11 @@ def _rank(rows: list[dict[str, Any]]) -> None:
 
 def _place(row: dict[str, Any]) -> tuple[int, float, str]:
     """Place of a row in its group: ranked, oracle, undefended, incomplete; each by falling mean."""
-    complete = row["mean_accuracy"] is not None
-    part = 3 if not complete else 0 if row["rank"] else 1 if Flag.ORACLE in row["flags"] else 2
+    part = 2
+    if row["mean_accuracy"] is None:
+        part = 3
+    elif row["rank"]:
+        part = 0
+    elif has(Flag.ORACLE, row["flags"]):
+        part = 1
     return part, -(row["mean_accuracy"] or 0.0), row["defense_selection"]

@@ -10,6 +10,7 @@ from bench.errors import UserError
 from bench.store.results import CellResult
 from leaderboard.site.cellpages import cell_files
 from leaderboard.site.sheets import Sheets
+from leaderboard.tables.columns import as_text
 from leaderboard.tables.table import cells_frame
 
 from .sample_store import write_samples
@@ -80,7 +81,7 @@ def test_a_damaged_manifest_is_named(make_cell: MakeCell, tmp_path: Path) -> Non
 def test_results_in_another_store_stand_beside(make_cell: MakeCell) -> None:
     cell, again = make_cell("lsp", "dvae"), make_cell("lsp", "dvae", 0.75, purify=99, device="Other")
     frame = cells_frame([cell], [again])
-    assert frame["flags"].tolist() == ["other accuracy in another store"]
+    assert as_text(frame)["flags"].tolist() == ["other accuracy in another store"]
     (content,) = cell_files([cell], frame, Sheets(), [], [again]).values()
     (record,) = json.loads(content.decode()[len("addCells(") : -3]).values()
     assert record["costs"]["purify"]["wall_seconds"] == 10

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.store.results import CellResult
+from leaderboard.tables.columns import as_text
 from leaderboard.tables.flags import Flag
 from leaderboard.tables.table import cells_frame, leaderboard_frame
 
@@ -12,7 +13,7 @@ MakeCell = Callable[..., CellResult]
 
 
 def _flags(cells: list[CellResult]) -> dict[tuple[str, str, int], str]:
-    frame = cells_frame(cells).set_index(["attack_selection", "defense_selection", "seed"])
+    frame = as_text(cells_frame(cells)).set_index(["attack_selection", "defense_selection", "seed"])
     return frame["flags"].to_dict()
 
 
@@ -39,7 +40,7 @@ def test_a_tenth_above_chance_decides_for_all_cells_of_an_attack(
         ("ops", "none", 0): "",
         ("ops", "dvae", 0): "",
     }
-    board = leaderboard_frame(cells_frame(cells)).set_index("defense")["flags"]
+    board = as_text(leaderboard_frame(cells_frame(cells))).set_index("defense")["flags"]
     assert board["dvae"] == (f"{flag}: lsp" if flag else "")
 
 
@@ -74,6 +75,6 @@ def test_every_victim_and_preset_is_judged_by_its_own_baselines(make_cell: MakeC
         make_cell("none", "none", 0.85, victim="vit"),
         make_cell("lsp", "none", 0.84, victim="vit", logs={"poison": {"converged": False}}),
     ]
-    frame = cells_frame(cells).set_index(["victim", "attack"])["flags"]
+    frame = as_text(cells_frame(cells)).set_index(["victim", "attack"])["flags"]
     assert frame["resnet18", "lsp"] == ""
     assert frame["vit", "lsp"] == f"attack not converged, {Flag.NOT_TAKEN}"

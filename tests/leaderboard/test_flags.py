@@ -11,7 +11,8 @@ from bench.store.results import CellResult
 from leaderboard.export.text import described_flags
 from leaderboard.site.page import render_pages
 from leaderboard.site.views import Tables, tables_of
-from leaderboard.tables.flags import Flag, has, raised
+from leaderboard.tables.columns import BOARD_COLUMNS, as_text, typed
+from leaderboard.tables.flags import Flag, Raised, has
 from leaderboard.tables.table import frames_of
 
 MakeCell = Callable[..., CellResult]
@@ -47,7 +48,7 @@ def chips(page: str) -> dict[str, str]:
 
 def test_every_flag_on_the_board_is_explained_in_its_tooltip_and_in_the_text(doubtful: Tables) -> None:
     page = render_pages([], doubtful, [])["index.html"]
-    shown = {text: flag for row in doubtful.board["flags"] for text, flag in raised(row).items()}
+    shown = {str(one): one.flag for flags in doubtful.board["flags"] for one in flags}
     assert set(shown.values()) == set(Flag), "this board has every flag"
     tooltips = chips(page)
     assert {re.sub(r"^\d+ ", "", text) for text in tooltips} == set(shown)
@@ -62,7 +63,7 @@ def test_the_name_of_an_attack_is_no_flag(make_cell: MakeCell) -> None:
     cells = [make_cell(name, logs={"poison": {"converged": False}}) for name in names]
     board = tables_of(frames_of([*cells, make_cell("none", accuracy=0.95)])).board
     flags = "attack not converged: a, b and missing and oracle and several devices"
-    assert raised(board["flags"][0]) == {flags: Flag.NOT_CONVERGED}
+    assert {str(one): one.flag for one in board["flags"][0]} == {flags: Flag.NOT_CONVERGED}
     assert described_flags(board.iloc[0]) == flags
     defended = [make_cell(name, "dvae", logs={"poison": {"converged": False}}) for name in names]
     page = render_pages(defended, tables_of(frames_of(defended)), [])["index.html"]
@@ -70,9 +71,12 @@ def test_the_name_of_an_attack_is_no_flag(make_cell: MakeCell) -> None:
     assert '<tr class="oracle"' not in page
 
 
-def test_flags_are_read_back_as_they_were_written() -> None:
-    text = "oracle, missing, attack not converged: a, b and c, poison did not take: x"
-    assert list(raised(text)) == ["oracle", "missing", "attack not converged: a, b and c", "poison did not take: x"]
-    assert has(Flag.NOT_TAKEN, text)
-    assert not has(Flag.FAILED, text)
-    assert raised("") == {}
+def test_flags_are_values_until_they_are_written() -> None:
+    flags = (Raised(Flag.ORACLE), Raised(Flag.NOT_CONVERGED, ("a, b", "c")))
+    assert has(Flag.NOT_CONVERGED, flags)
+    assert not has(Flag.FAILED, flags)
+    frame = typed([{"flags": flags, "device": ("CPU", "GPU")}, {}], {n: BOARD_COLUMNS[n] for n in ("flags", "device")})
+    assert frame["flags"].tolist() == [flags, ()]
+    text = as_text(frame)
+    assert text["flags"].tolist() == ["oracle, attack not converged: a, b and c", ""]
+    assert text["device"].tolist() == ["CPU + GPU", ""]

@@ -9,6 +9,7 @@ import pytest
 
 from bench.store.results import CellResult, read_cell, write_cell
 from leaderboard.site.views import page_view, tables_of
+from leaderboard.tables.columns import as_text
 from leaderboard.tables.table import cells_frame, frames_of, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
@@ -32,7 +33,7 @@ def cells(make_cell: MakeCell) -> list[CellResult]:
 
 
 def test_nothing_is_averaged_or_ranked_across(cells: list[CellResult]) -> None:
-    board = leaderboard_frame(cells_frame(cells)).set_index(["precision", "defense"])
+    board = as_text(leaderboard_frame(cells_frame(cells))).set_index(["precision", "defense"])
     assert board["mean_accuracy"].to_dict() == pytest.approx(
         {
             ("bfloat16", "dvae"): 0.9,

@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.store.results import CellResult
-from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS
+from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS, as_text
 from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
@@ -17,7 +17,7 @@ COMPUTED = ["mean_accuracy", "half_width_95", "worst_accuracy", "worst_attack", 
 
 def board_of(cells: list[CellResult]) -> pd.DataFrame:
     """The leaderboard by defense."""
-    return leaderboard_frame(cells_frame(cells)).set_index("defense")
+    return as_text(leaderboard_frame(cells_frame(cells))).set_index("defense")
 
 
 def cell_of(cells: list[CellResult], defense: str, attack: str = "lsp") -> "pd.Series[object]":
@@ -219,7 +219,7 @@ class TestBoard:
         self, matrix: list[CellResult], make_cell: MakeCell, logs: dict[str, dict[str, bool]], flag: str
     ) -> None:
         cells = [make_cell("lsp", "dvae", 0.91, seed=1, purify=400.0, logs=logs), *without(matrix, "lsp", "dvae", 1)]
-        frame = cells_frame(cells)
+        frame = as_text(cells_frame(cells))
         assert sorted(set(frame["flags"])) == sorted({"", flag})
         board = board_of(cells)
         assert (board.loc["dvae", "flags"], board.loc["iss-jpeg", "flags"]) == (flag and f"{flag}: lsp", "")
