@@ -1,4 +1,7 @@
-"""Reads the docstrings of components (Google style): paragraphs, and the meaning of every attribute."""
+"""Reads the docstrings of components (Google style): paragraphs, and the meaning of every attribute.
+
+Regular expressions, because the package griffe reads no names that share a meaning (`low, high: borders`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ def read_docstring(text: str) -> tuple[list[str], dict[str, str]]:
     meanings: dict[str, str] = {}
     name = ""
     for line in section.splitlines():
-        if found := re.match(r" {4}(\w[\w, ]*): (.*)", line):
+        if found := re.match(r" {4}(\w[\w, ]*)(?: \([^)]*\))?: (.*)", line):
             name, meaning = found.groups()
             meanings |= dict.fromkeys(re.split(r",\s*", name), meaning)
         elif line.startswith("     ") and name:
