@@ -53,11 +53,12 @@ class Engine:
         Raises:
             UserError: for an unknown word, or what this device or its tools cannot do.
         """
+        allowed = {"engine": (mode, get_args(Mode)), "precision": (precision, ("auto", *get_args(Precision)))}
+        for what, (name, choices) in allowed.items():
+            if name not in choices:
+                raise unknown(what, name, choices)
         if precision == "auto":
             precision = "bfloat16" if device.startswith("cuda") and has_bfloat16(device) else "float32"
-        for what, name, choices in (("engine", mode, get_args(Mode)), ("precision", precision, get_args(Precision))):
-            if name not in choices:
-                raise unknown(what, name, [*choices, "auto"] if what == "precision" else choices)
         words: dict[str, Any] = {"mode": mode, "precision": precision}
         engine = cls(deterministic=deterministic, **words)
         engine._check(device)

@@ -150,7 +150,7 @@ class Meter:
         answers = [alone(after - self._others_before, lasted, processors())]
         if self._device.type != "cpu":
             answers += [*self._on_board, self._board.used_by_one() if self._board else None]
-        return False if False in answers else None if None in answers else True
+        return _all(answers)
 
 
 @functools.cache
@@ -180,16 +180,22 @@ def median_cost(runs: Sequence[Cost]) -> Cost:
     """
     seconds = [run.wall_seconds for run in runs]
     middle = runs[0] if pays_once(seconds) else sorted(runs, key=lambda run: run.wall_seconds)[(len(runs) - 1) // 2]
-    exclusive = [run.exclusive for run in runs]
     return replace(
         middle,
         phases={**middle.phases, **{name: s for name, s in runs[0].phases.items() if name == WARM}},
         peak_gpu_bytes=_most(run.peak_gpu_bytes for run in runs),
         peak_host_bytes=_most(run.peak_host_bytes for run in runs),
-        exclusive=False if False in exclusive else None if None in exclusive else True,
+        exclusive=_all([run.exclusive for run in runs]),
         created=runs[0].created,
         repeats=seconds,
     )
+
+
+def _all(answers: Sequence[bool | None]) -> bool | None:
+    """False if one is false, else None if one is unknown."""
+    if False in answers:
+        return False
+    return None if None in answers else True
 
 
 def _most(values: Iterable[int | None]) -> int | None:

@@ -329,7 +329,9 @@ def written(value: Any) -> str:
         levels = f"{value * 255:.6g}"
         if float(levels) / 255 == value and len(levels) + 4 < len(str(value)):
             return f"{levels}/255"
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _write(value: Any) -> str:

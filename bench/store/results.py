@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -232,7 +232,7 @@ def read_cell(path: Path) -> CellResult:
     except ValidationError as error:
         where, why = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
         raise UserError(f"{path}: not a cell ({where}: {why}); delete it and run the same command again") from error
-    if problem := _problem(cell):
+    if problem := next(_problems(cell), None):
         raise UserError(f"{path}: not a cell ({problem}); delete it and run the same command again")
     return cell
 
@@ -241,23 +241,26 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is not a number")
 
 
-def _problem(cell: CellResult) -> str:
-    """Values that no run writes, in words, or ""."""
+def _problems(cell: CellResult) -> Iterator[str]:
+    """Values that no run writes, in words."""
     accuracy, done = cell.clean_test_accuracy, cell.status == "done"
     missing = [name for name, kind in _DATASET.items() if not isinstance(cell.dataset.get(name), kind)]
     keys = [cell.key, *cell.artifacts.values()]
     seconds = [s for cost in cell.costs.values() for s in (cost.wall_seconds, *cost.phases.values())]
-    problems = {
-        f"status {cell.status!r}; choices: done, failed, skipped": cell.status not in ("done", "failed", "skipped"),
-        f"clean_test_accuracy {accuracy} of a cell that is {cell.status}; done ones have 0..1": done
-        != (accuracy is not None and 0 <= accuracy <= 1),
-        "test_images missing": done and not cell.test_images,
-        f"dataset lacks {', '.join(missing)}": bool(missing),
-        f"a cost of {min(seconds, default=0)} s": min(seconds, default=0) < 0,
-        "a key that is no file name": any(not re.fullmatch(r"[\w-][\w.-]*", key) for key in keys),
-        "a point of the curve has no epoch": any(point.get("epoch") is None for point in cell.curve),
-    }
-    return next((problem for problem, found in problems.items() if found), "")
+    if cell.status not in ("done", "failed", "skipped"):
+        yield f"status {cell.status!r}; choices: done, failed, skipped"
+    if done != (accuracy is not None and 0 <= accuracy <= 1):
+        yield f"clean_test_accuracy {accuracy} of a cell that is {cell.status}; done ones have 0..1"
+    if done and not cell.test_images:
+        yield "test_images missing"
+    if missing:
+        yield f"dataset lacks {', '.join(missing)}"
+    if min(seconds, default=0) < 0:
+        yield f"a cost of {min(seconds)} s"
+    if any(not re.fullmatch(r"[\w-][\w.-]*", key) for key in keys):
+        yield "a key that is no file name"
+    if any(point.get("epoch") is None for point in cell.curve):
+        yield "a point of the curve has no epoch"
 
 
 @functools.cache
