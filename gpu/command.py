@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.command import run_command
+from bench.cli.exits import run_command
 from bench.errors import UserError
 
 if TYPE_CHECKING:

@@ -105,6 +105,7 @@ def test_rooms_form_no_circle_and_no_arrow_points_up():
         "leaderboard.publish",
         "leaderboard.export.terminal",
         "leaderboard.site.contact_sheet",
+        "bench",
         "bench.cli.main",
         "bench.store.results",
         "bench.formats",

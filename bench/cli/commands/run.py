@@ -1,0 +1,138 @@
+"""`bench run` and `bench plan`: a matrix from options and files."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.commands.options import FOLDER, plugin_option
+
+if TYPE_CHECKING:
+    from bench.run.prepare import Prepared
+
+
+def _matrix_options(command: Any) -> Any:
+    options = [
+        click.argument("config", type=click.Path(path_type=Path, dir_okay=False), required=False),
+        click.option("--attacks", help="Selections: names, name:parameter=value, globs, all, chains (lsp+ops)."),
+        click.option("--defenses", help="The same; `iss` selects its family."),
+        click.option("--victims", help="small-cnn, or any timm model name."),
+        click.option("--dataset", help="shapes, cifar10:train=2000, npz:PATH, folder:PATH:size=224, ..."),
+        click.option("--preset", help="demo, fast or paper (default)."),
+        click.option("--seeds", help="A count (3) or a list (0,5)."),
+        click.option("--store", type=FOLDER, default=Path("results"), show_default=True, help="Artifacts and cells."),
+        click.option("--data-root", type=FOLDER, default=Path("data"), show_default=True, help="Downloaded data."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1."),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores)."),
+        click.option(
+            "--repeat-costs",
+            type=click.IntRange(min=1),
+            default=1,
+            metavar="N",
+            help="Run purifications N times, and take the median cost (short ones: up to 5 times in any case).",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["eager", "compile"]),
+            default="eager",
+            show_default=True,
+            help="Engine of training steps; part of the device's name, not of keys.",
+        ),
+        click.option("--deterministic/--no-deterministic", default=False, help="Repeatable to the bit, and slower."),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "float32", "bfloat16"]),
+            default="auto",
+            show_default=True,
+            help="Precision of matrix products and convolutions; auto: bfloat16 on a GPU. Part of every key.",
+        ),
+        click.option(
+            "--skip-impossible",
+            is_flag=True,
+            help="Record cells that cannot work on the data set as skipped, and run the rest.",
+        ),
+        plugin_option,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_matrix_options
+@click.option("--executor", default="inline", show_default=True, help="inline, submitit:cluster=slurm, ray.")
+@click.option("--out", type=FOLDER, help="Folder of the leaderboard (default: STORE/leaderboard).")
+def run(config: Path | None, executor: str, out: Path | None, **options: Any) -> int:
+    """Run a matrix (CONFIG: a TOML file) and write its leaderboard. Run it again to continue."""
+    from rich.console import Console
+
+    from bench.cli.methods import methods
+    from bench.cli.summary import print_outcome
+    from bench.plan import History
+    from bench.run.prepare import choose_executor
+    from bench.run.progress import progress_display
+    from bench.run.runner import run_plan
+    from leaderboard.export.folder import check_folder
+    from leaderboard.export.terminal import print_leaderboard
+    from leaderboard.publish import publish
+    from leaderboard.tables.table import frames_of
+
+    chosen = choose_executor(executor)
+    out = out or options["store"] / "leaderboard"
+    check_folder(out)
+    with _prepared(config, runs=True, **options) as ready:
+        plan, store = ready.plan, ready.store
+        _print_notes(ready)
+        # The stream itself, not whatever standard error is at the time: a stage's own output goes to its log file.
+        with progress_display(Console(file=sys.stderr), History(store, plan.session)) as display:
+            outcome = run_plan(plan, store, chosen, display)
+        console = Console()
+        frames = frames_of(outcome.cells)
+        print_leaderboard(frames.board, console)
+        paths = publish(outcome.cells, frames, out, [store.root], methods())
+    print_outcome(outcome, [paths["leaderboard.csv"], paths["index.html"]], console)
+    return 1 if outcome.failed else 0
+
+
+@click.command()
+@_matrix_options
+@click.option("--jobs", is_flag=True, help="List every job, not only the number of jobs by stage and component.")
+def plan(config: Path | None, jobs: bool, **options: Any) -> None:
+    """Show the jobs of a run, the cached ones and the expected time. Runs nothing."""
+    from bench.cli.forecast import print_plan
+
+    with _prepared(config, runs=False, **options) as ready:
+        _print_notes(ready)
+        print_plan(ready.plan, ready.store, ready.splits, each_job=jobs)
+
+
+def _prepared(
+    config: Path | None,
+    attacks: str | None,
+    defenses: str | None,
+    victims: str | None,
+    dataset: str | None,
+    preset: str | None,
+    seeds: str | None,
+    *,
+    runs: bool,
+    **options: Any,
+) -> AbstractContextManager[Prepared]:
+    """The plan of a command line, see `bench.run.prepare`."""
+    import shlex
+
+    from bench.run.prepare import Options, prepared
+    from bench.select.config import Settings, read_settings
+
+    layers = [read_settings(config)] if config else []
+    layers.append(Settings(preset, dataset, attacks, defenses, victims, seeds))
+    return prepared(layers, Options(**options, command=shlex.join(["bench", *sys.argv[1:]])), runs=runs)
+
+
+def _print_notes(ready: Prepared) -> None:
+    for note in ready.splits.notes:
+        click.echo(f"note: {note}", err=True)
