@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.surrogates.crafting import Passes, chunks, empty_noise, judge, load
-from bench.api import Budget, Context, ImageSet
+from bench.api import Budget, Context, ImageSet, draw_per_class
 from bench.training import Batches
 from bench.training.pgd import pgd
 
@@ -143,9 +143,5 @@ def _judge(
 
 def _stratified(labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
     """Positions of the given share of every class, at least one image each, in ascending order."""
-    rows = []
-    for label in labels.unique().tolist():
-        members = (labels == label).nonzero().flatten()
-        count = max(1, round(fraction * len(members)))
-        rows.append(members[torch.randperm(len(members), generator=generator)[:count]])
-    return torch.cat(rows).sort().values
+    sizes = labels.unique(return_counts=True)[1].tolist()
+    return draw_per_class(labels, [max(1, round(fraction * size)) for size in sizes], generator)

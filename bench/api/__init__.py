@@ -19,7 +19,7 @@ from bench.api.faces import (
     TrainsDifferently,
     Victim,
 )
-from bench.api.images import DataInfo, ImageSet, map_images
+from bench.api.images import DataInfo, ImageSet, draw_per_class, map_images
 from bench.api.partial import PartialPoison
 from bench.api.recipe import Recipe, check_crops
 from bench.api.work import GRADIENT_PASSES, STEP_PASSES, KnowsStep, KnowsWork, Work, no_network
@@ -50,6 +50,7 @@ __all__ = [
     "Work",
     "check_crops",
     "child_seed",
+    "draw_per_class",
     "map_images",
     "no_network",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,6 +76,15 @@ class ImageSet:
         """The images at these positions, in this order (a copy)."""
         ratios = None if self.aspect_ratios is None else self.aspect_ratios[rows.to(self.aspect_ratios.device)]
         return replace(self, images=self.images[rows], labels=self.labels[rows], aspect_ratios=ratios)
+
+
+def draw_per_class(labels: Tensor, counts: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Positions of `counts[k]` images of the k-th class present, drawn without replacement, in ascending order."""
+    rows = []
+    for label, count in zip(torch.unique(labels), counts, strict=True):
+        members = (labels == label).nonzero().flatten()
+        rows.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    return torch.cat(rows).sort().values
 
 
 def map_images(

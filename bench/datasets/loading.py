@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bench.api import ImageSet
+from bench.api import ImageSet, draw_per_class
 from bench.errors import UserError
 from bench.registry import datasets
 from bench.select.spec import select
@@ -91,17 +91,13 @@ def _stratified(images: ImageSet, count: int | None, seed: int, split: str) -> I
 
 def stratified_rows(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """`count` positions drawn without replacement, each class by its share (largest remainders), in ascending order."""
-    classes, sizes = torch.unique(labels, return_counts=True)
+    sizes = torch.unique(labels, return_counts=True)[1]
     exact = [int(size) * count / len(labels) for size in sizes]
     quota = [math.floor(share) for share in exact]
     by_remainder = sorted(range(len(exact)), key=lambda k: (quota[k] - exact[k], k))
     for k in by_remainder[: count - sum(quota)]:
         quota[k] += 1
-    chosen = []
-    for label, take in zip(classes, quota, strict=True):
-        members = (labels == label).nonzero().flatten()
-        chosen.append(members[torch.randperm(len(members), generator=generator)[:take]])
-    return torch.cat(chosen).sort().values
+    return draw_per_class(labels, quota, generator)
 
 
 def content_digest(images: ImageSet) -> str:

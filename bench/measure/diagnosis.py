@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.api import Budget
 from bench.api.budget import BudgetSum
 from bench.measure.ssim import mean_ssim
+from bench.store import scores
 
 _CHUNK = 256
 _SEPARABILITY_IMAGES = 5000  # of 3 x 32 x 32; fewer of larger images, so that the time stays within some seconds
@@ -24,7 +25,7 @@ _RIDGE = 0.01  # of the mean square of a perturbation
 def poison_scores(
     poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor, mask: Tensor, budget: Budget | BudgetSum
 ) -> dict[str, float | None]:
-    """Scores of a poison, on the images of the mask; `bench.store.results.SCORES` explains the names."""
+    """Scores of a poison, on the images of the mask; `bench.store.scores.SCORES` explains the names."""
     separability, held_out = linear_separability(poisoned_u8, clean_u8, labels, mask)
     offered = (poisoned_u8, clean_u8) if bool(mask.all()) else (poisoned_u8[mask], clean_u8[mask])
     similarity, compared = mean_ssim(*offered)
@@ -44,7 +45,7 @@ def poison_scores(
 def psnr_db(images_u8: Tensor, reference_u8: Tensor) -> float | None:
     """Peak signal-to-noise ratio over all entries, in dB; None if the two are identical."""
     total = sum(float(d.square().sum(-1).double().sum()) for d in _differences(images_u8, reference_u8))
-    return 10 * math.log10(255**2 * images_u8.numel() / total) if total > 0 else None
+    return scores.psnr_db(total, images_u8.numel())
 
 
 def residual_poison_ratio(purified_u8: Tensor, poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor) -> float | None:

@@ -1,7 +1,8 @@
-"""Scores of a poison and of its remains after a defense, in words."""
+"""Scores of a poison and of its remains after a defense, in words; the formula of those that pages compute too."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 _SHARE = "share, 0 to 1"
@@ -132,3 +133,13 @@ SCORES = {
     ),
 }
 """By name in `CellResult.scores`; in `cells.csv` the name follows `score_`."""
+
+
+def psnr_db(square_error: float, entries: int) -> float | None:
+    """Peak signal-to-noise ratio of 8-bit images; None if they are equal.
+
+    Args:
+        square_error: sum of squared differences, in levels of 0..255.
+        entries: pixels times channels, of all images.
+    """
+    return 10 * math.log10(255**2 * entries / square_error) if square_error > 0 else None

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from bench.errors import UserError
 from bench.formats import decibels
 from bench.store.results import CellResult
+from bench.store.scores import psnr_db
 
 Images = NDArray[np.uint8]
 COLUMNS = ("clean", "poisoned", "perturbation x16", "purified", "residual x16")
@@ -72,8 +73,7 @@ def contact_sheet(clean: Images, poison: Images, purified: Images) -> Image.Imag
 
 def psnr(image: Images, reference: Images) -> float | None:
     """Peak signal-to-noise ratio in dB over all entries; None if the two are equal."""
-    error = np.square(image.astype(np.float64) - reference).mean()
-    return None if error == 0 else float(10 * np.log10(255**2 / error))
+    return psnr_db(float(np.square(image.astype(np.float64) - reference).sum()), image.size)
 
 
 def _tensors(root: Path, stage: str, cell: CellResult) -> dict[str, Images]:
