@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.api.engine import Engine
 from bench.errors import UserError
-from bench.plan import Plan
+from bench.plan.plan import Plan
 from bench.run.executors.inline import Inline
 from bench.run.prepare import Options, prepared
 from bench.run.runner import Silent, run_plan

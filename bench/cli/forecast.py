@@ -9,8 +9,9 @@ from rich.table import Table
 
 from bench.datasets.loading import Splits
 from bench.formats import duration
-from bench.plan import History, Plan
 from bench.plan.arithmetic import Arithmetic
+from bench.plan.history import History
+from bench.plan.plan import Plan
 from bench.run.progress import time_left, title
 from bench.stages.jobs import STAGES, Job
 from bench.store.artifacts import Store

@@ -12,7 +12,7 @@ import torch
 from bench.api.engine import Engine
 from bench.datasets import loading
 from bench.errors import UserError
-from bench.plan import Plan, make_plan
+from bench.plan.plan import Plan, make_plan
 from bench.registry import executors
 from bench.run.executors import Executor
 from bench.select.config import Settings, make_matrix

@@ -10,7 +10,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from bench.errors import in_one_line
 from bench.formats import duration
-from bench.plan import History, Plan
+from bench.plan.history import History
+from bench.plan.plan import Plan
 from bench.stages.jobs import STAGES, Job, Report
 
 

@@ -12,7 +12,8 @@ from types import FrameType
 from typing import Any, Protocol
 
 from bench.errors import UserError
-from bench.plan import Plan, PlannedCell, describe
+from bench.plan.describe import describe
+from bench.plan.plan import Plan, PlannedCell
 from bench.run.executors import Executor, Watcher
 from bench.stages.jobs import STAGES, Job, Report
 from bench.store.artifacts import DamagedArtifactError, Store

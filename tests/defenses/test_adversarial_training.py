@@ -12,7 +12,7 @@ from torch import nn
 from bench import run_matrix
 from bench.api import Recipe
 from bench.errors import UserError
-from bench.plan import faces
+from bench.plan.describe import faces
 from bench.registry import defenses
 from bench.select.spec import select
 from bench.stages.execute import changed_recipe

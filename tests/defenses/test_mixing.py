@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.errors import UserError
-from bench.plan import faces
+from bench.plan.describe import faces
 from bench.registry import defenses
 from bench.select.spec import select
 from defenses.mixing import Mixed, cut_out, draw_blend, draw_boxes, mix

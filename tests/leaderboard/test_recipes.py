@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from attacks.ar import values_sha256
-from bench.plan import describe
+from bench.plan.describe import describe
 from bench.registry import attacks, defenses
 from bench.select.config import Settings, make_matrix
 from bench.store.results import CellResult

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bench.api import ChangesRecipe, Purifies, StacksOn, TrainsDifferently
 from bench.check.contracts import defenses, images, losses, victims
 from bench.check.contracts.demands import Check
-from bench.plan import faces
+from bench.plan.describe import faces
 from bench.select.spec import Selected
 
 

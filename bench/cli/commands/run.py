@@ -72,7 +72,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
 
     from bench.cli.methods import methods
     from bench.cli.summary import print_outcome
-    from bench.plan import History
+    from bench.plan.history import History
     from bench.run.prepare import choose_executor
     from bench.run.progress import progress_display
     from bench.run.runner import run_plan

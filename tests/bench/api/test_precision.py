@@ -13,7 +13,8 @@ from bench.api import engine
 from bench.api.engine import Engine, applied_precision
 from bench.datasets import loading
 from bench.errors import UserError
-from bench.plan import History, make_plan
+from bench.plan.history import History
+from bench.plan.plan import make_plan
 from bench.select.config import Settings, make_matrix
 from bench.stages.jobs import STAGES
 from bench.stages.session import Session

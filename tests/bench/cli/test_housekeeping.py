@@ -11,7 +11,7 @@ from bench import run_matrix
 from bench.cli.housekeeping import collect_garbage
 from bench.datasets import loading
 from bench.errors import UserError
-from bench.plan import make_plan
+from bench.plan.plan import make_plan
 from bench.run.executors.inline import Inline
 from bench.run.runner import Silent, run_plan
 from bench.select.config import Settings, make_matrix

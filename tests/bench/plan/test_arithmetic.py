@@ -12,8 +12,9 @@ from attacks.rem import Rem
 from attacks.tap import Tap
 from bench.api import DataInfo
 from bench.datasets import loading
-from bench.plan import Plan, arithmetic, make_plan
+from bench.plan import arithmetic
 from bench.plan.arithmetic import Arithmetic, forward_operations, pass_seconds
+from bench.plan.plan import Plan, make_plan
 from bench.select.config import Settings, make_matrix
 from bench.stages.jobs import Job
 from bench.stages.session import Session

@@ -15,7 +15,9 @@ from bench.check.contracts import CONTRACTS, checks_of
 from bench.check.contracts.images import stacks_as_it_poisons
 from bench.datasets import loading
 from bench.errors import ContractError, UserError
-from bench.plan import describe, identity, make_plan
+from bench.plan.describe import describe
+from bench.plan.keys import identity
+from bench.plan.plan import make_plan
 from bench.registry import attacks
 from bench.select.chain import Chain, split
 from bench.select.config import Settings, make_matrix, read_settings
