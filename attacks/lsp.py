@@ -16,8 +16,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from attacks.quantiser import Rounding, perturb
-from bench.api import Budget, Context, ImageSet, PartialPoison, no_network
+from bench.api import Budget, Context, ImageSet, PartialPoison, Rounding, no_network, perturb
 from bench.errors import UserError
 from bench.registry import attacks
 

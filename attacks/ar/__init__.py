@@ -21,9 +21,8 @@ import torch
 from torch import Tensor
 
 from attacks.ar.process import autoregress, normals_needed
-from attacks.quantiser import perturb
-from attacks.tensor_files import SUFFIXES, digest_files, read_tensors, stacked
-from bench.api import Budget, Context, ImageSet, PartialPoison, no_network
+from bench.api import Budget, Context, ImageSet, PartialPoison, no_network, perturb
+from bench.datasets.tensor_files import SUFFIXES, digest_files, read_tensors, stacked
 from bench.errors import UserError
 from bench.registry import attacks
 

@@ -20,23 +20,38 @@ from torch import Tensor, nn, zeros
 from torch.nn import functional
 
 from attacks.em.noise import ClassNoise, Descent, SampleNoise
-from attacks.quantiser import Rounding, perturb
-from attacks.surrogates.crafting import (
+from bench.api import (
+    GRADIENT_PASSES,
+    STEP_PASSES,
+    Budget,
+    Context,
+    DataInfo,
+    ImageSet,
+    PartialPoison,
+    Recipe,
+    Rounding,
+    Work,
+    perturb,
+)
+from bench.registry import attacks
+from bench.training import Batch, Batches, Stepper, autocast, resident
+from bench.training.pgd import step_across
+from bench.training.surrogates import (
     Passes,
+    SurrogateName,
+    build_surrogate,
     check_batch_size,
     check_classes,
     check_eps,
     check_finite,
     check_memory,
     check_positive,
+    check_surrogate,
     chosen_rows,
+    endless,
     report,
+    surrogate_layers,
 )
-from attacks.surrogates.networks import SurrogateName, build_surrogate, check_surrogate, endless, surrogate_layers
-from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, DataInfo, ImageSet, PartialPoison, Recipe, Work
-from bench.registry import attacks
-from bench.training import Batch, Batches, Stepper, autocast, resident
-from bench.training.pgd import step_across
 
 _COMMON_ROUNDS = 10
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attacks.surrogates.crafting import Passes, chunks, empty_noise, judge, load
 from bench.api import Budget, Context, ImageSet, draw_per_class
 from bench.training import Batches
 from bench.training.pgd import pgd
+from bench.training.surrogates import Passes, chunks, empty_noise, judge, load
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from attacks.from_file.content import interpret
 from attacks.from_file.fit import check
 from attacks.from_file.found import Found
 from attacks.from_file.png_folder import open_folder, png_files
-from attacks.tensor_files import PICKLES, SUFFIXES, conversion, digest_files
 from bench.api import Budget, Context, ImageSet, PartialPoison, map_images, no_network
+from bench.datasets.tensor_files import PICKLES, SUFFIXES, conversion, digest_files
 from bench.registry import attacks
 
 _ENTRIES_AT_ONCE = 2**22  # of float64 noise: 32 MiB, 1365 images of 32x32

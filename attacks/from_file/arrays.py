@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from attacks.from_file.found import RESTORED, entries_of
-from attacks.tensor_files import read_named, stacked
 from bench.api import DataInfo, ImageSet
 from bench.datasets.inputs import Note, read_labels
+from bench.datasets.tensor_files import read_named, stacked
 from bench.errors import UserError
 
 _ARRAYS = ("images", "perturbation", "noise", "delta", "x_train")
@@ -50,7 +50,7 @@ def locate(path: Path, wanted: Wanted, train: ImageSet) -> Located:
     """The array that holds the poison.
 
     Args:
-        path: of one of the types of `attacks.tensor_files`.
+        path: of one of the types of `bench.datasets.tensor_files`.
         wanted: what the user says.
         train: the clean set.
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from attacks.from_file.arrays import Located, Wanted
 from attacks.from_file.fit import correlation
 from attacks.from_file.found import Found, by_class, without_classes
-from attacks.quantiser import add_perturbation
-from bench.api import ImageSet
+from bench.api import ImageSet, add_perturbation
 from bench.errors import UserError
 
 _LEVELS = (torch.int16, torch.int32, torch.int64)

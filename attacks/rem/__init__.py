@@ -16,22 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attacks.quantiser import perturb
 from attacks.rem.min_max import Players
-from attacks.surrogates.crafting import (
-    Passes,
-    check_batch_size,
-    check_classes,
-    check_eps,
-    check_finite,
-    check_positive,
-    chosen_rows,
-    chunks,
-    judge,
-    load,
-    report,
-)
-from attacks.surrogates.networks import SurrogateName, build_surrogate, check_surrogate, endless, surrogate_layers
 from bench.api import (
     GRADIENT_PASSES,
     STEP_PASSES,
@@ -43,10 +28,29 @@ from bench.api import (
     Recipe,
     Work,
     check_crops,
+    perturb,
 )
 from bench.registry import attacks
 from bench.training import Batches, Stepper, autocast, resident
 from bench.training.pgd import step_across
+from bench.training.surrogates import (
+    Passes,
+    SurrogateName,
+    build_surrogate,
+    check_batch_size,
+    check_classes,
+    check_eps,
+    check_finite,
+    check_positive,
+    check_surrogate,
+    chosen_rows,
+    chunks,
+    endless,
+    judge,
+    load,
+    report,
+    surrogate_layers,
+)
 
 _CHECK_EVERY = 100  # training steps between looks at the loss, each of which waits for the device
 _REPORTED = 500  # images on which the robust losses are measured

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from attacks.surrogates.transforms import crop, draw_crops, draw_flips
 from bench.api import Budget, Context
 from bench.training.crops import crop_and_resize, draw_boxes
+from bench.training.moves import crop, draw_crops, draw_flips
 from bench.training.pgd import pgd, random_start
 
 

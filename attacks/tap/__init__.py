@@ -18,25 +18,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attacks.quantiser import perturb
-from attacks.surrogates.crafting import (
+from attacks.tap.sweep import Sweep
+from bench.api import (
+    GRADIENT_PASSES,
+    STEP_PASSES,
+    Budget,
+    Context,
+    DataInfo,
+    ImageSet,
+    PartialPoison,
+    Recipe,
+    Work,
+    perturb,
+)
+from bench.registry import attacks
+from bench.training import Batch, Batches, fit, predict, resident
+from bench.training.moves import draw_shifts, shift
+from bench.training.pgd import step_across
+from bench.training.surrogates import (
     Passes,
+    SurrogateName,
+    build_surrogate,
     check_batch_size,
     check_classes,
     check_eps,
     check_finite,
     check_memory,
     check_positive,
+    check_surrogate,
     chosen_rows,
     report,
+    surrogate_layers,
 )
-from attacks.surrogates.networks import SurrogateName, build_surrogate, check_surrogate, surrogate_layers
-from attacks.surrogates.transforms import draw_shifts, shift
-from attacks.tap.sweep import Sweep
-from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, DataInfo, ImageSet, PartialPoison, Recipe, Work
-from bench.registry import attacks
-from bench.training import Batch, Batches, fit, predict, resident
-from bench.training.pgd import step_across
 
 _DECAYS = (2.667, 1.6, 1.142)  # the authors' divisors of the number of epochs
 

@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from attacks.surrogates.crafting import Passes, chunks, empty_noise, judge, load
-from attacks.surrogates.transforms import Moves, shift
 from bench.api import Budget, ImageSet
+from bench.training.moves import Moves, shift
 from bench.training.pgd import pgd
+from bench.training.surrogates import Passes, chunks, empty_noise, judge, load
 
 
 @dataclass(frozen=True)

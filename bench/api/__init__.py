@@ -21,6 +21,7 @@ from bench.api.faces import (
 )
 from bench.api.images import DataInfo, ImageSet, draw_per_class, map_images
 from bench.api.partial import PartialPoison
+from bench.api.perturbation import Rounding, add_perturbation, perturb
 from bench.api.recipe import Recipe, check_crops
 from bench.api.work import GRADIENT_PASSES, STEP_PASSES, KnowsStep, KnowsWork, Work, no_network
 
@@ -43,14 +44,17 @@ __all__ = [
     "PartialPoison",
     "Purifies",
     "Recipe",
+    "Rounding",
     "SeesTestImages",
     "StacksOn",
     "TrainsDifferently",
     "Victim",
     "Work",
+    "add_perturbation",
     "check_crops",
     "child_seed",
     "draw_per_class",
     "map_images",
     "no_network",
+    "perturb",
 ]

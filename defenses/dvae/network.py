@@ -23,39 +23,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.training.blocks import BasicBlock, convolution
 from defenses.dvae.architecture import Architecture, Embedding, Norm, Shape
-
-
-class _BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm and a skip connection, as in a ResNet-18."""
-
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        self.main = nn.Sequential(
-            nn.Conv2d(before, after, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(after),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(after, after, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(after),
-        )
-        self.skip = nn.Sequential()
-        if stride != 1 or before != after:
-            self.skip = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return functional.relu(self.main(features) + self.skip(features))
 
 
 def encoder(architecture: Architecture, channels: int) -> nn.Sequential:
     """Images (B, C, H, W) to h (B, C', H / stride, W / stride)."""
     width, stride = architecture.stem
-    layers: list[nn.Module] = [
-        nn.Conv2d(channels, width, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    ]
+    layers: list[nn.Module] = [convolution(channels, width, 3, stride), nn.ReLU(inplace=True)]
     for after, stride in architecture.blocks:
-        layers.append(_BasicBlock(width, after, stride))
+        layers.append(BasicBlock(width, after, stride))
         width = after
     return nn.Sequential(*layers)
 

@@ -9,12 +9,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from attacks import quantiser
 from attacks.ar import Ar
 from attacks.ar import coefficients as ar_coefficients
 from attacks.ar import effect as ar_effect
 from attacks.ar.process import autoregress, filters, normals_needed
-from bench.api import Context, ImageSet
+from bench.api import Context, ImageSet, perturbation
 from bench.errors import UserError
 from bench.registry import source, victims
 
@@ -137,7 +136,7 @@ def test_the_noise_of_an_image_does_not_depend_on_the_others(smooth_set, make_co
 def test_the_chunk_size_does_not_matter(smooth_set, make_context, monkeypatch, shape: tuple[int, int, int]) -> None:
     train = smooth_set(count=23, shape=shape)
     whole = Ar().poison(train, make_context()).images
-    monkeypatch.setattr(quantiser, "_ENTRIES_AT_ONCE", 5 * math.prod(shape))
+    monkeypatch.setattr(perturbation, "_ENTRIES_AT_ONCE", 5 * math.prod(shape))
     assert torch.equal(Ar().poison(train, make_context()).images, whole)
 
 

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from attacks.em import Em
-from attacks.surrogates import crafting
-from attacks.surrogates.crafting import (
+from attacks.tap import Tap
+from bench.errors import UserError
+from bench.training import TrainingDivergedError, accuracy
+from bench.training.surrogates import crafting
+from bench.training.surrogates.crafting import (
     Passes,
     check_eps,
     check_finite,
@@ -17,9 +20,6 @@ from attacks.surrogates.crafting import (
     judge,
     report,
 )
-from attacks.tap import Tap
-from bench.errors import UserError
-from bench.training import TrainingDivergedError, accuracy
 
 CPU = torch.device("cpu")
 
@@ -91,7 +91,7 @@ def test_noise_beyond_the_machines_memory_is_refused_before_any_work(random_set,
     train = random_set(40, shape=(3, 32, 32))
     needed = copies * 4 * train.images.numel()
     memory = SimpleNamespace(total=needed)
-    monkeypatch.setattr("attacks.surrogates.crafting.psutil.virtual_memory", lambda: memory)
+    monkeypatch.setattr("bench.training.surrogates.crafting.psutil.virtual_memory", lambda: memory)
     attack.check_fit(train)
     memory.total = needed - 1
     if copies:

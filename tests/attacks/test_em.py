@@ -9,12 +9,12 @@ from torch.nn.functional import cross_entropy
 from attacks import em
 from attacks.em import Em
 from attacks.em.noise import ClassNoise, Descent, SampleNoise
-from attacks.surrogates import crafting
-from attacks.surrogates.crafting import Passes
-from attacks.surrogates.networks import build_surrogate
 from bench.api import Budget, ImageSet
 from bench.errors import UserError
 from bench.training import TrainingDivergedError, to_float
+from bench.training.surrogates import crafting
+from bench.training.surrogates.crafting import Passes
+from bench.training.surrogates.networks import build_surrogate
 
 EPS = 8 / 255
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks import quantiser
 from attacks.lsp import Lsp
-from bench.api import Context, ImageSet
+from bench.api import Context, ImageSet, perturbation
 from bench.errors import UserError
 
 
@@ -76,7 +75,7 @@ def test_other_radii_scale_one_draw(smooth_set, make_context) -> None:
 def test_the_chunk_size_does_not_matter(smooth_set, make_context, monkeypatch) -> None:
     train = smooth_set(count=23)
     whole = Lsp().poison(train, make_context()).images
-    monkeypatch.setattr(quantiser, "_ENTRIES_AT_ONCE", 5 * 3072)
+    monkeypatch.setattr(perturbation, "_ENTRIES_AT_ONCE", 5 * 3072)
     assert torch.equal(Lsp().poison(train, make_context()).images, whole)
 
 

@@ -10,14 +10,14 @@ from attacks import rem
 from attacks.em.noise import Descent
 from attacks.rem import Rem
 from attacks.rem.min_max import Players
-from attacks.surrogates import crafting
-from attacks.surrogates.networks import build_surrogate
-from attacks.surrogates.transforms import crop, draw_crops
 from bench.api import Budget, Context, ImageSet
 from bench.errors import UserError
 from bench.training import TrainingDivergedError, lr_factor, to_float
 from bench.training.crops import draw_boxes
+from bench.training.moves import crop, draw_crops
 from bench.training.pgd import random_start
+from bench.training.surrogates import crafting
+from bench.training.surrogates.networks import build_surrogate
 
 EPS = Budget("linf", 8 / 255)
 

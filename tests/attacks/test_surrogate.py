@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from attacks.surrogates.networks import build_surrogate, check_surrogate, endless
 from bench.api import DataInfo
 from bench.training import Batches
+from bench.training.surrogates.networks import build_surrogate, check_surrogate, endless
 
 CIFAR = DataInfo("cifar-like", 10, (3, 32, 32))
 

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from attacks import em, rem, tap
 from attacks.em.noise import SampleNoise
 from attacks.rem.min_max import Players
-from attacks.surrogates.networks import build_surrogate
 from bench.training import Stepper, to_float
+from bench.training.surrogates.networks import build_surrogate
 
 QUICK_REM = {
     "surrogate": "s-net",

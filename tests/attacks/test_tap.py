@@ -5,10 +5,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from attacks.surrogates import crafting
-from attacks.surrogates.crafting import Passes
-from attacks.surrogates.networks import build_surrogate
-from attacks.surrogates.transforms import Moves, draw_shifts, shift
 from attacks.tap import Tap, _statistics
 from attacks.tap.sweep import Sweep
 from bench.api import Budget, DataInfo, ImageSet, Recipe
@@ -16,6 +12,10 @@ from bench.errors import UserError
 from bench.stages.poisoning import craft
 from bench.training import Batches, TrainingDivergedError, fit, lr_factor, predict, to_float
 from bench.training import cross_entropy as plain_loss
+from bench.training.moves import Moves, draw_shifts, shift
+from bench.training.surrogates import crafting
+from bench.training.surrogates.crafting import Passes
+from bench.training.surrogates.networks import build_surrogate
 
 EPS = 8 / 255
 

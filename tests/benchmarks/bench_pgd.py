@@ -8,12 +8,12 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from attacks.em.noise import Descent, SampleNoise
-from attacks.surrogates.crafting import Passes
-from attacks.surrogates.networks import SurrogateName, build_surrogate
 from bench.api import Budget, Context, ImageSet
 from bench.datasets import loading
 from bench.training import to_float
 from bench.training.pgd import frozen
+from bench.training.surrogates.crafting import Passes
+from bench.training.surrogates.networks import SurrogateName, build_surrogate
 
 from .ratio import Run
 

@@ -13,11 +13,10 @@ from attacks.ar import Ar
 from attacks.ar.process import autoregress
 from attacks.lsp import Lsp
 from attacks.ops import Ops
-from attacks.quantiser import add_perturbation
-from bench.api import ImageSet
+from bench.api import ImageSet, add_perturbation
 from bench.datasets import loading
 from bench.training import Batches
-from defenses.jpeg_planes import jpeg_round_trip
+from defenses.jpeg.planes import jpeg_round_trip
 
 from .bench_batches import PlainSet
 from .bench_closed_forms import plain_ar, plain_lsp, plain_ops

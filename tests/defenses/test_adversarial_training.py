@@ -20,7 +20,7 @@ from bench.store.artifacts import Store
 from bench.store.results import read_cell
 from bench.training import Batches, build, cross_entropy, fit, to_float
 from defenses.adversarial_training import AdversarialTraining, FastAdversarialTraining
-from defenses.overfitting import overfits
+from defenses.adversarial_training.overfitting import overfits
 
 CPU = torch.device("cpu")
 

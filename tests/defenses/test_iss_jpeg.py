@@ -14,9 +14,9 @@ from PIL import Image
 from bench.measure.diagnosis import psnr_db
 from bench.registry import defenses
 from bench.select.spec import select
-from defenses import jpeg_planes
 from defenses.iss import reduce_bits, to_gray
-from defenses.jpeg_planes import jpeg_round_trip
+from defenses.jpeg import planes
+from defenses.jpeg.planes import jpeg_round_trip
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10-5k.npz"
 
@@ -50,7 +50,7 @@ def test_images_do_not_influence_each_other_in_a_strip(tiny, monkeypatch):
     together = jpeg_round_trip(tiny.train.images, 10)
     alone = torch.cat([jpeg_round_trip(image, 10) for image in tiny.train.images.split(1)])
     assert torch.equal(alone, together)
-    monkeypatch.setattr(jpeg_planes, "_TALLEST", 100)  # three images a strip
+    monkeypatch.setattr(planes, "_TALLEST", 100)  # three images a strip
     assert torch.equal(jpeg_round_trip(tiny.train.images, 10), together)
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from attacks.surrogates.networks import build_surrogate
 from bench.api import Budget, Recipe
 from bench.api.engine import Engine
 from bench.check.component import quick_defaults
@@ -22,6 +21,7 @@ from bench.select.spec import select
 from bench.stages.poisoning import craft
 from bench.training import Batches, autocast, build, cross_entropy, fit, to_float
 from bench.training.pgd import pgd
+from bench.training.surrogates.networks import build_surrogate
 
 CPU = torch.device("cpu")
 BOTH = ("float32", "bfloat16")

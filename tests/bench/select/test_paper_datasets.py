@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from attacks.surrogates.crafting import Passes
 from bench.api import Recipe
 from bench.select.config import Matrix, Settings, make_matrix
+from bench.training.surrogates.crafting import Passes
 from defenses.dvae.architecture import choose
 
 VICTIMS = "resnet18,resnet50,densenet121,mobilenetv2_100,vgg19,vit_base_patch16_224,vit_tiny_patch16_224,small-cnn"

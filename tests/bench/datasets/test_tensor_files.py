@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from attacks.tensor_files import conversion, read_tensors, stacked
+from bench.datasets.tensor_files import conversion, read_tensors, stacked
 from bench.errors import UserError
 
 PARTS = list(torch.arange(12 * 3 * 2, dtype=torch.float64).view(12, 3, 2))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.surrogates.transforms import Moves, crop, draw_crops, draw_shifts, shift
+from bench.training.moves import Moves, crop, draw_crops, draw_shifts, shift
 
 BLACK = torch.zeros(3)
 

@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from bench.api import Context, ImageSet, PartialPoison
 from bench.errors import UserError
-from bench.training import TrainingDivergedError, accuracy, autocast, to_float
+from bench.training.evaluate import accuracy
+from bench.training.loop import TrainingDivergedError
+from bench.training.numbers import autocast, to_float
 
 # Entries of a chunk: a CPU's caches hold no more than 64 images with their activations, and a GPU wants thousands.
 _ENTRIES_AT_ONCE = {"cuda": 2048 * 3072, "cpu": 64 * 3072}
@@ -75,7 +77,7 @@ def check_batch_size(batch_size: int) -> None:
 
 def check_classes(train: ImageSet) -> None:
     """Raises UserError unless the images are of two classes or more: nothing can be crafted from one."""
-    present = len(train.labels.unique())
+    present = len(torch.unique(train.labels))
     if present < 2:
         raise UserError(
             f"crafting needs images of at least 2 classes, got {len(train)} images of {present}; "

@@ -1,5 +1,5 @@
-"""The networks that EM, REM and TAP train while crafting: ResNet-18 as the CIFAR papers have it and as torchvision has
-it for ImageNet, and a tiny one.
+"""The networks that attacks train while they craft: ResNet-18 as the CIFAR papers have it and as torchvision has it for
+ImageNet, and a tiny one.
 
 All take float images in [0, 1]; any normalization is their first layer, so that budgets and step sizes need no
 conversion. Batch normalization everywhere: train mode only while training, eval mode while crafting.
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from bench.api import Context, DataInfo
 from bench.errors import unknown
-from bench.training import Batch, Batches, build
+from bench.training.batches import Batch, Batches
+from bench.training.blocks import BasicBlock, convolution
+from bench.training.seeding import build
 
 SurrogateName = Literal["resnet18", "resnet18-imagenet", "s-net"]
 
@@ -34,52 +36,27 @@ class _Normalize(nn.Module):
         return (images_01 - self.mean) / self.std
 
 
-def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Sequential:
-    """Convolution without bias that keeps the size (up to its stride), and batch normalization."""
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(channels_out),
-    )
-
-
-class _BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
-
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            _convolution(channels_in, channels_out, 3, stride),
-            nn.ReLU(inplace=True),
-            _convolution(channels_out, channels_out, 3, 1),
-        )
-        changed = stride != 1 or channels_in != channels_out
-        self.shortcut = _convolution(channels_in, channels_out, 1, stride) if changed else nn.Identity()
-
-    def forward(self, features: Tensor) -> Tensor:
-        return torch.relu(self.residual(features) + self.shortcut(features))
-
-
 def _head(channels: int, classes: int) -> tuple[nn.Module, ...]:
     return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
 
 
-def _resnet18_blocks() -> list[_BasicBlock]:
+def _resnet18_blocks() -> list[BasicBlock]:
     stages = ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
     return [
         block
         for before, after, stride in stages
-        for block in (_BasicBlock(before, after, stride), _BasicBlock(after, after, 1))
+        for block in (BasicBlock(before, after, stride), BasicBlock(after, after, 1))
     ]
 
 
 def _resnet18(channels: int, classes: int) -> tuple[nn.Module, ...]:
     """ResNet-18 with a 3x3 stem of stride 1 and no max-pool: 11.2 million parameters."""
-    return (_convolution(channels, 64, 3, 1), nn.ReLU(inplace=True), *_resnet18_blocks(), *_head(512, classes))
+    return (convolution(channels, 64, 3, 1), nn.ReLU(inplace=True), *_resnet18_blocks(), *_head(512, classes))
 
 
 def _resnet18_imagenet(channels: int, classes: int) -> tuple[nn.Module, ...]:
     """ResNet-18 with torchvision's stem, a 7x7 convolution of stride 2 and a max-pool: a quarter of each side left."""
-    stem = (_convolution(channels, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, padding=1))
+    stem = (convolution(channels, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, padding=1))
     return (*stem, *_resnet18_blocks(), *_head(512, classes))
 
 
@@ -88,7 +65,7 @@ def _s_net(channels: int, classes: int) -> tuple[nn.Module, ...]:
     widths = (channels, 16, 32, 64, 128)
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers += [_convolution(before, after, 3, 2), nn.ReLU(inplace=True)]
+        layers += [convolution(before, after, 3, 2), nn.ReLU(inplace=True)]
     return (*layers, *_head(128, classes))
 
 

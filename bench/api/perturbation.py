@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.api import Context, ImageSet, map_images
+from bench.api.context import Context
+from bench.api.images import ImageSet, map_images
 
 Rounding = Literal["nearest", "floor"]
 

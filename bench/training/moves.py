@@ -1,7 +1,7 @@
 """Shifts and flips of each image by its own amount: drawn first, then applied, so that they can be replayed.
 
-Both kinds are differentiable in the images. A whole-pixel crop after zero padding is what REM uses (at 224 pixels a
-resized one, `bench.training.crops`); a shift by a fraction of a pixel, bilinear, is what TAP uses.
+Both kinds are differentiable in the images: crops by whole pixels after zero padding (resized ones:
+`bench.training.crops`), and bilinear shifts by fractions of a pixel.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from bench.training import shift_and_flip
+from bench.training.batches import shift_and_flip
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, LossDefense, Recipe
 from bench.registry import defenses
 from bench.training.pgd import pgd, random_start, step_across
-from defenses.overfitting import Watch, accuracies
+from defenses.adversarial_training.overfitting import Watch, accuracies
 
 _CHECK_STEPS = 5  # and steps of eps / 4: the short attack with which the single-step paper checks
 

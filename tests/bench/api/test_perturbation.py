@@ -6,9 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attacks import quantiser
-from attacks.quantiser import add_perturbation, perturb
-from bench.api import Budget
+from bench.api import Budget, add_perturbation, perturb, perturbation
 
 _LEVEL = st.integers(0, 255)
 _NOISE = st.floats(-2, 2, width=32)
@@ -85,10 +83,10 @@ def test_another_shape_is_refused_instead_of_broadcast() -> None:
         add_perturbation(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.zeros(3, 2, 2))
 
 
-def test_a_set_is_perturbed_chunk_by_chunk(smooth_set, make_context, monkeypatch) -> None:
-    train = smooth_set(count=23, shape=(3, 8, 8))
+def test_a_set_is_perturbed_chunk_by_chunk(random_set, make_context, monkeypatch) -> None:
+    train = random_set(count=23, shape=(3, 8, 8))
     noise = torch.randn(23, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 20
-    monkeypatch.setattr(quantiser, "_ENTRIES_AT_ONCE", 5 * 3 * 8 * 8)
+    monkeypatch.setattr(perturbation, "_ENTRIES_AT_ONCE", 5 * 3 * 8 * 8)
     seen: list[slice] = []
 
     def make_delta(rows: slice) -> Tensor:

@@ -1,1 +1,0 @@
-"""Surrogates: the networks that attacks train while they craft, shared by EM, REM and TAP."""
