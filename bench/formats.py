@@ -92,12 +92,6 @@ def span(low: Any, high: Any) -> str:
     return f"{number}{dash}{last}" if last.endswith(f" {unit}") else f"{first}{dash}{last}"
 
 
-def cost(row: Any) -> str:
-    """The cost of a leaderboard row with its range: `4.1 s (3.9–4.4 s)`."""
-    within = span(row["cost_seconds_min"], row["cost_seconds_max"])
-    return seconds(row["cost_seconds"]) + (f" ({within})" if within else "")
-
-
 def runs(times: Sequence[float], first_counts: bool) -> str:
     """Several runs of one stage: `median of 3 runs: 200 ms to 330 ms`; or the first run, where that is the cost."""
     which = "first run, which was slower than its repeats," if first_counts else "median"

@@ -10,6 +10,7 @@ from bench.store.scores import SCORES
 from leaderboard.published.comparison import COMPARISON_COLUMNS
 from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS, Column
 from leaderboard.tables.flags import Flag
+from leaderboard.tables.shown import SHOWN, Shown, View
 
 PAGE = Path(__file__).with_name("results.md")
 MARKED = re.compile(r"(<!-- table: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -28,12 +29,18 @@ def _tables() -> dict[str, str]:
         "leaderboard.csv": _columns(BOARD_COLUMNS),
         "comparison.csv": _columns(COMPARISON_COLUMNS),
         "scores": _table(("score", "on the page", "unit", "meaning"), scores),
+        "shown": _table(("heading", "column", "first click sorts", "shown in"), [_shown(column) for column in SHOWN]),
         "flags": _table(("flag", "meaning"), [(flag, flag.explanation) for flag in Flag]),
     }
 
 
 def _columns(columns: Mapping[str, Column]) -> str:
-    return _table(("column", "meaning"), [(f"`{name}`", column.meaning) for name, column in columns.items()])
+    return _table(("column", "meaning"), [(f"`{name}`", column.described) for name, column in columns.items()])
+
+
+def _shown(column: Shown) -> tuple[str, ...]:
+    views = ", ".join(view for view in View if view in column.views)
+    return column.title, f"`{column.name}`", "high to low" if column.high_first else "low to high", views
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,9 +12,10 @@ from bench import formats
 from leaderboard.tables.columns import accuracy_columns, half_width_column
 from leaderboard.tables.groups import groups
 from leaderboard.tables.ranking import separable
+from leaderboard.tables.shown import Shown, View, of_attack, shown_in, value_with_range
 
 BOLD_RULE = (
-    "Bold, in the attack columns and Mean: the highest value among ranked rows, and every ranked value that cannot be "
+    "Bold, in the attack columns and mean: the highest value among ranked rows, and every ranked value that cannot be "
     "told apart from it: their difference is below the larger of the two 95 % half-widths, or they print alike. "
     "Without an interval (one seed) only values that print alike share the bold."
 )
@@ -53,13 +55,14 @@ def _table(names: list[str], group: pd.DataFrame) -> str:
     attacks = accuracy_columns(group)
     intervals = {"mean_accuracy": "half_width_95"} | {attacks[name]: half_width_column(name) for name in attacks}
     bold = {column: _best(group, column, width) for column, width in intervals.items()}
-    heads = ["Defense", *attacks, "Mean", "Worst", "Clean", "Recovery", "Cost", "Trainings", "$n$"]
+    columns = [*map(of_attack, attacks), *shown_in(View.LATEX)]
+    heads = ["defense", *(column.title for column in columns)]
     lines = [
         "",
         f"% {escaped(', '.join(names))}",
         f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         "\\toprule",
-        " & ".join([*map(escaped, heads[:-1]), heads[-1]]) + r" \\",
+        " & ".join(map(escaped, heads)) + r" \\",
         "\\midrule",
     ]
     ranked_before = True
@@ -68,28 +71,26 @@ def _table(names: list[str], group: pd.DataFrame) -> str:
         if ranked_before and not ranked and len(lines) > 6:
             lines.append("\\midrule")
         ranked_before = ranked
-        lines.append(_line(row, index, attacks, bold))
+        lines.append(_line(row, index, columns, bold))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
-def _line(row: pd.Series[Any], index: Any, attacks: dict[str, str], bold: dict[str, set[Any]]) -> str:
-    def marked(column: str, text: str) -> str:
-        return f"\\textbf{{{text}}}" if index in bold[column] else text
-
-    mean = marked("mean_accuracy", _number(formats.percent(row["mean_accuracy"])))
-    if not formats.is_missing(row["half_width_95"]):
-        mean += f" $\\pm$ {formats.percent(row['half_width_95'])}"
-    values = [
-        escaped(row["defense_selection"]),
-        *(marked(column, _number(formats.percent(row[column]))) for column in attacks.values()),
-        mean,
-        *(_number(formats.percent(row[name])) for name in ("worst_accuracy", "clean_accuracy")),
-        _number(formats.ratio(row["recovery"])),
-        escaped(formats.cost(row)),
-        escaped(formats.multiple(row["cost_multiple"])),
-        str(row["n"]),
-    ]
+def _line(row: pd.Series[Any], index: Any, columns: Sequence[Shown], bold: dict[str, set[Any]]) -> str:
+    values = [escaped(row["defense_selection"])]
+    for column in columns:
+        text = _value(column, row)
+        if index in bold.get(column.name, ()):
+            text = f"\\textbf{{{text}}}"
+        if column.name == "mean_accuracy" and not formats.is_missing(row["half_width_95"]):
+            text += f" $\\pm$ {formats.percent(row['half_width_95'])}"
+        values.append(text)
     return " & ".join(values) + r" \\"
+
+
+def _value(column: Shown, row: pd.Series[Any]) -> str:
+    """The value; a minus sign only where it stands for one, not in a range."""
+    text = value_with_range(column, row)
+    return escaped(text) if column.best == "low" else _number(text)
 
 
 def _number(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from bench import formats
 from leaderboard.export.text import described_flags
 from leaderboard.tables.columns import accuracy_columns
 from leaderboard.tables.groups import groups, is_best, place
+from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 
 _NAME_WIDTH = 26
 _PIPE_WIDTH = 200
@@ -65,42 +66,31 @@ def _ranges(group: pd.DataFrame) -> str:
     return ", ".join(f"{defense} {span}" for defense, span in spans.items() if span)
 
 
-_COLUMNS = [
-    ("mean_accuracy", "mean", formats.percent),
-    ("half_width_95", "±", formats.percent),
-    ("worst_accuracy", "worst", formats.percent),
-    ("clean_accuracy", "clean", formats.percent),
-    ("recovery", "recov.", formats.ratio),
-    ("cost_seconds", "cost", formats.seconds),
-    ("cost_multiple", "× train", formats.multiple),
-    ("n", "n", str),
-]
-
-
 def _summary(group: pd.DataFrame) -> Table:
     """Fits 80 columns: the interval is left out where no row has one."""
     table = _table()
     table.add_column("#", justify="right")
     table.add_column("defense", max_width=_NAME_WIDTH, overflow="fold")
-    shown = [column for column in _COLUMNS if column[0] != "half_width_95" or group["half_width_95"].notna().any()]
-    for _, heading, _ in shown:
-        table.add_column(heading, justify="right", no_wrap=True)
+    shown = [c for c in shown_in(View.TERMINAL) if c.name != "half_width_95" or group[c.name].notna().any()]
+    for column in shown:
+        table.add_column(column.heading, justify="right", no_wrap=True)
     for _, row in group.iterrows():
-        values = [_value(row, name, text, group) for name, _, text in shown]
+        values = [_value(row, column, group) for column in shown]
         table.add_row(place(row, group), Text(row["defense_selection"]), *values, style=_style(row))
     return table
 
 
-def _value(row: pd.Series[Any], name: str, text: Callable[[Any], str], group: pd.DataFrame) -> Text:
+def _value(row: pd.Series[Any], column: Shown, group: pd.DataFrame) -> Text:
     """The number; a star before the best of its column, for terminals without color."""
-    if formats.is_missing(row[name]) or not is_best(row, name, text, group):
-        return Text(text(row[name]))
-    return Text(f"*{text(row[name])}", "bold green")
+    if formats.is_missing(row[column.name]):
+        return Text(formats.DASH)
+    text = column.text(row[column.name])
+    return Text(f"*{text}", "bold green") if is_best(row, column, group) else Text(text)
 
 
 def _by_attack(group: pd.DataFrame, width: int) -> Iterator[Table]:
     """Accuracy for each attack; a new table begins where the next column would not fit."""
-    attacks = accuracy_columns(group)
+    attacks = list(accuracy_columns(group))
     heading = "accuracy by attack"
     names = min(_NAME_WIDTH, max(len(name) for name in [heading, *group["defense_selection"]]))
     while attacks:
@@ -116,10 +106,10 @@ def _by_attack(group: pd.DataFrame, width: int) -> Iterator[Table]:
         for attack in fitting:
             table.add_column(Text(attack), justify="right", overflow="fold")
         for _, row in group.iterrows():
-            values = [_value(row, attacks[attack], formats.percent, group) for attack in fitting]
+            values = [_value(row, of_attack(attack), group) for attack in fitting]
             table.add_row(Text(row["defense_selection"]), *values, style=_style(row))
         yield table
-        attacks = {attack: column for attack, column in attacks.items() if attack not in fitting}
+        attacks = attacks[len(fitting) :]
 
 
 def _table() -> Table:

@@ -16,6 +16,7 @@ from bench import formats
 from leaderboard.tables.columns import BOARD_COLUMNS, accuracy_columns, as_text
 from leaderboard.tables.flags import shown_flags
 from leaderboard.tables.groups import groups, place
+from leaderboard.tables.shown import View, of_attack, shown_in, value_with_range
 
 JSON_SCHEMA_VERSION = 1
 _EXECUTABLE = ("=", "+", "-", "@", "\t", "\r")
@@ -34,7 +35,7 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 def json_text(board: pd.DataFrame) -> str:
     """The rows of `leaderboard.csv` as objects under `rows`; unmeasured is null. `columns` says what each means."""
-    meanings = {name: column.meaning for name, column in BOARD_COLUMNS.items()}
+    meanings = {name: column.described for name, column in BOARD_COLUMNS.items()}
     rows = json.loads(as_text(board).to_json(orient="records", double_precision=15))
     value = {"schema_version": JSON_SCHEMA_VERSION, "columns": meanings, "rows": rows}
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -57,7 +58,7 @@ def markdown_text(board: pd.DataFrame) -> str:
 
 
 _LEGEND = (
-    "Clean test accuracy in percent after the last epoch. Mean and worst are over attacks; ± is the 95 % Student-t "
+    "Clean test accuracy in percent after the last epoch. Mean and worst are over attacks; ± 95 % is the Student-t "
     "half-width over seeds. Recovery: 0 as undefended, 1 as trained on clean data. Cost: purification, extra training "
     "time and the view of the test images, medians, in brackets the range measured; 1.00× costs nothing beyond an "
     "undefended training, less is a shorter training. Rows that lack cells "
@@ -66,33 +67,19 @@ _LEGEND = (
 
 
 def _markdown_table(group: pd.DataFrame) -> str:
-    attacks = accuracy_columns(group)
-    head = ["rank", "defense", "mean", "±", "worst", "clean", "recovery", "cost", "× training", *attacks, "n", "flags"]
-    lines = [_line(_escaped(name) for name in head), _line("---" if name in _TEXT else "---:" for name in head)]
+    columns = [*shown_in(View.MARKDOWN), *map(of_attack, accuracy_columns(group))]
+    heads = ["rank", "defense", *(column.title for column in columns), "flags"]
+    lines = [_line(map(_escaped, heads)), _line("---" if head in ("defense", "flags") else "---:" for head in heads)]
     for _, row in group.iterrows():
-        bold = "**" if not formats.is_missing(row["rank"]) and row["rank"] == 1 else ""
-        lines.append(
-            _line(
-                [
-                    place(row, group) or formats.DASH,
-                    f"{bold}{_escaped(row['defense_selection'])}{bold}",
-                    f"{bold}{formats.percent(row['mean_accuracy'])}{bold}",
-                    formats.percent(row["half_width_95"]),
-                    formats.percent(row["worst_accuracy"]),
-                    formats.percent(row["clean_accuracy"]),
-                    formats.ratio(row["recovery"]),
-                    formats.cost(row),
-                    formats.multiple(row["cost_multiple"]),
-                    *(formats.percent(row[column]) for column in attacks.values()),
-                    str(row["n"]),
-                    described_flags(row),
-                ]
-            )
-        )
+        first = not formats.is_missing(row["rank"]) and row["rank"] == 1
+        texts = {"defense": _escaped(row["defense_selection"])}
+        texts |= {column.name: value_with_range(column, row) for column in columns}
+        bold = {name: f"**{text}**" if first and name in _BOLD else text for name, text in texts.items()}
+        lines.append(_line([place(row, group) or formats.DASH, *bold.values(), described_flags(row)]))
     return "\n".join(lines)
 
 
-_TEXT = ("defense", "flags")
+_BOLD = ("defense", "mean_accuracy")
 
 
 def described_flags(row: pd.Series[Any]) -> str:

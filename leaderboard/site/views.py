@@ -13,11 +13,12 @@ from bench.store.results import NO_BOUND
 from leaderboard.published.comparison import PLACE, comparison_frame
 from leaderboard.published.matrix import Entry, entries
 from leaderboard.site.answers import Answer, answers
-from leaderboard.site.boardview import METRICS, BoardRow, board_row
+from leaderboard.site.boardview import BoardRow, board_row
 from leaderboard.site.comparisonview import ComparisonView, comparison_view
 from leaderboard.site.heatview import HeatRow, heat_cell
 from leaderboard.site.scatter import figures, on_several_devices
-from leaderboard.tables.columns import AND, GROUP, accuracy_column, accuracy_columns, as_text
+from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text
+from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 from leaderboard.tables.table import Frames, current_cells
 
 
@@ -101,7 +102,7 @@ def page_view(tables: Tables) -> Page:
     current, board, matrix = current_cells(tables.cells), tables.board.reset_index(drop=True), tables.matrix
     numbers = {name: number for number, name in enumerate(["none", *accuracy_columns(board)])}
     written = as_text(board)
-    metrics = [metric for metric in METRICS if (written[metric.name].notna() & (written[metric.name] != "")).any()]
+    shown = [c for c in shown_in(View.PAGE, View.CHOICE) if (written[c.name].notna() & (written[c.name] != "")).any()]
     labels = _data_labels(board)
     comparisons = dict(list(tables.comparison.groupby(PLACE, sort=False)))
     groups, rows = [], []
@@ -111,19 +112,17 @@ def page_view(tables: Tables) -> Page:
         compared = comparisons.get(tuple(part[PLACE].iloc[0]), tables.comparison.iloc[:0])
         groups.append(_group(number, part, cells, own, comparison_view(compared), labels, numbers))
         rows += [
-            board_row(int(str(index)), number, row, part, metrics, of_row, numbers)
+            board_row(int(str(index)), number, row, part, shown, of_row, numbers)
             for (index, row), of_row in zip(part.iterrows(), own, strict=True)
         ]
-    headings = [
-        Heading(metric.heading, metric.meaning, metric.name, f"m{number}", metric.usual, not metric.high_first)
-        for number, metric in enumerate(metrics)
-    ]
-    headings += [
-        Heading(name, f"accuracy in % against {name}", accuracy_column(name), f"at at{n}")
-        for name, n in numbers.items()
-        if n
-    ]
+    headings = [_heading(column, f"m{number}") for number, column in enumerate(shown)]
+    headings += [_heading(of_attack(name), f"at at{n}") for name, n in numbers.items() if n]
     return Page(list(numbers), groups, headings, rows, _problems(current), _absent(current))
+
+
+def _heading(shown: Shown, column: str) -> Heading:
+    usual, low_first = View.PAGE in shown.views, not shown.high_first
+    return Heading(shown.title, shown.described, shown.name, column, usual, low_first)
 
 
 def _data_labels(board: pd.DataFrame) -> dict[tuple[str, str], str]:

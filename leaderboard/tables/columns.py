@@ -13,14 +13,20 @@ import pandas as pd
 
 
 class Column(NamedTuple):
-    """A column's pandas type (`string`, `Int64`, `float64`, `boolean`, `object`) and what it holds.
+    """A column's pandas type (`string`, `Int64`, `float64`, `boolean`, `object`), what it holds, and in which unit.
 
     A column of type `object` holds a tuple in each row; files have it as text, joined by `separator`.
     """
 
     dtype: str
     meaning: str
+    unit: str = ""
     separator: str = ""
+
+    @property
+    def described(self) -> str:
+        """Unit and meaning: `s; wall time of the purify stage`."""
+        return f"{self.unit}; {self.meaning}" if self.unit else self.meaning
 
 
 AND = " + "
@@ -55,51 +61,55 @@ CELL_COLUMNS = {
     "defense_selection": Column("string", "name and non-default parameters"),
     "defense_parameters": Column("string", "JSON; likewise"),
     "family": Column("string", "family of the defense, or empty"),
-    "uses": Column("object", "knowledge of the defense beyond the poisoned set", ", "),
+    "uses": Column("object", "knowledge of the defense beyond the poisoned set", separator=", "),
     "trains_differently": Column("boolean", "the defense replaces the loss of a batch or changes the recipe"),
     "sees_test_images": Column("boolean", "the defense views test images"),
     "seed": Column("Int64", "seed of the matrix"),
     "clean_test_accuracy": Column("float64", "fraction 0..1, whole untouched test set, after the last epoch"),
-    "undefended_accuracy": Column("float64", "fraction; defense none, otherwise the same cell"),
-    "clean_baseline_accuracy": Column("float64", "fraction; attack none and defense none, otherwise the same cell"),
+    "undefended_accuracy": Column("float64", "defense none, otherwise the same cell", "fraction"),
+    "clean_baseline_accuracy": Column("float64", "attack none and defense none, otherwise the same cell", "fraction"),
     "recovery": Column("float64", "(defended - undefended) / (clean baseline - undefended); null if that gap is <= 0"),
-    "purify_seconds": Column("float64", "s; wall time of the purify stage, without rehearsal; median of purify_runs"),
-    "purify_seconds_min": Column("float64", "s; least of its runs"),
-    "purify_seconds_max": Column("float64", "s; most of its runs"),
+    "purify_seconds": Column("float64", "wall time of the purify stage, without rehearsal; median of purify_runs", "s"),
+    "purify_seconds_min": Column("float64", "least of its runs", "s"),
+    "purify_seconds_max": Column("float64", "most of its runs", "s"),
     "purify_runs": Column(
         "Int64",
         "runs of the purify stage; if the first is 3 times as slow as the others (and 0.2 s), it is purify_seconds",
     ),
-    "fit_seconds": Column("float64", "s; its phase fit"),
-    "apply_seconds": Column("float64", "s; its phase apply"),
+    "fit_seconds": Column("float64", "its phase fit", "s"),
+    "apply_seconds": Column("float64", "its phase apply", "s"),
     "train_seconds": Column(
-        "float64", "s; phases train and change_recipe of the victim's training: no rehearsal, no evaluation"
+        "float64", "phases train and change_recipe of the victim's training: no rehearsal, no evaluation", "s"
     ),
-    "undefended_train_seconds": Column("float64", "s; the same without defense, on the same device"),
-    "extra_train_seconds": Column("float64", "s; training with minus without the defense; 0 if it trains the same way"),
+    "undefended_train_seconds": Column("float64", "the same without defense, on the same device", "s"),
+    "extra_train_seconds": Column(
+        "float64", "training with minus without the defense; 0 if it trains the same way", "s"
+    ),
     "warm_seconds": Column(
-        "float64", "s; rehearsals of first steps (loading, allocating, compiling) of purify and train; not charged"
+        "float64", "rehearsals of first steps (loading, allocating, compiling) of purify and train; not charged", "s"
     ),
-    "view_seconds": Column("float64", "s; what the defense's view adds to scoring all test images"),
-    "view_seconds_per_10k": Column("float64", "s; the same for 10,000 images"),
-    "cost_seconds": Column("float64", "s; purify + extra_train + view: what the defender pays"),
+    "view_seconds": Column("float64", "what the defense's view adds to scoring all test images", "s"),
+    "view_seconds_per_10k": Column("float64", "the same for 10,000 images", "s"),
+    "cost_seconds": Column("float64", "purify + extra_train + view: what the defender pays", "s"),
     "cost_multiple": Column(
         "float64", "(cost + undefended training) / undefended training; 1.0 costs nothing; below 1: a shorter training"
     ),
-    "peak_gpu_bytes": Column("Int64", "bytes; larger of purify and train"),
-    "peak_host_bytes": Column("Int64", "bytes; larger of purify and train, each beyond what its process held before"),
-    "purify_energy_joules": Column("float64", "J; of the GPU, during purify_seconds"),
-    "train_energy_joules": Column("float64", "J; of the GPU, during train_seconds"),
-    "view_energy_joules": Column("float64", "J; of the GPU, during view_seconds"),
-    "undefended_train_energy_joules": Column("float64", "J; the same without defense, on the same device"),
-    "cost_energy_joules": Column("float64", "J; GPU energy of purification, extra training and test-time view"),
-    "device": Column("object", "device of purify and train", AND),
+    "peak_gpu_bytes": Column("Int64", "larger of purify and train", "bytes"),
+    "peak_host_bytes": Column("Int64", "larger of purify and train, each beyond what its process held before", "bytes"),
+    "purify_energy_joules": Column("float64", "of the GPU, during purify_seconds", "J"),
+    "train_energy_joules": Column("float64", "of the GPU, during train_seconds", "J"),
+    "view_energy_joules": Column("float64", "of the GPU, during view_seconds", "J"),
+    "undefended_train_energy_joules": Column("float64", "the same without defense, on the same device", "J"),
+    "cost_energy_joules": Column("float64", "GPU energy of purification, extra training and test-time view", "J"),
+    "device": Column("object", "device of purify and train", separator=AND),
     "exclusive": Column("boolean", "true if no other process used it meanwhile; null if that could not be told"),
-    "poison_seconds": Column("float64", "s; crafting the poison, never charged to the defender"),
+    "poison_seconds": Column("float64", "crafting the poison, never charged to the defender", "s"),
     "poison_key": Column("string", "artifact of the poison stage"),
     "purify_key": Column("string", "artifact of the purify stage"),
     "train_key": Column("string", "artifact of the train stage"),
-    "flags": Column("object", "what makes the cell doubtful; each flag is explained in the table of flags", ", "),
+    "flags": Column(
+        "object", "what makes the cell doubtful; each flag is explained in the table of flags", separator=", "
+    ),
     "error_stage": Column("string", "stage in which a failed cell failed"),
     "error_message": Column("string", "why it failed or was skipped"),
 }
@@ -123,36 +133,48 @@ BOARD_COLUMNS = {
     "defense_selection": CELL_COLUMNS["defense_selection"],
     "family": CELL_COLUMNS["family"],
     "uses": CELL_COLUMNS["uses"],
-    "mean_accuracy": Column("float64", "fraction; mean over attacks (none excluded) and seeds"),
-    "half_width_95": Column("float64", "fraction; 95 % Student-t half-width over seeds of the mean over attacks"),
-    "worst_accuracy": Column("float64", "fraction; lowest mean over seeds of one attack"),
+    "mean_accuracy": Column("float64", "clean test accuracy, mean over attacks (none excluded) and seeds", "fraction"),
+    "half_width_95": Column("float64", "95 % Student-t half-width over seeds of the mean over attacks", "fraction"),
+    "worst_accuracy": Column("float64", "lowest mean over seeds of one attack", "fraction"),
     "worst_attack": Column("string", "the attack it belongs to"),
-    "clean_accuracy": Column("float64", "fraction; on clean training data under this defense (attack none)"),
+    "clean_accuracy": Column(
+        "float64", "clean test accuracy after this defense on clean training data (attack none): its price", "fraction"
+    ),
     "recovery": Column(
-        "float64", "(mean defended - mean undefended) / (mean clean baseline - mean undefended) accuracy of these cells"
+        "float64",
+        "(mean defended - mean undefended) / (mean clean baseline - mean undefended) accuracy of these cells; 0: as "
+        "undefended, 1: as trained on clean data",
     ),
     "cost_seconds": Column(
-        "float64", "s; purify + extra_train + view, each the median over the cells of mean_accuracy"
+        "float64", "purify + extra_train + view, each the median over the cells of mean_accuracy", "s"
     ),
-    "cost_seconds_min": Column("float64", "s; least that the measurements of these cells allow, repeats included"),
-    "cost_seconds_max": Column("float64", "s; most that they allow"),
+    "cost_seconds_min": Column("float64", "least that the measurements of these cells allow, repeats included", "s"),
+    "cost_seconds_max": Column("float64", "most that they allow", "s"),
     "cost_multiple": Column(
         "float64",
         "(cost + undefended training) / undefended training, medians; 1.0 costs nothing, below 1 the defended training "
         "is shorter than the undefended one",
     ),
-    "purify_seconds": Column("float64", "s; wall time of the purify stage, median over the same cells"),
-    "extra_train_seconds": Column("float64", "s; median training with the defense minus the median without"),
-    "warm_seconds": Column("float64", "s; rehearsals of first steps, median over the same cells; not charged"),
-    "peak_gpu_bytes": Column("Int64", "bytes; largest of these cells"),
-    "peak_host_bytes": Column("Int64", "bytes; largest of these cells"),
-    "cost_energy_joules": Column("float64", "J; purify + extra training + view, medians like the seconds"),
-    "device": Column("object", "devices of purify and train", AND),
+    "purify_seconds": Column("float64", "wall time of the purify stage, median over the same cells", "s"),
+    "extra_train_seconds": Column("float64", "median training with the defense minus the median without", "s"),
+    "warm_seconds": Column(
+        "float64",
+        "rehearsals of first steps (loading, allocating, compiling), median over the same cells; not charged",
+        "s",
+    ),
+    "peak_gpu_bytes": Column("Int64", "largest GPU memory of purify and train in these cells", "bytes"),
+    "peak_host_bytes": Column("Int64", "most host memory that purify or train took in these cells", "bytes"),
+    "cost_energy_joules": Column(
+        "float64", "energy of the GPU: purify + extra training + view, medians like the seconds", "J"
+    ),
+    "device": Column("object", "devices of purify and train", separator=AND),
     "n": Column("Int64", "finished cells behind mean_accuracy"),
     "seeds": Column("Int64", "seeds of the group"),
     "missing": Column("Int64", "cells that failed, were skipped or are absent, attack none included"),
     "flags": Column(
-        "object", "what makes the row doubtful, and the flags of its cells with the attacks behind a colon", ", "
+        "object",
+        "what makes the row doubtful, and the flags of its cells with the attacks behind a colon",
+        separator=", ",
     ),
 }
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from bench import formats
 from leaderboard.tables.columns import GROUP
-
-_COSTS = ("cost_seconds", "cost_multiple")
-_HIGHEST_IS_BEST = ("worst_accuracy", "clean_accuracy", "recovery", "accuracy[")  # and accuracy[<attack>]
+from leaderboard.tables.shown import Shown
 
 
 def groups(board: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
@@ -30,16 +28,15 @@ def place(row: pd.Series[Any], rows: pd.DataFrame) -> str:
     return f"={row['rank']}" if (rows["rank"] == row["rank"]).sum() > 1 else str(row["rank"])
 
 
-def is_best(row: pd.Series[Any], name: str, text: Callable[[Any], str], rows: pd.DataFrame) -> bool:
+def is_best(row: pd.Series[Any], column: Shown, rows: pd.DataFrame) -> bool:
     """True if a row is best in this column: rank 1 in mean or cost, else what prints like the best ranked value.
 
     A cost that is not ranked (several devices, not exclusive) is never best.
     """
-    rank = "cost_rank" if name in _COSTS else "rank"
-    if formats.is_missing(row[rank]) or formats.is_missing(row[name]):
+    rank = "cost_rank" if column.best == "low" else "rank"
+    if not column.best or formats.is_missing(row[rank]) or formats.is_missing(row[column.name]):
         return False
-    if name in ("mean_accuracy", "cost_seconds"):
+    if column.name in ("mean_accuracy", "cost_seconds"):
         return bool(row[rank] == 1)
-    ranked = rows.loc[rows[rank].notna(), name]
-    target = ranked.max() if name.startswith(_HIGHEST_IS_BEST) else ranked.min() if name in _COSTS else None
-    return not formats.is_missing(target) and text(row[name]) == text(target)
+    ranked = rows.loc[rows[rank].notna(), column.name]
+    return column.text(row[column.name]) == column.text(ranked.max() if column.best == "high" else ranked.min())

@@ -97,8 +97,8 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
     frame = current_cells(frame)
     attacks = sorted(set(frame["attack_selection"]) - {"none"})
     rows = [row for _, group in frame.groupby(GROUP, sort=True) for row in _group_rows(group)]
-    accuracies = {accuracy_column(name): Column("float64", "fraction; mean over seeds") for name in attacks}
-    widths = {half_width_column(name): Column("float64", "fraction; interval of that mean") for name in attacks}
+    accuracies = {accuracy_column(name): Column("float64", "mean over seeds", "fraction") for name in attacks}
+    widths = {half_width_column(name): Column("float64", "interval of that mean", "fraction") for name in attacks}
     return typed(rows, BOARD_COLUMNS | accuracies | widths)
 
 

@@ -5,15 +5,15 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from leaderboard.site.boardview import METRICS
 from leaderboard.tables.columns import BOARD_COLUMNS
+from leaderboard.tables.shown import SHOWN, View
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 
 
 def test_the_tables_of_the_document_are_the_present_ones() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert text.count("<!-- table: ") == 5
+    assert text.count("<!-- table: ") == 6
     assert _columns_module().render(text) == text, "run python docs/columns.py"
 
 
@@ -33,8 +33,12 @@ def _columns_module() -> ModuleType:
 
 
 def test_the_document_says_which_columns_the_page_hides() -> None:
-    section = " ".join(PAGE.read_text(encoding="utf-8").split("## What the page shows")[1].split("## ")[0].split())
-    shown, hidden = section.split("The others are hidden")
-    for metric in METRICS:
-        name = metric.heading.removesuffix(" %") if metric.usual else metric.heading
-        assert re.search(rf"(?<!\w){re.escape(name)}(?!\w)", shown if metric.usual else hidden), metric.heading
+    table = PAGE.read_text(encoding="utf-8").split("<!-- table: shown -->")[1].split("<!-- end -->")[0]
+    rows = {
+        cells[1]: cells for cells in (line.strip("| ").split(" | ") for line in table.splitlines() if " | " in line)
+    }
+    assert len(SHOWN) > 15
+    for column in SHOWN:
+        heading, _, _, views = rows[f"`{column.name}`"]
+        assert heading == column.title
+        assert views.split(", ")[0] == (View.CHOICE if View.CHOICE in column.views else View.PAGE), column.name
