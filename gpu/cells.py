@@ -11,7 +11,7 @@ from bench.plan.plan import Plan
 from bench.run.executors.inline import Inline
 from bench.run.prepare import Options, prepared
 from bench.run.runner import Silent, run_plan
-from bench.select.config import Settings
+from bench.select.settings import Settings
 from bench.store.artifacts import Store
 from bench.store.results import CellResult
 from gpu.scale import Scale

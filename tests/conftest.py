@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.api import Context, DataInfo, ImageSet
 from bench.datasets import loading
+from bench.datasets.splits import Splits
 
 settings.register_profile("bench", deadline=None)
 settings.load_profile("bench")
@@ -22,7 +23,7 @@ def _threads() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> loading.Splits:
+def tiny() -> Splits:
     """96 training and 32 test images of the embedded data set."""
     return loading.load("shapes:train=96:test=32", Path())
 

@@ -14,21 +14,22 @@ from rich.console import Console
 
 from bench.check.contracts import CONTRACTS, Contract
 from bench.datasets import loading
+from bench.datasets.splits import Splits
 from bench.errors import ContractError, UserError, unknown
 from bench.registry import BY_KIND, load_plugin
 from bench.registry.source import modules_of
 from bench.select.chain import split
-from bench.select.config import demo_parameters
+from bench.select.settings import demo_parameters
 from bench.select.spec import Defaults, Selected, select
 
 TINY = "shapes:train=96:test=32"
 
 
-def tiny() -> loading.Splits:
+def tiny() -> Splits:
     """A tiny set of one's own: a plug-in that writes into it harms nobody else."""
     shared = loading.load(TINY, Path())
     train, test = (replace(part, images=part.images.clone()) for part in (shared.train, shared.test))
-    return loading.Splits(train, test)
+    return Splits(train, test)
 
 
 def quick_defaults(kind: str) -> Defaults:
@@ -69,7 +70,7 @@ def check_component(text: str, plugins: tuple[Path, ...], kind: str | None) -> i
     return 1 if failures else 0
 
 
-def _run(contract: Contract, selected: Selected, splits: loading.Splits) -> tuple[bool, str]:
+def _run(contract: Contract, selected: Selected, splits: Splits) -> tuple[bool, str]:
     """True if the contract is about this plug-in, and the reason why it is broken, or ""."""
     try:
         if not contract.applies(selected):

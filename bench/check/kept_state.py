@@ -31,7 +31,7 @@ from torch import nn
 
 from bench.api import ChangesRecipe, Context, ImageSet, Purifies, Recipe, SeesTestImages, TrainsDifferently
 from bench.check.module_state import differences, held_by
-from bench.datasets.loading import content_digest
+from bench.datasets.splits import content_digest
 from bench.measure.cost import load_libraries
 from bench.registry import BY_KIND, defenses, load_plugin
 from bench.registry.source import imports_of, modules_of

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bench.datasets.loading import Splits
+from bench.datasets.splits import Splits
 from bench.formats import duration
 from bench.plan.arithmetic import Arithmetic
 from bench.plan.history import History

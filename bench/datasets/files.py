@@ -16,7 +16,8 @@ from bench.api import DataInfo, ImageSet
 from bench.datasets import decoding
 from bench.datasets.arrays import check_classes, read_images
 from bench.datasets.inputs import read_labels
-from bench.datasets.loading import Splits, Subset, content_digest
+from bench.datasets.splits import Splits, content_digest
+from bench.datasets.subsets import Subset
 from bench.datasets.tree import Labelled, find_splits
 from bench.errors import UserError
 from bench.registry import datasets

@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.api import DataInfo, ImageSet
-from bench.datasets.loading import Splits, Subset
+from bench.datasets.splits import Splits
+from bench.datasets.subsets import Subset
 from bench.registry import datasets
 
 _EDGE_PIXELS = 2.5  # width of the soft edge

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from bench.api import DataInfo, ImageSet
-from bench.datasets.loading import Splits, Subset
+from bench.datasets.splits import Splits
+from bench.datasets.subsets import Subset
 from bench.errors import UserError, of_the_machine
 from bench.registry import datasets
 

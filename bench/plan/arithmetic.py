@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.api import DataInfo, KnowsStep, KnowsWork, Purifies, TrainsDifferently
 from bench.api.work import STEP_PASSES
-from bench.datasets.loading import Splits
+from bench.datasets.splits import Splits
 from bench.plan.plan import Plan, PlannedCell
 from bench.select.chain import Chain, part_of
 from bench.stages.execute import changed_recipe

@@ -7,10 +7,10 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from bench.api import ChecksFit
-from bench.datasets.loading import Splits
+from bench.datasets.splits import Splits
 from bench.errors import ContractError, UserError
 from bench.select.chain import Chain
-from bench.select.config import Matrix
+from bench.select.matrix import Matrix
 from bench.select.spec import Selected
 from bench.stages.execute import changed_recipe
 from bench.stages.poisoning import candidates

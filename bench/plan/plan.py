@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bench.datasets.loading import Splits
+from bench.datasets.splits import Splits
 from bench.errors import UserError
 from bench.plan.keys import cell_key, poison_job, purify_job, train_job
 from bench.plan.obstacles import find_obstacles
-from bench.select.config import Matrix
+from bench.select.matrix import Matrix
 from bench.select.spec import Selected, digest
 from bench.stages.jobs import STAGES, Job
 from bench.stages.session import Session

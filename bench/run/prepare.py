@@ -11,11 +11,13 @@ import torch
 
 from bench.api.engine import Engine
 from bench.datasets import loading
+from bench.datasets.splits import Splits
 from bench.errors import UserError
 from bench.plan.plan import Plan, make_plan
 from bench.registry import executors
 from bench.run.executors import Executor
-from bench.select.config import Settings, make_matrix
+from bench.select.matrix import make_matrix
+from bench.select.settings import Settings
 from bench.select.spec import select
 from bench.stages.session import Session
 from bench.store.artifacts import Store
@@ -78,7 +80,7 @@ class Prepared:
 
     plan: Plan
     store: Store
-    splits: loading.Splits
+    splits: Splits
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.run.prepare import Options, choose_executor, prepared
 from bench.run.runner import Silent, run_plan
-from bench.select.config import Settings, Table
+from bench.select.settings import Settings, Table
 from leaderboard.tables.table import cells_frame
 
 if TYPE_CHECKING:

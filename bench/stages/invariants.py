@@ -11,6 +11,7 @@ from torch import Tensor
 from bench.api import ImageSet
 from bench.api.budget import Budget, BudgetSum
 from bench.datasets import loading
+from bench.datasets.splits import content_digest
 from bench.errors import ContractError
 
 _CHUNK = 256  # images whose differences stay in a CPU's caches
@@ -19,11 +20,11 @@ _CHUNK = 256  # images whose differences stay in a CPU's caches
 @contextmanager
 def untouched(images: ImageSet, who: str) -> Iterator[None]:
     """Raises ContractError if the block changes the images; what the process has cached of them is then dropped."""
-    before = loading.content_digest(images)
+    before = content_digest(images)
     try:
         yield
     finally:
-        if loading.content_digest(images) != before:
+        if content_digest(images) != before:
             loading.load.cache_clear()
             raise ContractError(f"{who} modified its input in place; work on a copy")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.api import Context, HoldsPart, ImageSet, StacksOn, map_images
-from bench.datasets import loading
+from bench.datasets.subsets import stratified_rows
 from bench.select.chain import Chain, part_of
 from bench.stages.invariants import check_budget, check_same_kind
 
@@ -43,7 +43,7 @@ def rows_to_poison(attack: Any, clean: ImageSet, ctx: Context) -> Tensor | None:
         return rows
     generator = ctx.generator("poison-set")
     if part.stratified:
-        return rows[loading.stratified_rows(clean.labels[rows], count, generator)]
+        return rows[stratified_rows(clean.labels[rows], count, generator)]
     return rows[torch.randperm(len(rows), generator=generator)[:count].sort().values]
 
 

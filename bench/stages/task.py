@@ -10,6 +10,7 @@ import torch
 
 from bench.api import Context, ImageSet
 from bench.datasets import loading
+from bench.datasets.splits import Splits
 from bench.errors import ContractError
 from bench.measure.cost import Meter
 from bench.stages.jobs import Job
@@ -41,7 +42,7 @@ class Task:
     scratch: Path
     on_progress: OnProgress
 
-    def dataset(self) -> loading.Splits:
+    def dataset(self) -> Splits:
         """The session's data set.
 
         Raises:

@@ -12,7 +12,8 @@ import pytest
 from bench.cli.main import cli
 from bench.errors import UserError
 from bench.run.prepare import choose_executor
-from bench.select.config import Settings, make_matrix
+from bench.select.matrix import make_matrix
+from bench.select.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -8,7 +8,7 @@ import torch
 from bench.errors import UserError
 from bench.measure.cost import device_name
 from bench.select import presets
-from bench.select.config import make_matrix
+from bench.select.matrix import make_matrix
 from gpu import cells, rates, report
 from gpu.command import main
 from gpu.scale import FULL, TOY

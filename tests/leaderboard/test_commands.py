@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.select.config import parse_seeds
+from bench.select.matrix import parse_seeds
 from bench.store.results import CellResult
 from leaderboard.export.commands import published_command, reproduce_command
 

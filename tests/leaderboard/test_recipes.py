@@ -9,7 +9,8 @@ import torch
 from attacks.ar import values_sha256
 from bench.plan.describe import describe
 from bench.registry import attacks, defenses
-from bench.select.config import Settings, make_matrix
+from bench.select.matrix import make_matrix
+from bench.select.settings import Settings
 from bench.store.results import CellResult
 from leaderboard.published.recipes import REFERENCE, alternatives, departures, recipe, recipe_rows
 from leaderboard.published.values import Comparison, comparisons, measured_of, published_values

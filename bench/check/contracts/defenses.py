@@ -9,7 +9,7 @@ import torch
 from bench.api import Recipe
 from bench.check.contracts.demands import demand
 from bench.check.kept_state import kept
-from bench.datasets.loading import Splits
+from bench.datasets.splits import Splits
 from bench.errors import ContractError
 from bench.select.spec import Selected
 from bench.stages.execute import changed_recipe

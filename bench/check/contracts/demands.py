@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bench.api import Context
-from bench.datasets.loading import Splits
+from bench.datasets.splits import Splits
 from bench.errors import ContractError
 from bench.select.spec import Selected
 

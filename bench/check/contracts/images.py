@@ -10,7 +10,7 @@ import torch
 from bench.api import ImageSet
 from bench.api.engine import Engine
 from bench.check.contracts.demands import context, demand
-from bench.datasets.loading import Splits, content_digest
+from bench.datasets.splits import Splits, content_digest
 from bench.select.spec import Selected
 from bench.stages.invariants import check_budget, check_same_kind
 from bench.stages.poisoning import craft

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.api import Context, ImageSet
 from bench.api.engine import Engine, Precision
 from bench.check.contracts.demands import context, demand
-from bench.datasets.loading import Splits
+from bench.datasets.splits import Splits
 from bench.select.spec import Selected
 from bench.training import autocast, seeded, to_float
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench.api.engine import Engine
 from bench.check.contracts.demands import demand
-from bench.datasets.loading import Splits
+from bench.datasets.splits import Splits
 from bench.select.spec import Selected
 from bench.training import autocast
 

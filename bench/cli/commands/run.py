@@ -126,7 +126,7 @@ def _prepared(
     import shlex
 
     from bench.run.prepare import Options, prepared
-    from bench.select.config import Settings, read_settings
+    from bench.select.settings import Settings, read_settings
 
     layers = [read_settings(config)] if config else []
     layers.append(Settings(preset, dataset, attacks, defenses, victims, seeds))

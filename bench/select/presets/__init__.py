@@ -1,6 +1,6 @@
 """The presets that ship with the package, one TOML file each. Nothing here imports torch: the leaderboard asks too.
 
-Besides what a settings file may say (`bench.select.config`), a preset says `validated = false` as long as nobody has
+Besides what a settings file may say (`bench.select.settings`), a preset says `validated = false` as long as nobody has
 compared its accuracies with those of `paper`: `bench list presets` and the board mark it.
 """
 

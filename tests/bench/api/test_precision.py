@@ -15,7 +15,8 @@ from bench.datasets import loading
 from bench.errors import UserError
 from bench.plan.history import History
 from bench.plan.plan import make_plan
-from bench.select.config import Settings, make_matrix
+from bench.select.matrix import make_matrix
+from bench.select.settings import Settings
 from bench.stages.jobs import STAGES
 from bench.stages.session import Session
 from bench.store.artifacts import Store

@@ -14,7 +14,8 @@ from bench.errors import UserError
 from bench.plan.plan import make_plan
 from bench.run.executors.inline import Inline
 from bench.run.runner import Silent, run_plan
-from bench.select.config import Settings, make_matrix
+from bench.select.matrix import make_matrix
+from bench.select.settings import Settings
 from bench.stages.execute import execute
 from bench.stages.session import Session
 from bench.store.artifacts import Store

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from bench.datasets import decoding, loading
+from bench.datasets.splits import content_digest
+from bench.datasets.subsets import stratified_rows
 from bench.errors import UserError
 
 
@@ -118,7 +120,7 @@ def test_folder_is_decoded_once_and_mapped(tmp_path, monkeypatch):
     assert first.train.images.shape == (10, 3, 16, 16)
     assert first.train.labels.tolist() == [0] * 5 + [1] * 5
     assert first.train.images[7, :, 8, 8].tolist() == [100, 20, 0]
-    assert first.digests[0] == loading.content_digest(first.train)
+    assert first.digests[0] == content_digest(first.train)
     monkeypatch.setattr(decoding, "decode", lambda *args: pytest.fail("decoded twice"))
     assert load(text, tmp_path / "data").digests == first.digests
     (tmp_path / "set/train/cat/0.png").write_bytes((tmp_path / "set/train/dog/0.png").read_bytes())
@@ -155,7 +157,7 @@ def test_subsets_are_stratified_and_repeatable(tmp_path):
 
 def test_stratified_rows_by_largest_remainder():
     labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
-    rows = loading.stratified_rows(labels, 7, torch.Generator().manual_seed(0))
+    rows = stratified_rows(labels, 7, torch.Generator().manual_seed(0))
     assert torch.bincount(labels[rows]).tolist() == [4, 2, 1]
     assert rows.unique().numel() == 7
 

@@ -11,6 +11,7 @@ from torchvision.transforms.functional import InterpolationMode
 
 from bench.api import ImageSet
 from bench.datasets import decoding, loading
+from bench.datasets.splits import Splits, content_digest
 from bench.errors import UserError
 from bench.registry import datasets
 from bench.training.crops import center_boxes, crop_and_resize
@@ -33,7 +34,7 @@ def folder(base: Path, test: str = "val", classes: int = 3) -> Path:
     return base
 
 
-def load(text: str, root: Path) -> loading.Splits:
+def load(text: str, root: Path) -> Splits:
     loading.load.cache_clear()
     return loading.load(text, root)
 
@@ -53,7 +54,7 @@ def test_a_training_image_is_whole_and_keeps_its_ratio(tmp_path):
     whole = np.asarray(Image.open(tmp_path / "in/train/n00000000/3.jpg").resize((32, 32), Image.Resampling.BILINEAR))
     assert np.array_equal(splits.train.images[3].permute(1, 2, 0).numpy(), whole)
     assert splits.test.aspect_ratios is None
-    assert splits.digests == (loading.content_digest(splits.train), loading.content_digest(splits.test))
+    assert splits.digests == (content_digest(splits.train), content_digest(splits.test))
 
 
 def test_the_middle_of_a_stored_training_image_is_the_test_image_of_the_same_file(tmp_path):
@@ -74,7 +75,7 @@ def test_the_middle_of_a_stored_training_image_is_the_test_image_of_the_same_fil
 def test_aspect_ratios_are_part_of_the_digest(random_set):
     base = random_set(4)
     one, two = (ImageSet(base.images, base.labels, base.info, torch.full((4,), r)) for r in (1.0, 2.0))
-    assert len({loading.content_digest(base), loading.content_digest(one), loading.content_digest(two)}) == 3
+    assert len({content_digest(base), content_digest(one), content_digest(two)}) == 3
 
 
 def test_whole_and_cropped_images_of_a_folder_are_kept_apart(tmp_path):
@@ -92,7 +93,7 @@ def test_decoded_images_are_found_again_with_their_ratios(tmp_path, monkeypatch)
     monkeypatch.setattr(decoding, "decode", lambda *args: pytest.fail("decoded twice"))
     again = load(text, tmp_path / "data")
     assert torch.equal(again.train.aspect_ratios, first.train.aspect_ratios)
-    assert again.digests == first.digests == (loading.content_digest(first.train), loading.content_digest(first.test))
+    assert again.digests == first.digests == (content_digest(first.train), content_digest(first.test))
 
 
 def test_the_first_classes_by_name_are_taken_and_a_part_of_them_keeps_its_ratios(tmp_path):

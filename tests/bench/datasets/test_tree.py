@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from bench.datasets import loading
+from bench.datasets.splits import content_digest
 from bench.datasets.tree import find_splits
 from bench.errors import UserError
 
@@ -89,7 +90,7 @@ def test_new_labels_of_the_same_files_are_decoded_anew(tiny, tmp_path):
     annotate(tiny, "n01", "n02", "n02")
     two = load(tiny, tmp_path)
     assert one.digests[0] == two.digests[0]
-    assert one.digests[1] != two.digests[1] == loading.content_digest(two.test)
+    assert one.digests[1] != two.digests[1] == content_digest(two.test)
 
 
 @pytest.mark.parametrize(

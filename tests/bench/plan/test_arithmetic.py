@@ -12,10 +12,12 @@ from attacks.rem import Rem
 from attacks.tap import Tap
 from bench.api import DataInfo
 from bench.datasets import loading
+from bench.datasets.splits import Splits
 from bench.plan import arithmetic
 from bench.plan.arithmetic import Arithmetic, forward_operations, pass_seconds
 from bench.plan.plan import Plan, make_plan
-from bench.select.config import Settings, make_matrix
+from bench.select.matrix import make_matrix
+from bench.select.settings import Settings
 from bench.stages.jobs import Job
 from bench.stages.session import Session
 from bench.store.artifacts import Store
@@ -78,7 +80,7 @@ def second_a_pass(monkeypatch) -> list[str]:
     return measured
 
 
-def _planned(tmp_path: Path, attacks: str, defenses: str) -> tuple[Plan, loading.Splits]:
+def _planned(tmp_path: Path, attacks: str, defenses: str) -> tuple[Plan, Splits]:
     dataset = "shapes:train=64:test=32"
     matrix = make_matrix([Settings("demo", dataset, attacks, defenses, "linear:epochs=2,small-cnn:epochs=3", None)], ())
     splits = loading.load(dataset, tmp_path)
@@ -86,7 +88,7 @@ def _planned(tmp_path: Path, attacks: str, defenses: str) -> tuple[Plan, loading
     return make_plan(matrix, splits, Store(tmp_path, create=True), session), splits
 
 
-def _seconds(plan: Plan, splits: loading.Splits) -> dict[str, float | None]:
+def _seconds(plan: Plan, splits: Splits) -> dict[str, float | None]:
     estimate = Arithmetic(plan, splits)
 
     def name(job: Job) -> str:

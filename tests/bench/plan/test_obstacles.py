@@ -6,7 +6,7 @@ import torch
 
 from attacks.from_file import FromFile
 from bench import run_matrix
-from bench.datasets.loading import Splits
+from bench.datasets.splits import Splits
 from bench.errors import UserError
 from leaderboard.tables.flags import Flag
 

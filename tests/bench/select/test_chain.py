@@ -20,7 +20,8 @@ from bench.plan.keys import identity
 from bench.plan.plan import make_plan
 from bench.registry import attacks
 from bench.select.chain import Chain, split
-from bench.select.config import Settings, make_matrix, read_settings
+from bench.select.matrix import make_matrix
+from bench.select.settings import Settings, read_settings
 from bench.select.spec import select
 from bench.stages.invariants import check_budget
 from bench.stages.poisoning import craft

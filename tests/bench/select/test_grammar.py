@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from bench.registry import attacks, datasets
-from bench.select.config import Settings, make_matrix, read_settings
 from bench.select.grammar import cut, from_table, quote, separators, unquote
+from bench.select.matrix import make_matrix
+from bench.select.settings import Settings, read_settings
 from bench.select.spec import select
 
 ODD_NAMES = [

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bench.api import Recipe
-from bench.select.config import Matrix, Settings, make_matrix
+from bench.select.matrix import Matrix, make_matrix
+from bench.select.settings import Settings
 from bench.training.surrogates.crafting import Passes
 from defenses.dvae.architecture import choose
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bench.api import Recipe
-from bench.select.config import Settings, make_matrix
+from bench.select.matrix import make_matrix
+from bench.select.settings import Settings
 from bench.select.spec import Selected
 
 LEVEL = 1 / 255

@@ -9,7 +9,8 @@ import pytest
 from bench.errors import UserError
 from bench.registry import attacks, defenses
 from bench.select import presets
-from bench.select.config import Settings, make_matrix
+from bench.select.matrix import make_matrix
+from bench.select.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 LENGTHS = {"epochs", "steps", "train_steps", "surrogate_epochs"}
@@ -56,7 +57,7 @@ def test_only_fast_is_unvalidated():
 
 
 def test_a_settings_file_cannot_call_itself_validated(tmp_path):
-    from bench.select.config import read_settings
+    from bench.select.settings import read_settings
 
     path = tmp_path / "mine.toml"
     path.write_text('preset = "fast"\nvalidated = true\n')

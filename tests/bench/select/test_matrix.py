@@ -3,7 +3,8 @@
 import pytest
 
 from bench.errors import UserError
-from bench.select.config import Settings, make_matrix, parse_seeds, read_settings
+from bench.select.matrix import make_matrix, parse_seeds
+from bench.select.settings import Settings, read_settings
 
 
 def write(tmp_path, text):

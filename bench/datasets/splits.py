@@ -1,0 +1,49 @@
+"""Training and test images, with the digests that root every key."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bench.api import ImageSet
+
+
+class Dataset(Protocol):
+    """Loads a data set. A frozen dataclass: its fields are its parameters."""
+
+    def load(self, root: Path) -> Splits:
+        """Reads (or downloads, or draws) the images; `root` is the folder of downloaded and prepared data."""
+        ...
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Images that attacker and defender get (`train`) and images that only the judge sees (`test`).
+
+    Attributes:
+        notes: what was done to the stored data that their owner should know.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    stored_digests: tuple[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, str]:
+        """`content_digest` of the training and of the test images; computed unless they were stored."""
+        return self.stored_digests or (content_digest(self.train), content_digest(self.test))
+
+
+def content_digest(images: ImageSet) -> str:
+    """sha256 of shape, labels, aspect ratios and pixels; reads memory-mapped images in chunks."""
+    total = hashlib.sha256(f"{tuple(images.images.shape)} {images.info.num_classes}".encode())
+    total.update(images.labels.contiguous().numpy().data)
+    if images.aspect_ratios is not None:
+        total.update(images.aspect_ratios.contiguous().numpy().data)
+    for start in range(0, len(images), 4096):
+        total.update(images.images[start : start + 4096].contiguous().numpy().data)
+    return total.hexdigest()
