@@ -132,7 +132,7 @@ def _measure(name: str, scale: Scale, place: Place) -> dict[str, Any]:
 
     import torch
 
-    from bench.stages.execute import environment
+    from bench.stages.environment import environment
     from gpu import cells, rates
 
     entry: dict[str, Any] = {

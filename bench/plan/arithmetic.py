@@ -15,9 +15,9 @@ from bench.api.work import STEP_PASSES
 from bench.datasets.splits import Splits
 from bench.plan.plan import Plan, PlannedCell
 from bench.select.chain import Chain, part_of
-from bench.stages.execute import changed_recipe
+from bench.stages.crafting import candidates
 from bench.stages.jobs import Job
-from bench.stages.poisoning import candidates
+from bench.stages.train import changed_recipe
 from bench.training import autocast
 
 _OPERATIONS = {"cpu": 6e9, "cuda": 1e12}  # of a timed step

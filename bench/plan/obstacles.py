@@ -12,8 +12,8 @@ from bench.errors import ContractError, UserError
 from bench.select.chain import Chain
 from bench.select.matrix import Matrix
 from bench.select.spec import Selected
-from bench.stages.execute import changed_recipe
-from bench.stages.poisoning import candidates
+from bench.stages.crafting import candidates
+from bench.stages.train import changed_recipe
 from bench.training.crops import check_squeezed
 
 

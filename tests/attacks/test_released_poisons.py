@@ -17,7 +17,7 @@ from torch import Tensor
 from attacks.from_file import FromFile
 from bench.api import ImageSet
 from bench.errors import UserError
-from bench.stages.poisoning import craft
+from bench.stages.crafting import craft
 
 COUNT, CLASSES, SHAPE = 60, 4, (3, 12, 12)
 LABELS = torch.tensor([2, 0, 3, 1, 1, 0] * 10)  # in no order, unbalanced

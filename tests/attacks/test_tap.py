@@ -9,7 +9,7 @@ from attacks.tap import Tap, _statistics
 from attacks.tap.sweep import Sweep
 from bench.api import Budget, DataInfo, ImageSet, Recipe
 from bench.errors import UserError
-from bench.stages.poisoning import craft
+from bench.stages.crafting import craft
 from bench.training import Batches, TrainingDivergedError, fit, lr_factor, predict, to_float
 from bench.training import cross_entropy as plain_loss
 from bench.training.moves import Moves, draw_shifts, shift

@@ -15,7 +15,7 @@ from bench.errors import UserError
 from bench.plan.describe import faces
 from bench.registry import defenses
 from bench.select.spec import select
-from bench.stages.execute import changed_recipe
+from bench.stages.train import changed_recipe
 from bench.store.artifacts import Store
 from bench.store.results import read_cell
 from bench.training import Batches, build, cross_entropy, fit, to_float

@@ -18,7 +18,7 @@ from bench.check.component import quick_defaults
 from bench.datasets import loading
 from bench.registry import BY_KIND
 from bench.select.spec import select
-from bench.stages.poisoning import craft
+from bench.stages.crafting import craft
 from bench.training import Batches, autocast, build, cross_entropy, fit, to_float
 from bench.training.pgd import pgd
 from bench.training.surrogates.networks import build_surrogate

@@ -12,8 +12,8 @@ from bench.check.kept_state import kept
 from bench.datasets.splits import Splits
 from bench.errors import ContractError
 from bench.select.spec import Selected
-from bench.stages.execute import changed_recipe
 from bench.stages.invariants import check_same_kind
+from bench.stages.train import changed_recipe
 
 
 def keeps_nothing_between_stages(selected: Selected, tiny: Splits) -> None:

@@ -12,8 +12,8 @@ from bench.api.engine import Engine
 from bench.check.contracts.demands import context, demand
 from bench.datasets.splits import Splits, content_digest
 from bench.select.spec import Selected
+from bench.stages.crafting import craft
 from bench.stages.invariants import check_budget, check_same_kind
-from bench.stages.poisoning import craft
 
 
 def keeps_shape_and_labels(selected: Selected, tiny: Splits) -> None:

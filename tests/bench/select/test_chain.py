@@ -23,8 +23,8 @@ from bench.select.chain import Chain, split
 from bench.select.matrix import make_matrix
 from bench.select.settings import Settings, read_settings
 from bench.select.spec import select
+from bench.stages.crafting import craft
 from bench.stages.invariants import check_budget
-from bench.stages.poisoning import craft
 from bench.stages.session import Session
 from bench.store.artifacts import Store
 

@@ -1,0 +1,29 @@
+"""The stage `poison`: an attack on the clean training images."""
+
+from __future__ import annotations
+
+from bench.measure import diagnosis
+from bench.registry import attacks
+from bench.select.spec import select
+from bench.stages.crafting import craft
+from bench.stages.invariants import check_budget, untouched
+from bench.stages.made import Made, made_images
+from bench.stages.task import Task
+
+
+def poison(task: Task) -> Made:
+    """Crafts the poison and measures it; the mask of the images offered to the attack is stored with it."""
+    attack = select(attacks, task.job.component)[0]
+    budget = attack.component.budget
+    clean = task.dataset().train
+    ctx, meter = task.context(attack.name)
+    with untouched(clean, f"attack {attack.name!r}"), meter:
+        poisoned, mask = craft(attack.component, clean, ctx)
+    check_budget(attack.name, budget, poisoned, clean, mask)
+    payload = {
+        "scores": diagnosis.poison_scores(poisoned.images, clean.images, clean.labels, mask, budget),
+        "logs": ctx.recorded(),
+        "budget": str(budget),
+    }
+    alias_of = "dataset" if poisoned is clean else ""
+    return made_images(poisoned, clean, alias_of, meter.cost(), payload, {"mask": mask, **ctx.kept})

@@ -1,0 +1,138 @@
+"""The stage `train`: the victim's training on the defended images, and its accuracy on the test images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.api import ChangesRecipe, Context, ImageSet, Recipe, SeesTestImages, TrainsDifferently
+from bench.errors import ContractError, UserError
+from bench.measure.cost import Meter
+from bench.registry import defenses, victims
+from bench.select.spec import plain, select
+from bench.stages.invariants import check_same_kind, untouched
+from bench.stages.made import Made, anew
+from bench.stages.task import Task
+from bench.training import Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
+from bench.training.crops import center_boxes, check_squeezed, crop_and_resize
+
+_CURVE_SAMPLE = 500  # training images on which the curve's training accuracy is measured
+
+
+def train(task: Task) -> Made:
+    """Trains the victim on what the stages before passed on, and judges it on the test images after every epoch."""
+    victim = select(victims, task.job.component)[0]
+    chosen = select(defenses, task.job.defense)[0].component if task.job.defense else None
+    train, test = task.images_after("purify"), task.dataset().test
+    ctx, meter = task.context(victim.name)
+    curve: list[dict[str, float | None]] = []
+    with meter:
+        viewed, view_seconds = _view(chosen, test, ctx, meter)
+        defense, recipe = chosen, victim.component.recipe
+        if chosen is not None:
+            with ctx.phase("change_recipe"):
+                defense = anew(chosen)
+                recipe = changed_recipe(defense, recipe)
+        if recipe != victim.component.recipe:
+            ctx.log("recipe_changes", _changes(victim.component.recipe, recipe))
+        check_squeezed(train.aspect_ratios, recipe.random_resized_crop)  # a defense may have changed the recipe
+        judged = resident(viewed, ctx.device)
+        sample = resident(_sample(train, ctx), ctx.device)
+        model = build(lambda: victim.component.build(train.info), ctx)
+        batches = Batches(
+            train,
+            ctx.device,
+            recipe.batch_size,
+            ctx.generator("batch-order"),
+            crop_padding=recipe.crop_padding,
+            random_resized_crop=recipe.random_resized_crop,
+            flip=recipe.flip,
+            drop_last=recipe.drop_last,
+        )
+
+        predictions = torch.empty(0, dtype=torch.int64)
+
+        def after_epoch(epoch: int, mean_loss: float) -> None:
+            nonlocal predictions
+            with ctx.phase("evaluate"):
+                predictions = predict(model, judged.images, ctx.device).cpu()
+                on_sample = predict(model, sample.images, ctx.device).cpu()
+            curve.append(
+                {
+                    "epoch": epoch + 1,
+                    "train_loss": mean_loss,
+                    "train_accuracy": _share_right(on_sample, sample.labels),
+                    "clean_test_accuracy": _share_right(predictions, test.labels),
+                }
+            )
+
+        fit(model, batches, _loss(defense, model, ctx), recipe, ctx, phase="train", after_epoch=after_epoch)
+    payload = {
+        "clean_test_accuracy": _share_right(predictions, test.labels),
+        "test_images": len(test),
+        "curve": curve,
+        "view_seconds": view_seconds,
+        "recipe": {name: plain(value) for name, value in asdict(recipe).items()},
+        "logs": ctx.recorded(),
+    }
+    return Made(meter.cost(), payload, {"predictions": predictions.to(torch.int32)})
+
+
+def _share_right(predictions: Tensor, labels: Tensor) -> float:
+    return float((predictions == labels.cpu()).double().mean())
+
+
+def _view(defense: Any, test: ImageSet, ctx: Context, meter: Meter) -> tuple[ImageSet, float | None]:
+    """The test images as the victim sees them, and the seconds that took (None if they are shown as they are)."""
+    if not isinstance(defense, SeesTestImages):
+        return test, None
+    with untouched(test, "the defense's view"), ctx.phase("view"):
+        images = anew(defense).view(test.images)
+    if images is test.images:
+        return test, None
+    viewed = replace(test, images=images)
+    check_same_kind("the defense's view", viewed, test)
+    return viewed, meter.seconds("view")
+
+
+def _sample(train: ImageSet, ctx: Context) -> ImageSet:
+    """Training images as the network is tested: without augmentation, squeezed ones cut like test images."""
+    order = torch.randperm(len(train), generator=ctx.generator("curve-sample"))
+    sample = train.take(order[:_CURVE_SAMPLE].sort().values)
+    if sample.aspect_ratios is None:
+        return sample
+    middle = crop_and_resize(to_float(sample.images), center_boxes(sample.aspect_ratios))
+    return replace(sample, images=to_uint8(middle))
+
+
+def changed_recipe(defense: Any, recipe: Recipe) -> Recipe:
+    """Recipe of the victim's training: its own, or the defense's change of it.
+
+    Raises:
+        ContractError: if the defense returns anything but a Recipe, or one that is not valid.
+    """
+    if not isinstance(defense, ChangesRecipe):
+        return recipe
+    try:
+        changed = defense.change_recipe(recipe)
+    except (ValueError, UserError) as error:
+        of = ", ".join(f"{name} {getattr(recipe, name)}" for name in ("epochs", "schedule", "warmup_epochs"))
+        raise ContractError(f"change_recipe fails for a recipe with {of}: {error}") from error
+    if not isinstance(changed, Recipe):
+        raise ContractError(f"change_recipe returned {type(changed).__name__}, expected a Recipe")
+    return changed
+
+
+def _changes(before: Recipe, after: Recipe) -> str:
+    """Differences, as `epochs 60 -> 100, ...`."""
+    new = asdict(after)
+    return ", ".join(f"{name} {old} -> {new[name]}" for name, old in asdict(before).items() if old != new[name])
+
+
+def _loss(defense: Any, model: torch.nn.Module, ctx: Context) -> Loss:
+    if not isinstance(defense, TrainsDifferently):
+        return cross_entropy(model)
+    return lambda batch: defense.batch_loss(model, batch.images_01, batch.labels, ctx)
