@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.store.results import CellResult
-from leaderboard.export.commands import frame_without_paths, without_paths
-from leaderboard.export.folder import check_folder, write_folder
+from leaderboard.export.atomic_folder import check_folder, write_folder
+from leaderboard.export.command_lines import frame_without_paths, without_paths
 from leaderboard.export.latex import latex_text
 from leaderboard.export.text import csv_text, json_text, markdown_text
-from leaderboard.site.cellpages import cell_files
+from leaderboard.site.cell_pages import cell_files
 from leaderboard.site.methods import Method
 from leaderboard.site.page import page_assets, render_pages
 from leaderboard.site.sheets import draw_sheets

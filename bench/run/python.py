@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.run.prepare import Options, choose_executor, prepared
 from bench.run.runner import Silent, run_plan
 from bench.select.settings import Settings, Table
+from leaderboard.tables.columns import as_text
 from leaderboard.tables.table import cells_frame
 
 if TYPE_CHECKING:
@@ -83,4 +84,4 @@ def run_matrix(
     chosen = choose_executor(executor)
     with prepared([settings], options) as ready:
         outcome = run_plan(ready.plan, ready.store, chosen, Silent())
-    return cells_frame(outcome.cells)
+    return as_text(cells_frame(outcome.cells))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from leaderboard.published.matrix import Entry
+from leaderboard.published.pairs import Pair
 from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS, Column, typed
 
 PLACE = ["dataset_selection", "dataset_digest", "preset", "victim_selection", "precision"]
@@ -37,17 +37,17 @@ COMPARISON_COLUMNS = {
 }
 
 
-def comparison_frame(board: pd.DataFrame, matrix: Sequence[dict[str, Entry]]) -> pd.DataFrame:
+def comparison_frame(board: pd.DataFrame, pairs: Sequence[dict[str, Pair]]) -> pd.DataFrame:
     """One row for each published value of each measured defense and attack, in the order of the board.
 
     Args:
         board: from `leaderboard_frame`.
-        matrix: from `entries`, one per row of the board.
+        pairs: from `pairs_of`, one per row of the board.
     """
     rows = [
         {
             **row,
-            "attack_selection": entry.attack,
+            "attack_selection": pair.attack,
             "published_accuracy": found.published.accuracy,
             "published_std": found.published.std,
             "published_half_width_95": found.published.half_width_95,
@@ -56,8 +56,8 @@ def comparison_frame(board: pd.DataFrame, matrix: Sequence[dict[str, Entry]]) ->
             "marks": found.published.mark_text,
             "published_budget": found.published.budget,
             "published_recipe": found.recipe,
-            "measured_accuracy": entry.accuracy,
-            "measured_half_width_95": entry.half_width_95,
+            "measured_accuracy": pair.accuracy,
+            "measured_half_width_95": pair.half_width_95,
             "difference": found.difference,
             "tolerance": found.tolerance,
             "verdict": found.verdict,
@@ -65,8 +65,8 @@ def comparison_frame(board: pd.DataFrame, matrix: Sequence[dict[str, Entry]]) ->
             "recipe_difference": found.recipe_difference,
             "note": found.published.note,
         }
-        for row, of_row in zip(board[[*PLACE, "defense_selection"]].to_dict("records"), matrix, strict=True)
-        for entry in of_row.values()
-        for found in entry.published
+        for row, of_row in zip(board[[*PLACE, "defense_selection"]].to_dict("records"), pairs, strict=True)
+        for pair in of_row.values()
+        for found in pair.published
     ]
     return typed(rows, COMPARISON_COLUMNS)

@@ -42,7 +42,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodCard:
     """A method on the page: the docstring in paragraphs, meanings of parameters, and the selections that were run."""
 
     method: Method
@@ -53,7 +53,7 @@ class Entry:
     selections: list[tuple[str, str]]
 
 
-def method_entries(methods: Sequence[Method], cells: Iterable[CellResult]) -> list[tuple[str, list[Entry]]]:
+def method_cards(methods: Sequence[Method], cells: Iterable[CellResult]) -> list[tuple[str, list[MethodCard]]]:
     """Headings with their methods: all that are given, and those that only the cells know (from their settings)."""
     ran: dict[tuple[str, str], dict[str, Component]] = {}
     for cell in cells:
@@ -64,7 +64,7 @@ def method_entries(methods: Sequence[Method], cells: Iterable[CellResult]) -> li
     for (kind, name), selections in ran.items():
         known.setdefault((kind, name), _from_cells(kind, name, selections))
     return [
-        (heading, [_entry(m, ran.get((m.kind, m.name), {})) for _, m in sorted(known.items()) if m.kind == kind])
+        (heading, [_card(m, ran.get((m.kind, m.name), {})) for _, m in sorted(known.items()) if m.kind == kind])
         for kind, heading in KINDS.items()
     ]
 
@@ -74,14 +74,14 @@ def _from_cells(kind: str, name: str, selections: Mapping[str, Component]) -> Me
     return Method(kind, name, first.source, first.family, tuple(first.uses))
 
 
-def _entry(method: Method, selections: Mapping[str, Component]) -> Entry:
+def _card(method: Method, selections: Mapping[str, Component]) -> MethodCard:
     paragraphs, own = read_docstring(method.description)
     meanings: dict[str, str] = {}
     for text in reversed(method.inherited):
         meanings |= read_docstring(text)[1]
     meanings |= own
     arxiv = re.search(r"arXiv:(\d{4}\.\d{4,5})", method.source)
-    return Entry(
+    return MethodCard(
         method=method,
         anchor=f"{method.kind}-{method.name}",
         link=f"https://arxiv.org/abs/{arxiv[1]}" if arxiv else "",

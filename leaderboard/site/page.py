@@ -14,7 +14,7 @@ from bench import formats
 from bench.store.results import CellResult
 from bench.store.scores import SCORES
 from leaderboard.published.values import largest_repeat, tolerance
-from leaderboard.site.methods import Method, method_entries
+from leaderboard.site.methods import Method, method_cards
 from leaderboard.site.scatter import AXES
 from leaderboard.site.views import Page, Tables, page_view
 from leaderboard.tables.columns import BOARD_COLUMNS
@@ -48,7 +48,7 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
             "tolerance": f"{100 * tolerance():.1f}",
             "largest_repeat": f"{100 * largest_repeat():.1f}",
         },
-        "methods.html": {"kinds": method_entries(methods, cells)},
+        "methods.html": {"kinds": method_cards(methods, cells)},
         "cell.html": {"scores": [{"name": name, **asdict(score)} for name, score in SCORES.items()]},
     }
     environment = Environment(

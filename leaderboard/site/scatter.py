@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.site.labels import label_positions
+from leaderboard.site.label_placement import label_positions
 from leaderboard.tables.columns import AND
 from leaderboard.tables.flags import Flag, has
 

@@ -11,11 +11,11 @@ import pandas as pd
 from bench import formats
 from bench.store.results import NO_BOUND
 from leaderboard.published.comparison import PLACE, comparison_frame
-from leaderboard.published.matrix import Entry, entries
-from leaderboard.site.answers import Answer, answers
-from leaderboard.site.boardview import BoardRow, board_row
-from leaderboard.site.comparisonview import ComparisonView, comparison_view
-from leaderboard.site.heatview import HeatRow, heat_cell
+from leaderboard.published.pairs import Pair, pairs_of
+from leaderboard.site.board_rows import BoardRow, board_row
+from leaderboard.site.comparison_table import ComparisonView, comparison_view
+from leaderboard.site.headline import Answer, headline
+from leaderboard.site.heatmap import HeatRow, heat_cell
 from leaderboard.site.scatter import figures, on_several_devices
 from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text
 from leaderboard.tables.shown import Shown, View, of_attack, shown_in
@@ -24,18 +24,18 @@ from leaderboard.tables.table import Frames, current_cells
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables behind the page: both frames, `entries` of them, and `comparison_frame`."""
+    """Tables behind the page: both frames, `pairs_of` them, and `comparison_frame`."""
 
     cells: pd.DataFrame
     board: pd.DataFrame
-    matrix: list[dict[str, Entry]]
+    pairs: list[dict[str, Pair]]
     comparison: pd.DataFrame
 
 
 def tables_of(frames: Frames) -> Tables:
     """Adds the published values to the frames."""
-    matrix = entries(current_cells(frames.cells), frames.board)
-    return Tables(frames.cells, frames.board, matrix, comparison_frame(frames.board, matrix))
+    pairs = pairs_of(current_cells(frames.cells), frames.board)
+    return Tables(frames.cells, frames.board, pairs, comparison_frame(frames.board, pairs))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Page:
 
 def page_view(tables: Tables) -> Page:
     """Everything on the page, in the order of the board."""
-    current, board, matrix = current_cells(tables.cells), tables.board.reset_index(drop=True), tables.matrix
+    current, board, pairs = current_cells(tables.cells), tables.board.reset_index(drop=True), tables.pairs
     numbers = {name: number for number, name in enumerate(["none", *accuracy_columns(board)])}
     written = as_text(board)
     shown = [c for c in shown_in(View.PAGE, View.CHOICE) if (written[c.name].notna() & (written[c.name] != "")).any()]
@@ -107,7 +107,7 @@ def page_view(tables: Tables) -> Page:
     comparisons = dict(list(tables.comparison.groupby(PLACE, sort=False)))
     groups, rows = [], []
     for number, (_, part) in enumerate(board.groupby(GROUP, sort=False)):
-        own = [matrix[index] for index in part.index]
+        own = [pairs[index] for index in part.index]
         cells = current[(current[GROUP] == list(part[GROUP].iloc[0])).all(axis=1)]
         compared = comparisons.get(tuple(part[PLACE].iloc[0]), tables.comparison.iloc[:0])
         groups.append(_group(number, part, cells, own, comparison_view(compared), labels, numbers))
@@ -136,17 +136,17 @@ def _group(
     number: int,
     board: pd.DataFrame,
     cells: pd.DataFrame,
-    matrix: Sequence[dict[str, Entry]],
+    pairs: Sequence[dict[str, Pair]],
     comparison: ComparisonView,
     labels: dict[tuple[str, str], str],
     numbers: dict[str, int],
 ) -> Group:
     first, first_cell = board.iloc[0], cells.iloc[0]
-    present = [name for name in numbers if any(name in row and row[name].accuracy is not None for row in matrix)]
+    present = [name for name in numbers if any(name in row and row[name].accuracy is not None for row in pairs)]
     undrawn = (board["defense"] != "none") & board["mean_accuracy"].notna() & board["cost_multiple"].isna()
     heat = [
         HeatRow(name, [heat_cell(numbers[a], row[a]) for a in present if a in row])
-        for name, row in zip(board["defense_selection"], matrix, strict=True)
+        for name, row in zip(board["defense_selection"], pairs, strict=True)
     ]
     return Group(
         number=number,
@@ -155,7 +155,7 @@ def _group(
         victim=first["victim_selection"],
         precision=first["precision"],
         facts=_facts(cells),
-        answers=answers(board, int(first_cell["test_images"])),
+        answers=headline(board, int(first_cell["test_images"])),
         attacks=[numbers[name] for name in present],
         heat=heat,
         has_published=any(cell.published for row in heat for cell in row.cells),

@@ -12,7 +12,7 @@ from bench.errors import UserError
 from bench.select.presets import unvalidated
 from bench.store.results import CellResult
 from leaderboard.tables.baselines import with_baselines
-from leaderboard.tables.cells import cell_row
+from leaderboard.tables.cell_rows import cell_row
 from leaderboard.tables.columns import (
     BOARD_COLUMNS,
     CELL_COLUMNS,

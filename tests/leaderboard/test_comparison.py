@@ -7,7 +7,7 @@ from bench.store.results import CellResult
 from leaderboard.published.comparison import COMPARISON_COLUMNS
 from leaderboard.published.sources import recipe_difference, sources
 from leaderboard.published.values import published_values, tolerance
-from leaderboard.site.comparisonview import comparison_view
+from leaderboard.site.comparison_table import comparison_view
 from leaderboard.site.views import Tables, tables_of
 from leaderboard.tables.table import frames_of
 

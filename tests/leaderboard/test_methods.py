@@ -2,7 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bench.store.results import CellResult
-from leaderboard.site.methods import Method, method_entries
+from leaderboard.site.methods import Method, method_cards
 
 MakeCell = Callable[..., CellResult]
 DOCSTRING = """Compress every image once.
@@ -26,7 +26,7 @@ def test_a_docstring_becomes_paragraphs_and_meanings(make_cell: MakeCell) -> Non
         inherited=(base,),
         parameters=parameters,
     )
-    entry = dict(method_entries([method], []))["Defenses"][0]
+    entry = dict(method_cards([method], []))["Defenses"][0]
     assert entry.paragraphs == ["Compress every image once.", "Costs accuracy on clean data."]
     assert entry.parameters == [
         ("quality", "10", "1 to 100; the paper uses 10."),
@@ -39,7 +39,7 @@ def test_a_docstring_becomes_paragraphs_and_meanings(make_cell: MakeCell) -> Non
 def test_what_was_run_stands_below_its_method(make_cell: MakeCell) -> None:
     cell = make_cell("lsp", "dvae:kld=3")
     cell = replace(cell, defense=replace(cell.defense, parameters={"kld": 3}, source="arXiv:2405.01460"))
-    kinds = dict(method_entries([Method("attack", "ops"), Method("attack", "lsp")], [cell, make_cell("lsp", "dvae")]))
+    kinds = dict(method_cards([Method("attack", "ops"), Method("attack", "lsp")], [cell, make_cell("lsp", "dvae")]))
     assert [entry.method.name for entry in kinds["Attacks"]] == ["lsp", "ops"]
     (dvae,) = kinds["Defenses"]
     assert dvae.selections == [("dvae", ""), ("dvae:kld=3", "kld = 3")]

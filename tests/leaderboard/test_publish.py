@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.store.results import CellResult
-from leaderboard.export.folder import MANIFEST
+from leaderboard.export.atomic_folder import MANIFEST
 from leaderboard.site.page import EXPORTS, page_assets
 
 from .site import publish

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.store.results import CellResult
-from leaderboard.published.matrix import entries
+from leaderboard.published.pairs import pairs_of
 from leaderboard.published.values import (
     Measured,
     Published,
@@ -16,7 +16,7 @@ from leaderboard.published.values import (
     repeats,
     tolerance,
 )
-from leaderboard.site.heatview import heat_cell
+from leaderboard.site.heatmap import heat_cell
 from leaderboard.tables.table import cells_frame, current_cells, leaderboard_frame
 
 DOCUMENT = Path(__file__).parents[2] / "leaderboard" / "published" / "PUBLISHED.md"
@@ -156,7 +156,7 @@ def test_values_of_methods_that_do_not_exist_here_wait_in_the_table() -> None:
 def test_the_matrix_shows_only_values_of_its_own_budget(make_cell: Callable[..., CellResult]) -> None:
     frame = cells_frame([make_cell(attack, defense) for attack in ("none", "lsp") for defense in ("none", "iss-jpeg")])
     assert set(frame.loc[frame["attack"] == "lsp", "budget"]) == {"l2:1"}
-    (jpeg, none) = entries(current_cells(frame), leaderboard_frame(frame))
+    (jpeg, none) = pairs_of(current_cells(frame), leaderboard_frame(frame))
     shown = heat_cell(1, none["lsp"])
     assert "liu2023iss" in shown.note
     assert "qin2023apbench" not in shown.note, "its L2 1.3041 is another budget"
@@ -167,7 +167,7 @@ def test_the_matrix_shows_only_values_of_its_own_budget(make_cell: Callable[...,
 def test_the_matrix_shows_no_other_method_of_the_same_name(make_cell: Callable[..., CellResult]) -> None:
     frame = cells_frame([make_cell(attack, extra={}) for attack in ("none", "rem")])
     frame.loc[frame["attack"] == "rem", "budget"] = "linf:8/255"
-    (none,) = entries(current_cells(frame), leaderboard_frame(frame))
+    (none,) = pairs_of(current_cells(frame), leaderboard_frame(frame))
     assert {found.verdict for found in none["rem"].published} >= {"other method", "not comparable"}
     shown = heat_cell(1, none["rem"])
     assert "liu2023iss" in shown.note

@@ -14,7 +14,7 @@ from bench.select.settings import Settings
 from bench.store.results import CellResult
 from leaderboard.published.recipes import REFERENCE, alternatives, departures, recipe, recipe_rows
 from leaderboard.published.values import Comparison, comparisons, measured_of, published_values
-from leaderboard.tables.cells import cell_row
+from leaderboard.tables.cell_rows import cell_row
 
 AUTHORS_AR = "b5d36829e819111ce44edda69e60d1ceec2b9bc054c35544db2017ee6c3932bb"
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "svhn": 73_257}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.store.results import CellResult
-from leaderboard.site.labels import label_positions
+from leaderboard.site.label_placement import label_positions
 from leaderboard.site.scatter import AXES, figure, figures, pareto_front
 from leaderboard.tables.table import cells_frame, leaderboard_frame
 

@@ -19,7 +19,7 @@ from bench.errors import UserError
 def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
     """Write a site from all stored cells: pages that open offline, and the tables as CSV, JSON, Markdown and LaTeX."""
     from bench.cli.methods import methods
-    from leaderboard.export.folder import check_folder
+    from leaderboard.export.atomic_folder import check_folder
     from leaderboard.publish import publish as write_site
     from leaderboard.tables.stores import described_repeats, read_stores
     from leaderboard.tables.table import frames_of

@@ -76,7 +76,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     from bench.run.prepare import choose_executor
     from bench.run.progress import progress_display
     from bench.run.runner import run_plan
-    from leaderboard.export.folder import check_folder
+    from leaderboard.export.atomic_folder import check_folder
     from leaderboard.export.terminal import print_leaderboard
     from leaderboard.publish import publish
     from leaderboard.tables.table import frames_of

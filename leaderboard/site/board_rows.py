@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.published.matrix import Entry
+from leaderboard.published.pairs import Pair
 from leaderboard.tables.columns import AND
 from leaderboard.tables.flags import Flag, has, shown_flags
 from leaderboard.tables.groups import is_best, place
@@ -53,7 +53,7 @@ def board_row(
     row: pd.Series[Any],
     board: pd.DataFrame,
     shown: list[Shown],
-    matrix: dict[str, Entry],
+    pairs: dict[str, Pair],
     numbers: dict[str, int],
 ) -> BoardRow:
     """A row with everything it shows.
@@ -64,7 +64,7 @@ def board_row(
         row: of the leaderboard.
         board: the rows of its group.
         shown: columns with one value per row.
-        matrix: the row's entries by attack.
+        pairs: by attack.
         numbers: attack to number.
     """
     incomplete = formats.is_missing(row["mean_accuracy"])
@@ -80,7 +80,7 @@ def board_row(
         flags=shown_flags(row),
         cells=[
             *(_cell(row, column, number, board) for number, column in enumerate(shown)),
-            *(_attack_cell(row, name, n, board, matrix.get(name)) for name, n in numbers.items() if n),
+            *(_attack_cell(row, name, n, board, pairs.get(name)) for name, n in numbers.items() if n),
         ],
     )
 
@@ -101,10 +101,10 @@ def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame) -
     return Cell(text, sort, is_best(row, shown, board), notes.get(shown.name, ""), column, bar=bar)
 
 
-def _attack_cell(row: pd.Series[Any], name: str, attack: int, board: pd.DataFrame, entry: Entry | None) -> Cell:
-    if entry is None or entry.accuracy is None:
+def _attack_cell(row: pd.Series[Any], name: str, attack: int, board: pd.DataFrame, pair: Pair | None) -> Cell:
+    if pair is None or pair.accuracy is None:
         return Cell(formats.DASH, "", column=f"at at{attack}")
     best = is_best(row, of_attack(name), board)
-    note = "" if entry.half_width_95 is None else f"± {formats.percent(entry.half_width_95)}"
-    link = entry.keys[min(entry.keys)] if entry.keys else ""
-    return Cell(formats.percent(entry.accuracy), str(entry.accuracy), best, note, f"at at{attack}", link)
+    note = "" if pair.half_width_95 is None else f"± {formats.percent(pair.half_width_95)}"
+    link = pair.keys[min(pair.keys)] if pair.keys else ""
+    return Cell(formats.percent(pair.accuracy), str(pair.accuracy), best, note, f"at at{attack}", link)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from bench.store.results import CellResult
-from leaderboard.site.answers import Answer, answers
+from leaderboard.site.headline import Answer, headline
 from leaderboard.tables.table import cells_frame, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
@@ -13,7 +13,7 @@ MakeCell = Callable[..., CellResult]
 
 def said(cells: list[CellResult]) -> dict[str, Answer]:
     board: pd.DataFrame = leaderboard_frame(cells_frame(cells))
-    return {answer.question: answer for answer in answers(board, 10_000)}
+    return {answer.question: answer for answer in headline(board, 10_000)}
 
 
 def test_the_best_its_price_and_the_interval(matrix: list[CellResult]) -> None:

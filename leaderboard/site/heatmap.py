@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench import formats
-from leaderboard.published.matrix import Entry
+from leaderboard.published.pairs import Pair
 from leaderboard.published.values import DIFFERS, NOT_COMPARABLE, ORACLE, OTHER_METHOD, REPRODUCED, Comparison
 from leaderboard.site.colors import Shade, shade
-from leaderboard.site.comparisonview import MARKS
+from leaderboard.site.comparison_table import MARKS
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class HeatRow:
     cells: list[HeatCell]
 
 
-def heat_cell(attack: int, entry: Entry) -> HeatCell:
+def heat_cell(attack: int, pair: Pair) -> HeatCell:
     """Values of the map for one defense against one attack; several sources are a range.
 
     Left out are other budgets, other methods of the same name and oracles.
     """
     shown = [
         found
-        for found in entry.published
+        for found in pair.published
         if found.same_budget and found.verdict != OTHER_METHOD and ORACLE not in found.published.marks
     ]
     values = [found.published.accuracy for found in shown]
@@ -50,10 +50,10 @@ def heat_cell(attack: int, entry: Entry) -> HeatCell:
         published += f"–{formats.percent(max(values))}"
     return HeatCell(
         attack=attack,
-        text=formats.percent(entry.accuracy),
-        interval="" if entry.half_width_95 is None else f"± {formats.percent(entry.half_width_95)}",
-        shade=None if entry.accuracy is None else shade(entry.accuracy),
-        key=entry.keys[min(entry.keys)] if entry.keys else "",
+        text=formats.percent(pair.accuracy),
+        interval="" if pair.half_width_95 is None else f"± {formats.percent(pair.half_width_95)}",
+        shade=None if pair.accuracy is None else shade(pair.accuracy),
+        key=pair.keys[min(pair.keys)] if pair.keys else "",
         published=published,
         verdict=MARKS[overall(shown)] if values else "",
         note="; ".join(_described(found) for found in shown),

@@ -1,4 +1,4 @@
-"""The matrix behind the board: each defense against each attack, with its interval, its cells and published values."""
+"""Each defense against each attack: the mean with its interval, its cells and its published values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SETTINGS = ["epochs", "attack_parameters", "defense_parameters", "victim_parame
 
 
 @dataclass(frozen=True)
-class Entry:
+class Pair:
     """One defense against one attack: mean over seeds and its 95 % half-width, None where a seed is missing.
 
     `keys` are the finished cells by seed; those of the chosen member in a family's best per attack.
@@ -32,8 +32,8 @@ class Entry:
     published: list[Comparison]
 
 
-def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]]:
-    """For every row of the board its entries by attack selection, clean training data (`none`) first.
+def pairs_of(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Pair]]:
+    """For every row of the board its pairs by attack selection, clean training data (`none`) first.
 
     Args:
         current: from `current_cells`.
@@ -77,7 +77,7 @@ def entries(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Entry]
             own = settings.get((*group, row["defense_selection"], attack), dict.fromkeys(_SETTINGS))
             published = comparisons(measured_of({**row, "attack_selection": attack, **fact, **own}, mean, half))
             cells = keys.get((*group, _measured_as(row, column, board), attack), {})
-            of_row[attack] = Entry(attack, mean, half, cells, published)
+            of_row[attack] = Pair(attack, mean, half, cells, published)
         found.append(of_row)
     return found
 

@@ -18,10 +18,10 @@ import pandas as pd
 from bench import formats
 from bench.errors import UserError
 from bench.store.results import CellResult
-from leaderboard.export.commands import reproduce_command
+from leaderboard.export.command_lines import reproduce_command
 from leaderboard.published.values import comparisons, measured_of
 from leaderboard.site.sheets import Sheets
-from leaderboard.tables.cells import cell_row
+from leaderboard.tables.cell_rows import cell_row
 from leaderboard.tables.columns import COORDINATES
 
 _DERIVED = (

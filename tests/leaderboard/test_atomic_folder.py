@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from leaderboard.export.folder import MANIFEST, write_folder
+from leaderboard.export.atomic_folder import MANIFEST, write_folder
 
 SITE = {"index.html": b"new", "assets/a.js": b"1"}
 

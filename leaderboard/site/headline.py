@@ -25,7 +25,7 @@ class Answer:
     note: str
 
 
-def answers(board: pd.DataFrame, test_images: int) -> list[Answer]:
+def headline(board: pd.DataFrame, test_images: int) -> list[Answer]:
     """Headline results of one group; an incomplete matrix says so.
 
     Args:

@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.store.results import CellResult
-from leaderboard.site.cellpages import cell_files
+from leaderboard.site.cell_pages import cell_files
 from leaderboard.site.sheets import Sheets
 from leaderboard.tables.columns import as_text
 from leaderboard.tables.table import cells_frame

@@ -7,7 +7,7 @@ import pytest
 
 from bench.select.matrix import parse_seeds
 from bench.store.results import CellResult
-from leaderboard.export.commands import published_command, reproduce_command
+from leaderboard.export.command_lines import published_command, reproduce_command
 
 from .site import publish
 
