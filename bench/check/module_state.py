@@ -75,7 +75,7 @@ def _parts(value: Any, module: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         yield from ((f".{key}", part) for key, part in value.items())
     elif isinstance(value, _CONTAINERS):
-        yield from ((f"[{place}]", part) for place, part in enumerate(value))
+        yield from ((f"[{index}]", part) for index, part in enumerate(value))
     elif isinstance(value, (staticmethod, classmethod)):
         yield "", value.__func__
     elif isinstance(value, nn.Module):

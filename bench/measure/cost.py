@@ -206,8 +206,8 @@ def _most(values: Iterable[int | None]) -> int | None:
 def device_name(device: torch.device, engine: Engine | None = None) -> str:
     """The device as it is shown next to every cost: `NVIDIA H200, AMD EPYC 7B13, 16 threads, bfloat16`.
 
-    Only costs of the same name are compared, so the processor stands next to a GPU (some methods run on it), and
-    the engine's precision and modes behind it.
+    Only costs of the same name are compared. So the name has the processor after a GPU, because some methods run on it,
+    and then the engine's precision and modes.
     """
     suffix = engine.label if engine else ""
     processor = f"{processor_name()}, {torch.get_num_threads()} threads"

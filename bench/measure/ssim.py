@@ -56,9 +56,9 @@ def _ssim(images_u8: Tensor, reference_u8: Tensor) -> Tensor:
 
 
 def _averages(side: int) -> Tensor:
-    """Float64 (side - 10, side): every row is one place of the window along an image's side."""
+    """Float64 (side - 10, side): every row is one position of the window along an image's side."""
     weights = torch.exp(-((torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
-    places = torch.zeros(side - _WINDOW + 1, side, dtype=torch.float64)
-    for place, row in enumerate(places):
-        row[place : place + _WINDOW] = weights / weights.sum()
-    return places
+    positions = torch.zeros(side - _WINDOW + 1, side, dtype=torch.float64)
+    for start, row in enumerate(positions):
+        row[start : start + _WINDOW] = weights / weights.sum()
+    return positions

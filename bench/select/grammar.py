@@ -1,8 +1,8 @@
 """The grammar of selections: which characters separate, and how a value that contains one of them is quoted.
 
-`name:parameter=value` is split at `,` `:` `=` and `+`. A value in double quotes is taken as it stands
+`name:parameter=value` is split at `,` `:` `=` and `+`. A value in double quotes is taken as it is
 (`npz:"C:/a,b=c.npz"`); a quote inside of quotes is written twice. Outside of quotes a backslash before a separator or
-a quote takes that character as it stands; before any other character it is itself (`C:\\data`).
+a quote takes that character as it is; before any other character it is itself (`C:\\data`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def cut(text: str, separator: str, most: int = -1) -> list[str]:
 
 
 def unquote(text: str) -> str:
-    """The value that a quoted or escaped text stands for."""
+    """Value of a quoted or escaped text."""
     return "".join(char for _, char, _ in _read(text.strip()))
 
 

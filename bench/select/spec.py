@@ -283,7 +283,7 @@ def _type_name(hint: Any) -> str:
 
 
 def _expand(registry: Registry[Any], word: str) -> list[tuple[str, dict[str, Any]]]:
-    """The names one word of a selection stands for, with the parameters written behind it."""
+    """Names that one word of a selection means, with the parameters written after it."""
     name, *segments = cut(word, ":")
     families = registry.families()
     if name == "all":
