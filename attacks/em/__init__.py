@@ -12,45 +12,26 @@ Deviations from the authors' code (`HanxunH/Unlearnable-Examples`):
 - a last training batch of a single image is left out: it has no batch statistics.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, get_args
 
 from torch import Tensor, nn, zeros
-from torch.nn import functional
 
 from attacks.em.noise import ClassNoise, Descent, SampleNoise
-from bench.api import (
-    GRADIENT_PASSES,
-    STEP_PASSES,
-    Budget,
-    Context,
-    DataInfo,
-    ImageSet,
-    PartialPoison,
-    Recipe,
-    Rounding,
-    Work,
-    perturb,
-)
+from bench.api import GRADIENT_PASSES, STEP_PASSES, Context, ImageSet, Recipe, Rounding
 from bench.registry import attacks
-from bench.training import Batch, Batches, Stepper, autocast, resident
+from bench.training import Batches
 from bench.training.pgd import step_across
 from bench.training.surrogates import (
+    Crafted,
     Passes,
-    SurrogateName,
+    SurrogateAttack,
+    Trainer,
     build_surrogate,
-    check_batch_size,
-    check_classes,
-    check_eps,
     check_finite,
-    check_memory,
     check_positive,
-    check_surrogate,
-    chosen_rows,
     endless,
-    report,
-    surrogate_layers,
 )
 
 _COMMON_ROUNDS = 10
@@ -58,7 +39,7 @@ _COMMON_ROUNDS = 10
 
 @attacks.register("em", source="arXiv:2101.04898")
 @dataclass(frozen=True)
-class Em(PartialPoison):
+class Em(SurrogateAttack):
     """Error-minimizing noise: a shortcut so easy that nothing else is learned; weak against adversarial training.
 
     Costs about 20 gradients per image and round, ten rounds or so; class-wise a fiftieth of that. Strong augmentation
@@ -69,7 +50,6 @@ class Em(PartialPoison):
     the result depend on the machine's speed.
 
     Attributes:
-        eps: L-inf radius on the [0, 1] scale.
         mode: `sample`, one noise per image, or `class`, one noise per class.
         steps: gradient steps on the noise per round; None is 20, class-wise 1.
         step_size: of one such step; None is eps / 10 for the 20 steps, more for fewer (2 * eps / steps, at most eps);
@@ -84,19 +64,14 @@ class Em(PartialPoison):
         official_order: sample-wise training batches in the order of the data set, as in the authors' code.
         positive_only: drop negative noise when it is added to the images, as in the authors' code.
         rounding: `nearest`, or `floor` as in the authors' code.
-        surrogate: `resnet18`, `resnet18-imagenet` (torchvision's stem, for 224 pixels), or `s-net` (for a CPU).
-        max_passes: stop once this many images went through the surrogate; None for no limit.
-        max_seconds: stop after about this time; None for no limit.
         craft_on: `all`: with poison_rate < 1 the noise is found on all images, as in the authors' code; or `subset`.
     """
 
-    eps: float = 8 / 255
     mode: Literal["sample", "class"] = "sample"
     steps: int | None = None
     step_size: float | None = None
     batches_per_round: int = 10
     batch_size: int = 512
-    lr: float = 0.1
     weight_decay: float = 5e-4
     stop_error: float | None = None
     max_rounds: int = 50
@@ -104,16 +79,9 @@ class Em(PartialPoison):
     official_order: bool = False
     positive_only: bool = False
     rounding: Rounding = "nearest"
-    surrogate: SurrogateName = "resnet18"
-    max_passes: int | None = None
-    max_seconds: float | None = None
-    craft_on: Literal["subset", "all"] = field(default="all", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_eps(self.eps)
-        check_surrogate(self.surrogate)
-        check_batch_size(self.batch_size)
         if self.mode not in ("sample", "class"):
             raise ValueError(f"mode must be sample or class, got {self.mode!r}")
         if self.rounding not in get_args(Rounding):
@@ -122,10 +90,7 @@ class Em(PartialPoison):
             steps=self.steps,
             step_size=self.step_size,
             batches_per_round=self.batches_per_round,
-            lr=self.lr,
             max_rounds=self.max_rounds,
-            max_passes=self.max_passes,
-            max_seconds=self.max_seconds,
         )
         if self.stop_error is not None and not 0 <= self.stop_error < 1:
             raise ValueError(f"stop_error is a share of the images in [0, 1), got {self.stop_error}")
@@ -133,10 +98,6 @@ class Em(PartialPoison):
             raise ValueError(f"noise_fraction must be in (0, 1], got {self.noise_fraction}")
         if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"weight_decay must be a finite number >= 0, got {self.weight_decay}")
-
-    @property
-    def budget(self) -> Budget:
-        return Budget("linf", self.eps)
 
     @property
     def _recipe(self) -> Recipe:
@@ -149,44 +110,33 @@ class Em(PartialPoison):
             clip_grad_norm=5.0,
         )
 
-    def check_fit(self, train: ImageSet) -> None:
-        """Raises UserError if only one class is crafted from, or the noise of all images exceeds the memory."""
-        seen = train if self.craft_on == "all" else train.take(chosen_rows(self, train))
-        check_classes(seen)
-        if self.mode == "sample":
-            check_memory(seen, 1 if self.max_rounds == 1 else 2)  # the current noise and the best round's
+    @property
+    def noise_copies(self) -> int:
+        """The current noise of every image and the best round's."""
+        if self.mode == "class":
+            return 0
+        return 1 if self.max_rounds == 1 else 2
 
-    def work(self, info: DataInfo, images: int) -> Work | None:
+    def passes_per_image(self, images: int) -> float:
         """For the ten rounds it commonly takes."""
-        if self.max_passes or self.max_seconds:
-            return None
         rounds = min(_COMMON_ROUNDS, self.max_rounds)
         steps = self.steps or (1 if self.mode == "class" else 20)
         share = self.noise_fraction if self.mode == "class" else 1.0
         trained = self.batches_per_round * min(self.batch_size, images) / images
-        passes = rounds * (trained * STEP_PASSES + share * (steps * GRADIENT_PASSES + 1))
-        return Work(lambda: surrogate_layers(self.surrogate, info), passes)
+        return rounds * (trained * STEP_PASSES + share * (steps * GRADIENT_PASSES + 1))
 
-    def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
-        check_classes(train)
-        passes = Passes(self.max_passes, self.max_seconds)
+    def craft(self, train: ImageSet, ctx: Context, passes: Passes) -> Crafted:
+        """Round after round, until the error on the noisy images is small."""
         surrogate = build_surrogate(self.surrogate, train.info, ctx)
-        near = resident(train, ctx.device)
-        noise = self._noise(near, ctx, passes)
-        delta, errors = self._rounds(surrogate, noise, near, ctx, passes)
+        delta, errors = self._rounds(surrogate, self._noise(train, ctx, passes), train, ctx, passes)
         ctx.log("round_errors", errors)
         ctx.log("rounds", len(errors))
-        passes.log(ctx, converged=errors[-1] <= self._stop_error)
 
-        def signed(rows: slice) -> Tensor:
-            part = (delta[train.labels[rows]] if self.mode == "class" else delta[rows]).cpu()
+        def noise(rows: slice) -> Tensor:
+            part = delta[train.labels[rows]] if self.mode == "class" else delta[rows]
             return part.clamp(min=0) if self.positive_only else part
 
-        with ctx.phase("perturb"):
-            poisoned = perturb(train, signed, ctx, self.rounding, linf=self.eps)
-        with ctx.phase("report"):
-            report(surrogate, train, poisoned, ctx)
-        return poisoned
+        return Crafted(surrogate, noise, converged=errors[-1] <= self._stop_error)
 
     @property
     def _stop_error(self) -> float:
@@ -207,7 +157,7 @@ class Em(PartialPoison):
         self, surrogate: nn.Module, noise: SampleNoise | ClassNoise, near: ImageSet, ctx: Context, passes: Passes
     ) -> tuple[Tensor, list[float]]:
         """The noise of the best round, and the error of every round."""
-        stepper = Stepper([{"params": list(surrogate.parameters())}], self._recipe, 1)
+        trainer = Trainer(surrogate, self._recipe, passes)
         class_wise = self.mode == "class"
         batches = endless(
             Batches(
@@ -225,7 +175,10 @@ class Em(PartialPoison):
         while not last:
             where = f"in round {len(errors) + 1}"
             with ctx.phase("train"):
-                value = self._train(surrogate, noise, batches, stepper, ctx, passes)
+                total = zeros((), device=ctx.device)
+                for batch in islice(batches, self.batches_per_round):
+                    total += trainer.step(batch.images_01 + noise.of(batch.rows, batch.labels), batch.labels)
+                value = float(total) / self.batches_per_round
             check_finite(value, f"in training, {where} (lr {self.lr:g})", "lower lr")
             with ctx.phase("noise"):
                 noise.update(surrogate)
@@ -238,25 +191,3 @@ class Em(PartialPoison):
                 best = noise.delta if last else noise.delta.clone()
             ctx.progress(len(errors), self.max_rounds, f"round {len(errors)}, error {error:.3f}")
         return best, errors
-
-    def _train(
-        self,
-        surrogate: nn.Module,
-        noise: SampleNoise | ClassNoise,
-        batches: Iterator[Batch],
-        stepper: Stepper,
-        ctx: Context,
-        passes: Passes,
-    ) -> float:
-        """The next few training steps; their mean loss."""
-        surrogate.train()
-        total = zeros((), device=ctx.device)
-        for _ in range(self.batches_per_round):
-            batch = next(batches)
-            with autocast(ctx.device):
-                logits = surrogate(batch.images_01 + noise.of(batch.rows, batch.labels))
-                loss = functional.cross_entropy(logits.float(), batch.labels)
-            stepper.step(loss)
-            total += loss.detach()
-            passes.training += len(batch.rows)
-        return float(total) / self.batches_per_round

@@ -101,13 +101,13 @@ class FromFile(PartialPoison):
 
     def check_fit(self, train: ImageSet) -> None:
         """Raises UserError, with what to do, if the file does not fit the training set or exceeds its budget."""
-        rows = self._chosen_rows(train)
+        rows = self.rows_of(train.labels, train.info.num_classes)
         check(self._open(train, rows), train, rows, self.budget)
 
     work = no_network
 
     def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
-        rows = self._chosen_rows(train)
+        rows = self.rows_of(train.labels, train.info.num_classes)
         with ctx.phase("read"):
             found = self._open(train, rows)
         for note in found.notes:
@@ -130,10 +130,6 @@ class FromFile(PartialPoison):
 
         with ctx.phase("perturb"):
             return map_images(train, apply, ctx, chunk=max(1, _ENTRIES_AT_ONCE // math.prod(train.info.shape)))
-
-    def _chosen_rows(self, train: ImageSet) -> Tensor:
-        chosen = torch.tensor(self.chosen_classes(train.info.num_classes))
-        return torch.isin(train.labels, chosen).nonzero().flatten()
 
     @property
     def _wanted(self) -> Wanted:

@@ -9,47 +9,28 @@ Deviations from the authors' code (`fshp971/robust-unlearnable-examples`):
 - noise that the next visit would overwrite is not stored: with a fresh start each visit nothing ever reads it.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from attacks.rem.min_max import Players
-from bench.api import (
-    GRADIENT_PASSES,
-    STEP_PASSES,
-    Budget,
-    Context,
-    DataInfo,
-    ImageSet,
-    PartialPoison,
-    Recipe,
-    Work,
-    check_crops,
-    perturb,
-)
+from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, ImageSet, Recipe, check_crops
 from bench.registry import attacks
-from bench.training import Batches, Stepper, autocast, resident
+from bench.training import Batches, resident
 from bench.training.pgd import step_across
 from bench.training.surrogates import (
+    Crafted,
     Passes,
-    SurrogateName,
+    SurrogateAttack,
+    Trainer,
     build_surrogate,
-    check_batch_size,
-    check_classes,
-    check_eps,
     check_finite,
     check_positive,
-    check_surrogate,
-    chosen_rows,
     chunks,
     endless,
     judge,
     load,
-    report,
-    surrogate_layers,
 )
 
 _CHECK_EVERY = 100  # training steps between looks at the loss, each of which waits for the device
@@ -58,7 +39,7 @@ _REPORTED = 500  # images on which the robust losses are measured
 
 @attacks.register("rem", source="arXiv:2203.14533")
 @dataclass(frozen=True)
-class Rem(PartialPoison):
+class Rem(SurrogateAttack):
     """Robust error-minimizing noise: survives adversarial training with radii up to `rho_a`, and crops and flips.
 
     The most expensive attack here: as 15,500 forward passes per image, 38 times EM. Against plain training a large
@@ -73,7 +54,6 @@ class Rem(PartialPoison):
         eps: L-inf radius of the noise on the [0, 1] scale.
         rho_a: L-inf radius of the attacker whom the noise shall survive, at most eps / 2; None is eps / 2.
         train_steps: training steps of the surrogate.
-        batch_size: images per step; a smaller set is one batch.
         lr: of the surrogate at the start.
         lr_decay_every: training steps after which the learning rate is divided by ten, each time.
         steps: the defender's gradient steps, at each visit from a uniform start.
@@ -86,18 +66,14 @@ class Rem(PartialPoison):
         random_resized_crop: crops of a random size, resized, as the authors have them at 224 pixels; needs
             crop_padding=0.
         flip: mirror half of the images.
-        surrogate: `resnet18`, `resnet18-imagenet` (torchvision's stem, for 224 pixels), or `s-net` (for a CPU).
         max_passes: stop training so early that with the last generation of the noise about this many images went
             through the surrogate; None for no limit.
         max_seconds: stop training after about this time; the last generation comes on top. None for no limit.
         craft_on: `all`: with poison_rate < 1 the noise is found on all images, as in the authors' code; or `subset`.
     """
 
-    eps: float = 8 / 255
     rho_a: float | None = None
     train_steps: int = 5000
-    batch_size: int = 128
-    lr: float = 0.1
     lr_decay_every: int = 2000
     steps: int = 10
     step_size: float | None = None
@@ -108,27 +84,17 @@ class Rem(PartialPoison):
     crop_padding: int = 4
     random_resized_crop: bool = False
     flip: bool = True
-    surrogate: SurrogateName = "resnet18"
-    max_passes: int | None = None
-    max_seconds: float | None = None
-    craft_on: Literal["subset", "all"] = field(default="all", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_eps(self.eps)
-        check_surrogate(self.surrogate)
-        check_batch_size(self.batch_size)
         check_positive(
             train_steps=self.train_steps,
-            lr=self.lr,
             lr_decay_every=self.lr_decay_every,
             steps=self.steps,
             step_size=self.step_size,
             attacker_step_size=self.attacker_step_size,
             travel=self.travel,
             samples=self.samples,
-            max_passes=self.max_passes,
-            max_seconds=self.max_seconds,
         )
         # An error, not a warning: beyond eps / 2 nobody has shown that the noise survives, and a weak poison under
         # this name would be a wrong number.
@@ -144,10 +110,6 @@ class Rem(PartialPoison):
             )
 
     @property
-    def budget(self) -> Budget:
-        return Budget("linf", self.eps)
-
-    @property
     def _recipe(self) -> Recipe:
         """An epoch of it is one step."""
         milestones = tuple(range(self.lr_decay_every, self.train_steps, self.lr_decay_every))
@@ -155,47 +117,55 @@ class Rem(PartialPoison):
             epochs=self.train_steps, lr=self.lr, schedule="multistep", milestones=milestones, clip_grad_norm=None
         )
 
-    def check_fit(self, train: ImageSet) -> None:
-        """Raises UserError if only one class is crafted from."""
-        check_classes(train if self.craft_on == "all" else train.take(chosen_rows(self, train)))
+    noise_copies = 0
 
-    def work(self, info: DataInfo, images: int) -> Work | None:
+    def passes_per_image(self, images: int) -> float:
         """Every visit of an image is a step of all players; the noise is made once more at the end."""
-        if self.max_passes or self.max_seconds:
-            return None
         attacker_steps = 0 if self.rho_a == 0 else self.attacker_steps
         defend = self.steps * self.samples * (attacker_steps + 1) * GRADIENT_PASSES
         visits = self.train_steps * min(self.batch_size, images) / images
-        passes = visits * (defend + attacker_steps * GRADIENT_PASSES + STEP_PASSES) + defend
-        return Work(lambda: surrogate_layers(self.surrogate, info), passes)
+        return visits * (defend + attacker_steps * GRADIENT_PASSES + STEP_PASSES) + defend
 
-    def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
-        check_classes(train)
-        passes = Passes(self.max_passes, self.max_seconds)
+    def craft(self, train: ImageSet, ctx: Context, passes: Passes) -> Crafted:
+        """Trains the surrogate; the noise is made when it is asked for."""
         players = self._players(ctx)
         mean = torch.full(train.info.shape[:1], 0.5)
         surrogate = build_surrogate(self.surrogate, train.info, ctx, mean=mean)
-        near = resident(train, ctx.device)
         with ctx.phase("train"):
-            steps = self._train(surrogate, players, near, ctx, passes)
+            steps = self._train(surrogate, players, train, ctx, passes)
+        ctx.log("surrogate_steps", steps)
 
         def regenerate(rows: slice) -> Tensor:
             passes.gradient += players.passes * (rows.stop - rows.start)
             parts = []
             for part in chunks(rows.stop - rows.start, train.info.shape, ctx.device):
                 here = slice(rows.start + part.start, rows.start + part.stop)
-                images, labels = load(near, here, ctx.device)
-                parts.append(players.defend(surrogate, images, labels, _ratios(near, here)).cpu())
+                images, labels = load(train, here, ctx.device)
+                parts.append(players.defend(surrogate, images, labels, _ratios(train, here)).cpu())
             return torch.cat(parts)
 
-        with ctx.phase("regenerate"):
-            poisoned = perturb(train, regenerate, ctx, linf=self.eps)
-        ctx.log("surrogate_steps", steps)
-        passes.log(ctx, converged=steps == self.train_steps)
-        with ctx.phase("report"):
-            report(surrogate, train, poisoned, ctx)
-            self._report_robustness(surrogate, players, near, poisoned, ctx)
-        return poisoned
+        return Crafted(surrogate, regenerate, converged=steps == self.train_steps)
+
+    def report(self, crafted: Crafted, train: ImageSet, poisoned: ImageSet, ctx: Context) -> None:
+        """Adds the surrogate's losses under attack, and its accuracy there."""
+        super().report(crafted, train, poisoned, ctx)
+        players = self._players(ctx)
+        order = torch.randperm(len(train), generator=ctx.generator("report-sample"))[:_REPORTED].sort().values
+        sums = {}
+        for name, data in (("clean", train), ("poison", poisoned)):
+            part = resident(data.take(order), ctx.device)
+            total, right = torch.zeros(2, device=ctx.device).unbind()
+            for rows in chunks(len(part), part.info.shape, ctx.device):
+                images, labels = load(part, rows, ctx.device)
+                hostile = players.attack(crafted.surrogate, players.move(images, _ratios(part, rows)), labels)
+                loss, hits = judge(crafted.surrogate, hostile, labels)
+                total, right = total + loss, right + hits
+            sums[name] = (float(total) / len(part), float(right) / len(part))
+            # The last step of the training may be the one that diverges, and then the noise is none.
+            check_finite(sums[name][0], f"under attack after the training (lr {self.lr:g})", "lower lr")
+            ctx.log(f"robust_loss_{name}", sums[name][0])
+        ctx.log("robust_loss_gap", sums["clean"][0] - sums["poison"][0])
+        ctx.log("surrogate_robust_accuracy", sums["poison"][1])
 
     def _players(self, ctx: Context) -> Players:
         rho_a = self.eps / 2 if self.rho_a is None else self.rho_a
@@ -215,7 +185,7 @@ class Rem(PartialPoison):
 
     def _train(self, surrogate: nn.Module, players: Players, near: ImageSet, ctx: Context, passes: Passes) -> int:
         """Trains the surrogate on attacked noisy images; returns the number of steps made."""
-        stepper = Stepper([{"params": list(surrogate.parameters())}], self._recipe, 1)
+        trainer = Trainer(surrogate, self._recipe, passes)
         batches = endless(Batches(near, ctx.device, self.batch_size, ctx.generator("batch-order"), drop_last=True))
         for step in range(1, self.train_steps + 1):
             batch = next(batches)
@@ -223,40 +193,16 @@ class Rem(PartialPoison):
             delta = players.defend(surrogate, batch.images_01, batch.labels, ratios)
             noisy = (batch.images_01 + (255 * delta).round() / 255).clamp(0, 1)
             hostile = players.attack(surrogate, players.move(noisy, ratios), batch.labels)
-            surrogate.train()
-            with autocast(ctx.device):
-                loss = functional.cross_entropy(surrogate(hostile).float(), batch.labels)
-            stepper.step(loss)
+            loss = trainer.step(hostile, batch.labels)
             passes.gradient += (players.passes + players.attacker_steps) * len(batch.rows)
-            passes.training += len(batch.rows)
             last = step == self.train_steps or passes.spent(reserve=players.passes * len(near))
             if last or step % _CHECK_EVERY == 0:
-                value = float(loss.detach())
+                value = float(loss)
                 check_finite(value, f"by training step {step} (lr {self.lr:g})", "lower lr")
                 ctx.progress(step, self.train_steps, f"surrogate under attack, loss {value:.3f}")
             if last:
                 break
         return step
-
-    def _report_robustness(
-        self, surrogate: nn.Module, players: Players, near: ImageSet, poisoned: ImageSet, ctx: Context
-    ) -> None:
-        order = torch.randperm(len(near), generator=ctx.generator("report-sample"))[:_REPORTED].sort().values
-        sums = {}
-        for name, data in (("clean", near), ("poison", poisoned)):
-            part = resident(data.take(order.to(data.images.device)), ctx.device)
-            total, right = torch.zeros(2, device=ctx.device).unbind()
-            for rows in chunks(len(part), part.info.shape, ctx.device):
-                images, labels = load(part, rows, ctx.device)
-                hostile = players.attack(surrogate, players.move(images, _ratios(part, rows)), labels)
-                loss, hits = judge(surrogate, hostile, labels)
-                total, right = total + loss, right + hits
-            sums[name] = (float(total) / len(part), float(right) / len(part))
-            # The last step of the training may be the one that diverges, and then the noise is none.
-            check_finite(sums[name][0], f"under attack after the training (lr {self.lr:g})", "lower lr")
-            ctx.log(f"robust_loss_{name}", sums[name][0])
-        ctx.log("robust_loss_gap", sums["clean"][0] - sums["poison"][0])
-        ctx.log("surrogate_robust_accuracy", sums["poison"][1])
 
 
 def _ratios(images: ImageSet, rows: slice | Tensor) -> Tensor | None:

@@ -11,7 +11,7 @@ Deviations from the authors' code (`lhfowl/adversarial_poisons`):
 - an incomplete last batch of a single image is left out of the surrogate's training: it has no batch statistics.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,36 +19,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attacks.tap.sweep import Sweep
-from bench.api import (
-    GRADIENT_PASSES,
-    STEP_PASSES,
-    Budget,
-    Context,
-    DataInfo,
-    ImageSet,
-    PartialPoison,
-    Recipe,
-    Work,
-    perturb,
-)
+from bench.api import GRADIENT_PASSES, STEP_PASSES, Context, DataInfo, ImageSet, Recipe
 from bench.registry import attacks
-from bench.training import Batch, Batches, fit, predict, resident
+from bench.training import Batch, Batches, fit, predict
 from bench.training.moves import draw_shifts, shift
 from bench.training.pgd import step_across
 from bench.training.surrogates import (
+    Crafted,
     Passes,
-    SurrogateName,
+    SurrogateAttack,
     build_surrogate,
-    check_batch_size,
-    check_classes,
-    check_eps,
     check_finite,
-    check_memory,
     check_positive,
-    check_surrogate,
-    chosen_rows,
-    report,
-    surrogate_layers,
 )
 
 _DECAYS = (2.667, 1.6, 1.142)  # the authors' divisors of the number of epochs
@@ -56,7 +38,7 @@ _DECAYS = (2.667, 1.6, 1.142)  # the authors' divisors of the number of epochs
 
 @attacks.register("tap", source="arXiv:2106.10807")
 @dataclass(frozen=True)
-class Tap(PartialPoison):
+class Tap(SurrogateAttack):
     """Adversarial examples towards the next class, with their old labels; the strongest against plain training.
 
     Costs the training of a surrogate and 2,000 gradients per image. Clean test accuracy falls below chance:
@@ -70,7 +52,6 @@ class Tap(PartialPoison):
     limit (`max_seconds`) makes the result depend on the machine's speed.
 
     Attributes:
-        eps: L-inf radius on the [0, 1] scale.
         targeted: towards class (y + 1) mod K; if not, away from y, which the authors call brittle.
         steps: gradient steps.
         step_size: of one step; None is eps / 20, for fewer than 40 steps more (2 * eps / steps, at most eps).
@@ -81,16 +62,13 @@ class Tap(PartialPoison):
         surrogate_epochs: its training on clean images.
         schedule: of the surrogate's learning rate: `multistep` (times 0.1 from epochs 14, 24 and 35 of 40 on, counted
             from 0) or `one-cycle`.
-        batch_size: of the surrogate's training; a smaller set is one batch.
         lr: of the surrogate's training, at its highest.
-        surrogate: `resnet18`, `resnet18-imagenet` (torchvision's stem, for 224 pixels), or `s-net` (for a CPU).
         max_passes: stop crafting once this many images went through the surrogate, its training counted in; None for
             no limit. The surrogate's training and one step are always completed.
         max_seconds: stop crafting after about this time, likewise; None for no limit.
         craft_on: `all`, or `subset`.
     """
 
-    eps: float = 8 / 255
     targeted: bool = True
     steps: int = 250
     step_size: float | None = None
@@ -99,35 +77,19 @@ class Tap(PartialPoison):
     flip: bool = True
     surrogate_epochs: int = 40
     schedule: Literal["multistep", "one-cycle"] = "multistep"
-    batch_size: int = 128
-    lr: float = 0.1
-    surrogate: SurrogateName = "resnet18"
-    max_passes: int | None = None
-    max_seconds: float | None = None
-    craft_on: Literal["subset", "all"] = field(default="all", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_eps(self.eps)
-        check_surrogate(self.surrogate)
-        check_batch_size(self.batch_size)
         check_positive(
             steps=self.steps,
             step_size=self.step_size,
             restarts=self.restarts,
             surrogate_epochs=self.surrogate_epochs,
-            lr=self.lr,
-            max_passes=self.max_passes,
-            max_seconds=self.max_seconds,
         )
         if self.shift is not None and not 0 <= self.shift < 1e4:
             raise ValueError(f"shift must be a number of pixels >= 0, got {self.shift}")
         if self.schedule not in ("multistep", "one-cycle"):
             raise ValueError(f"schedule must be multistep or one-cycle, got {self.schedule!r}")
-
-    @property
-    def budget(self) -> Budget:
-        return Budget("linf", self.eps)
 
     @property
     def _recipe(self) -> Recipe:
@@ -142,41 +104,34 @@ class Tap(PartialPoison):
             clip_grad_norm=None,
         )
 
-    def check_fit(self, train: ImageSet) -> None:
-        """Raises UserError if only one class is crafted from, or the noise of all images exceeds the memory."""
-        seen = train if self.craft_on == "all" else train.take(chosen_rows(self, train))
-        check_classes(seen)
-        check_memory(seen, 1 if self.restarts == 1 else 2)  # the current noise and the best start's
+    @property
+    def noise_copies(self) -> int:
+        """The current noise and the best start's."""
+        return 1 if self.restarts == 1 else 2
 
-    def work(self, info: DataInfo, images: int) -> Work | None:
+    def passes_per_image(self, images: int) -> float:
         """The surrogate's training, and every step of every restart."""
-        if self.max_passes or self.max_seconds:
-            return None
-        passes = self.surrogate_epochs * STEP_PASSES + self.restarts * self.steps * GRADIENT_PASSES
-        return Work(lambda: surrogate_layers(self.surrogate, info), passes)
+        return self.surrogate_epochs * STEP_PASSES + self.restarts * self.steps * GRADIENT_PASSES
 
-    def poison(self, train: ImageSet, ctx: Context) -> ImageSet:
-        check_classes(train)
-        passes = Passes(self.max_passes, self.max_seconds)
-        near = resident(train, ctx.device)
-        mean, std = _statistics(near)
+    def craft(self, train: ImageSet, ctx: Context, passes: Passes) -> Crafted:
+        """Trains the surrogate on the clean images, and attacks it from every start."""
+        mean, std = _statistics(train)
         surrogate = build_surrogate(self.surrogate, train.info, ctx, mean=mean, std=std, kaiming=True)
         mean = mean.to(ctx.device)
         pixels = self._pixels(train.info)
-        self._train(surrogate, near, mean, pixels, ctx)
+        self._train(surrogate, train, mean, pixels, ctx)
         passes.training += self.surrogate_epochs * len(train)
         with ctx.phase("craft"):
-            delta, losses, complete = self._craft(surrogate, near, mean, pixels, ctx, passes)
-        with ctx.phase("perturb"):
-            poisoned = perturb(train, lambda rows: delta[rows].cpu(), ctx, linf=self.eps)
+            delta, losses, complete = self._craft(surrogate, train, mean, pixels, ctx, passes)
         ctx.log("restart_losses", losses)
-        passes.log(ctx, converged=complete)
-        with ctx.phase("report"):
-            report(surrogate, train, poisoned, ctx)
-            found = predict(surrogate, poisoned.images, ctx.device).cpu()
-            hit = (found == self._targets(train.labels, train.info.num_classes)) == self.targeted
-            ctx.log("target_success", float(hit.float().mean()))
-        return poisoned
+        return Crafted(surrogate, lambda rows: delta[rows], complete)
+
+    def report(self, crafted: Crafted, train: ImageSet, poisoned: ImageSet, ctx: Context) -> None:
+        """Adds the share of images that reach their target."""
+        super().report(crafted, train, poisoned, ctx)
+        found = predict(crafted.surrogate, poisoned.images, ctx.device).cpu()
+        hit = (found == self._targets(train.labels, train.info.num_classes)) == self.targeted
+        ctx.log("target_success", float(hit.float().mean()))
 
     def _targets(self, labels: Tensor, classes: int) -> Tensor:
         """The class each image moves to; untargeted, the one it moves away from."""

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+from torch import Tensor
+
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 
@@ -48,6 +51,10 @@ class PartialPoison:
                 f"classes={self.classes}: there is no class {chosen[-1]}; choose from 0..{num_classes - 1}"
             )
         return chosen
+
+    def rows_of(self, labels: Tensor, num_classes: int) -> Tensor:
+        """Positions of the images whose class is poisoned, int64, ascending; labels are int64 (N,)."""
+        return torch.isin(labels, torch.tensor(self.chosen_classes(num_classes))).nonzero().flatten()
 
     @property
     def share(self) -> dict[str, float | bool | str]:

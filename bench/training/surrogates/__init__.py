@@ -1,14 +1,15 @@
 """Surrogates: the networks that attacks train while they craft, and the common parts of such attacks."""
 
+from bench.training.surrogates.attack import Crafted, SurrogateAttack
 from bench.training.surrogates.crafting import (
     Passes,
+    Trainer,
     check_batch_size,
     check_classes,
     check_eps,
     check_finite,
     check_memory,
     check_positive,
-    chosen_rows,
     chunks,
     empty_noise,
     judge,
@@ -24,8 +25,11 @@ from bench.training.surrogates.networks import (
 )
 
 __all__ = [
+    "Crafted",
     "Passes",
+    "SurrogateAttack",
     "SurrogateName",
+    "Trainer",
     "build_surrogate",
     "check_batch_size",
     "check_classes",
@@ -34,7 +38,6 @@ __all__ = [
     "check_memory",
     "check_positive",
     "check_surrogate",
-    "chosen_rows",
     "chunks",
     "empty_noise",
     "endless",

@@ -1,4 +1,4 @@
-"""Common parts of EM, REM and TAP around the common step: checks, limits, and the report."""
+"""Parts of attacks that train a surrogate: checks, limits, training steps, chunks and the report."""
 
 import math
 import time
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.api import Context, ImageSet, PartialPoison
+from bench.api import Context, ImageSet, Recipe
 from bench.errors import UserError
 from bench.training.evaluate import accuracy
 from bench.training.loop import TrainingDivergedError
 from bench.training.numbers import autocast, to_float
+from bench.training.optimizer import Stepper
 
 # Entries of a chunk: a CPU's caches hold no more than 64 images with their activations, and a GPU wants thousands.
 _ENTRIES_AT_ONCE = {"cuda": 2048 * 3072, "cpu": 64 * 3072}
@@ -53,6 +54,29 @@ class Passes:
         ctx.log("converged", converged)
 
 
+class Trainer:
+    """Training steps of a surrogate, between which an attack does something else.
+
+    Args:
+        surrogate: to be trained.
+        recipe: its epochs are steps.
+        passes: counts the images.
+    """
+
+    def __init__(self, surrogate: nn.Module, recipe: Recipe, passes: Passes) -> None:
+        self._surrogate, self._passes = surrogate, passes
+        self._stepper = Stepper([{"params": list(surrogate.parameters())}], recipe, 1)
+
+    def step(self, images_01: Tensor, labels: Tensor) -> Tensor:
+        """One step on a batch, in train mode, in which the surrogate stays; the mean loss, on the device."""
+        self._surrogate.train()
+        with autocast(images_01.device):
+            loss = functional.cross_entropy(self._surrogate(images_01).float(), labels)
+        self._stepper.step(loss)
+        self._passes.training += len(labels)
+        return loss.detach()
+
+
 def check_eps(eps: float) -> None:
     """Raises ValueError unless `eps` is an L-inf radius of at least one level."""
     if not (math.isfinite(eps) and 1 / 255 - 1e-6 <= eps < 1):
@@ -83,12 +107,6 @@ def check_classes(train: ImageSet) -> None:
             f"crafting needs images of at least 2 classes, got {len(train)} images of {present}; "
             "choose a larger part of the set, or craft_on=all"
         )
-
-
-def chosen_rows(attack: PartialPoison, train: ImageSet) -> Tensor:
-    """Positions of the images whose class the attack may poison, int64."""
-    classes = torch.tensor(attack.chosen_classes(train.info.num_classes))
-    return torch.isin(train.labels, classes).nonzero().flatten()
 
 
 def check_finite(value: float, where: str, remedy: str) -> None:
