@@ -103,5 +103,6 @@ def _kind_of(name: str) -> str:
     try:
         BY_KIND["victims"].find(name)
     except UserError:
-        raise unknown("plug-in", name, [n for kind in CONTRACTS for n in BY_KIND[kind]], plugin=True) from None
+        broken = " ".join(problem for kind in CONTRACTS for problem in BY_KIND[kind].broken.values())
+        raise unknown("plug-in", name, [n for kind in CONTRACTS for n in BY_KIND[kind]], broken, plugin=True) from None
     return "victims"

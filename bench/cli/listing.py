@@ -42,6 +42,8 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
             table.add_row(name, entry.summary + family)
     console = Console(highlight=False, markup=False)
     console.print(table)
+    for problem in BY_KIND[kind].broken.values() if kind in BY_KIND else ():
+        console.print(f"missing: {problem}", style="red")
     if kind == "attacks":
         console.print("Chains: em+ops (CIFAR-10-S); each part is crafted from the clean images.")
     if kind == "victims":
@@ -72,7 +74,8 @@ def _timm_entry(name: str) -> Entry[Any]:
         return BY_KIND["victims"].find(name)[0]
     except UserError:
         names = [*presets.names(), *(known for registry in BY_KIND.values() for known in registry)]
-        raise unknown("component", name, names, "`bench list attacks` and its kin list them.") from None
+        broken = [problem for registry in BY_KIND.values() for problem in registry.broken.values()]
+        raise unknown("component", name, names, " ".join(["`bench list KIND` lists them.", *broken])) from None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One registry a kind of component; built-ins and third parties are found the same way, by entry points.
+"""One registry per kind of component, read from a package of this repository and from entry points.
 
 A component is a frozen dataclass whose fields are its parameters:
 
@@ -6,7 +6,8 @@ A component is a frozen dataclass whose fields are its parameters:
     @dataclass(frozen=True)
     class MyDefense: ...
 
-and its distribution declares `[project.entry-points."purify_bench.defenses"] my-defense = "my_package.my_module"`.
+A file in `defenses/` (`attacks/`, `victims/`) is found by itself. The distribution of a third party declares
+`[project.entry-points."purify_bench.defenses"] my-defense = "my_package.my_module"`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.errors import UserError, unknown
+from bench.registry.discovery import module_of, sources
 from bench.registry.source import forget
 
 T = TypeVar("T")
@@ -80,23 +81,34 @@ class _OpenEnded:
 
 
 class Registry(Mapping[str, Entry[T]], Generic[T]):
-    """The components of one kind by name. Reading it imports the entry points of its group, once.
+    """The components of one kind by name. Reading it imports the modules that register them, once.
 
     Attributes:
+        kind: `attack`, ...
+        group: of entry points.
+        package: of this repository, whose files and sub-packages register components; "" for none.
         chains: several may be selected as one, `first+second`.
         faces: methods, with their arguments, of which a component has at least one; empty if that is not asked.
         charged: what its components do is a cost, so that they must not do it before a stage begins.
     """
 
     def __init__(
-        self, kind: str, group: str, chains: bool = False, faces: tuple[str, ...] = (), charged: bool = False
+        self,
+        kind: str,
+        group: str,
+        package: str = "",
+        chains: bool = False,
+        faces: tuple[str, ...] = (),
+        charged: bool = False,
     ) -> None:
         self.kind = kind
         self.group = group
+        self.package = package
         self.chains = chains
         self.faces = faces
         self.charged = charged
         self._entries: dict[str, Entry[T]] = {}
+        self._broken: dict[str, str] = {}
         self._loaded = False
         self._open_ended: _OpenEnded | None = None
 
@@ -142,24 +154,21 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         self._open_ended = _OpenEnded(entry, parameter, names)
 
     def load(self) -> None:
-        """Imports every module of the entry-point group.
-
-        Raises:
-            UserError: if one fails to import; it names the module, the distribution and the reason.
-        """
+        """Imports the modules that register components. One that cannot be imported is noted in `broken`."""
         if self._loaded:
             return
         self._loaded = True
-        for point in entry_points(group=self.group):
-            try:
-                importlib.import_module(point.value)
-            except Exception as error:
-                self._loaded = False
-                owner = point.dist.name if point.dist else "unknown distribution"
-                raise UserError(
-                    f"{self.kind} plug-in {point.name!r} ({point.value}, from {owner}) fails to import: "
-                    f"{type(error).__name__}: {error}; fix or uninstall {owner}"
-                ) from error
+        for source in sources(self.kind, self.group, self.package):
+            before = dict(self._entries)
+            if problem := source.load():
+                self._entries = before
+                self._broken[source.module] = problem
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Modules that cannot be imported, each with the reason and the remedy. Their components are missing."""
+        self.load()
+        return self._broken
 
     def find(self, name: str) -> tuple[Entry[T], dict[str, Any]]:
         """The entry for a name and the parameters the name itself sets.
@@ -174,9 +183,9 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
             names = self._open_ended.names()
             if name in names:
                 return self._entries[self._open_ended.entry], {self._open_ended.parameter: name}
-            raise unknown(self.kind, name, [*self._entries, *names], plugin=True)
-        listed = f"`bench list {self.kind}s` lists them."
-        raise unknown(self.kind, name, [*self._entries, *self.families()], listed, plugin=True)
+            raise unknown(self.kind, name, [*self._entries, *names], " ".join(self.broken.values()), plugin=True)
+        remedy = " ".join([f"`bench list {self.kind}s` lists them.", *self.broken.values()])
+        raise unknown(self.kind, name, [*self._entries, *self.families()], remedy, plugin=True)
 
     def families(self) -> dict[str, list[str]]:
         """Family name -> names of its members."""
@@ -200,10 +209,11 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         return len(self._entries)
 
 
-attacks: Registry[Any] = Registry("attack", "purify_bench.attacks", chains=True)
+attacks: Registry[Any] = Registry("attack", "purify_bench.attacks", "attacks", chains=True)
 defenses: Registry[Any] = Registry(
     "defense",
     "purify_bench.defenses",
+    "defenses",
     faces=(
         "purify(train, ctx)",
         "batch_loss(model, images_01, labels, ctx)",
@@ -212,7 +222,7 @@ defenses: Registry[Any] = Registry(
     ),
     charged=True,
 )
-victims: Registry[Any] = Registry("victim", "purify_bench.victims")
+victims: Registry[Any] = Registry("victim", "purify_bench.victims", "victims")
 datasets: Registry[Any] = Registry("dataset", "purify_bench.datasets")
 executors: Registry[Any] = Registry("executor", "purify_bench.executors")
 
@@ -228,13 +238,18 @@ BY_KIND: dict[str, Registry[Any]] = {
 def load_plugin(path: Path) -> None:
     """Imports a plug-in file (`--plugin my_defense.py`); its decorators register what it defines.
 
+    A file that was found by itself (`--plugin defenses/my_defense.py`) is not imported twice.
+
     Raises:
         UserError: if the file is missing or fails to import; it shows the line that failed.
     """
     if not path.is_file():
         raise UserError(f"--plugin {path}: no such file")
     for registry in BY_KIND.values():
-        registry.load()
+        if problem := registry.broken.get(module_of(path)):
+            raise UserError(problem)
+    if module_of(path) in sys.modules:
+        return
     name = f"bench_plugin_{path.stem.replace('-', '_')}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:

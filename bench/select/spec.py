@@ -287,18 +287,29 @@ def _expand(registry: Registry[Any], word: str) -> list[tuple[str, dict[str, Any
     name, *segments = cut(word, ":")
     families = registry.families()
     if name == "all":
-        names = [n for n in registry if n != "none" and not _needs_parameters(registry[n])]
+        names = [n for n in _matching(registry, "*") if n != "none"]
     elif name in registry:
         names = [name]
     elif name in families:
         names = families[name]
     elif any(c in name for c in "*?["):
-        names = [n for n in registry if fnmatchcase(n, name) and not _needs_parameters(registry[n])]
+        names = _matching(registry, name)
         if not names:
             raise UserError(f"no {registry.kind} matches {name!r}; choices: {', '.join(registry)}")
     else:
         names = [name]
     return [(n, _parameters(registry, n, word, segments)) for n in names]
+
+
+def _matching(registry: Registry[Any], pattern: str) -> list[str]:
+    """The components that match a glob and need no parameters.
+
+    Raises:
+        UserError: if a component may be missing, because its file cannot be imported.
+    """
+    if registry.broken:
+        raise UserError(f"not all {registry.kind}s are known: {'; '.join(registry.broken.values())}")
+    return [n for n in registry if fnmatchcase(n, pattern) and not _needs_parameters(registry[n])]
 
 
 def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequence[str]) -> dict[str, Any]:

@@ -35,6 +35,11 @@ def test_every_contract_applies_to_a_built_in(contract):
 
 
 @pytest.mark.parametrize("kind", list(BY_KIND))
+def test_every_file_of_components_can_be_imported(kind):
+    assert not BY_KIND[kind].broken
+
+
+@pytest.mark.parametrize("kind", list(BY_KIND))
 def test_every_component_is_described(kind):
     for name, entry in BY_KIND[kind].items():
         assert entry.summary, name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -54,8 +54,6 @@ class SurrogateAttack(PartialPoison, ABC):
         craft_on: `all`: with poison_rate < 1 the attack sees all images; or `subset`.
     """
 
-    rounding: ClassVar[Rounding] = "nearest"
-
     eps: float = 8 / 255
     batch_size: int = field(default=128, kw_only=True)
     lr: float = field(default=0.1, kw_only=True)
@@ -88,6 +86,11 @@ class SurrogateAttack(PartialPoison, ABC):
     def passes_per_image(self, images: int) -> float | None:
         """Forward passes through the surrogate that a set of this size takes, per image; None if unknown."""
         return None
+
+    @property
+    def rounding(self) -> Rounding:
+        """From noise to 8 bits; to nearest by default."""
+        return "nearest"
 
     @property
     def noise_copies(self) -> int:
