@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from bench import formats
 from leaderboard.published.pairs import Pair
 from leaderboard.published.values import DIFFERS, NOT_COMPARABLE, ORACLE, OTHER_METHOD, REPRODUCED, Comparison
-from leaderboard.site.colors import Shade, shade
 from leaderboard.site.comparison_table import MARKS
 
 
 @dataclass(frozen=True)
 class HeatCell:
-    """One defense against one attack: percent, half-width, color, first cell, published range and its verdict."""
+    """One defense against one attack: percent, half-width, first cell, published range and its verdict.
+
+    The style sheet colors a measured cell by its percent.
+    """
 
     attack: int
     text: str
     interval: str
-    shade: Shade | None
+    measured: bool
     key: str
     published: str
     verdict: str
@@ -52,7 +54,7 @@ def heat_cell(attack: int, pair: Pair) -> HeatCell:
         attack=attack,
         text=formats.percent(pair.accuracy),
         interval="" if pair.half_width_95 is None else f"± {formats.percent(pair.half_width_95)}",
-        shade=None if pair.accuracy is None else shade(pair.accuracy),
+        measured=pair.accuracy is not None,
         key=pair.keys[min(pair.keys)] if pair.keys else "",
         published=published,
         verdict=MARKS[overall(shown)] if values else "",

@@ -163,6 +163,36 @@ def test_a_click_on_a_point_marks_its_row_and_back(page: "Page") -> None:
     assert state(page) == {}
 
 
+CONTRASTS = """() => {
+    const cell = document.querySelector(".heat tbody td[style]");
+    const pixel = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+    const canvas = pixel.getContext("2d", { willReadFrequently: true });
+    const luminance = (color) => {
+        canvas.fillStyle = color;
+        canvas.fillRect(0, 0, 1, 1);
+        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((v) => v / 255)
+            .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    return Array.from({ length: 1001 }, (_, i) => {
+        cell.style.setProperty("--p", (i / 10).toFixed(1));
+        const { color, backgroundColor } = getComputedStyle(cell);
+        const [text, ground] = [luminance(color), luminance(backgroundColor)];
+        return [(Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05), ground];
+    });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_of_the_heat_map_are_readable_on_an_ordered_scale(page: "Page", scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    contrasts, grounds = zip(*page.evaluate(CONTRASTS), strict=True)
+    assert min(contrasts) >= 4.5
+    assert max(grounds) - min(grounds) > 0.6
+    ordered = sorted(grounds, reverse=scheme == "light")
+    assert grounds == pytest.approx(ordered, abs=0.01)
+
+
 def test_published_values_stand_beside_measured_ones(page: "Page") -> None:
     cell = page.locator(".heat").first.locator("tbody tr", has_text="iss-jpeg").locator("td").nth(1)
     sync_api.expect(cell).to_contain_text("83.0")

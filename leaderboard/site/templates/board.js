@@ -95,11 +95,24 @@ function fill() {
   for (const box of boxes) box.checked = chosen.length ? chosen.includes(box.value) : box.defaultChecked;
 }
 
+const heads = [...table.tHead.rows[0].cells];
+const OPPOSITE = { ascending: "descending", descending: "ascending" };
+const sortKey = (cell) => cell.dataset.sort ?? cell.textContent.trim();
+
+function sortBy(head, direction) { // numbers by size, words by letters; what is empty comes last
+  const sign = direction === "ascending" ? 1 : -1;
+  const keyed = rows().map((row) => [sortKey(row.cells[head.cellIndex]), row]);
+  keyed.sort(([a], [b]) => (a === "") - (b === "") || sign * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b));
+  heads.forEach((other) => other.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", direction);
+  table.tBodies[0].append(...keyed.map(([, row]) => row));
+}
+
 function sortAsAddressed() {
   const [name, direction] = (Board.state.get("sort") ?? "").split("~");
-  const head = [...table.tHead.rows[0].cells].find((cell) => cell.dataset.name === name);
-  if (!head) return unsort();
-  for (let clicks = 0; clicks < 2 && head.getAttribute("aria-sort") !== direction; clicks++) head.firstElementChild.click();
+  const head = heads.find((cell) => cell.dataset.name === name);
+  if (head && OPPOSITE[direction]) sortBy(head, direction);
+  else unsort();
 }
 
 function unsort() {
@@ -119,26 +132,25 @@ form.addEventListener("reset", (event) => {
   Board.set("row", "");
 });
 table.addEventListener("click", (event) => {
-  const head = event.target.closest("th[data-low-first]:not([aria-sort])");
-  if (head) head.setAttribute("aria-sort", "descending"); // the sorter, which hears of the click later, turns it around
+  const head = event.target.closest("thead th");
+  if (head) {
+    sortBy(head, OPPOSITE[head.getAttribute("aria-sort")] ?? ("lowFirst" in head.dataset ? "ascending" : "descending"));
+    Board.set("sort", `${head.dataset.name}~${head.getAttribute("aria-sort")}`);
+  }
   const row = event.target.closest(".pick")?.closest("tr");
   if (row) Board.set("row", row.classList.contains("chosen") ? "" : rowName(row));
 });
 more.addEventListener("click", () => Board.set("all", "1"));
-table.addEventListener("sort-end", () => {
-  const head = table.querySelector("th[aria-sort]");
-  Board.set("sort", `${head.dataset.name}~${head.getAttribute("aria-sort")}`);
-});
 Board.listeners.push((name) => (name === "row" ? select() : null), filter);
 window.addEventListener("hashchange", () => {
   Board.state = new URLSearchParams(location.hash.slice(1));
   fill();
+  sortAsAddressed();
   Board.listeners.forEach((listener) => listener(""));
   select();
-  sortAsAddressed();
 });
 
 fill();
+sortAsAddressed();
 filter();
 select();
-sortAsAddressed();
