@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from bench.api import ImageSet
+from bench.store.fingerprint import Fingerprint
 
 
 class Dataset(Protocol):
@@ -38,12 +38,13 @@ class Splits:
         return self.stored_digests or (content_digest(self.train), content_digest(self.test))
 
 
+def content_head(images: ImageSet) -> bytes:
+    """Everything of an image set but its pixels: shape, number of classes, labels, aspect ratios."""
+    head = f"{tuple(images.images.shape)} {images.info.num_classes}".encode()
+    head += images.labels.contiguous().numpy().tobytes()
+    return head if images.aspect_ratios is None else head + images.aspect_ratios.contiguous().numpy().tobytes()
+
+
 def content_digest(images: ImageSet) -> str:
-    """sha256 of shape, labels, aspect ratios and pixels; reads memory-mapped images in chunks."""
-    total = hashlib.sha256(f"{tuple(images.images.shape)} {images.info.num_classes}".encode())
-    total.update(images.labels.contiguous().numpy().data)
-    if images.aspect_ratios is not None:
-        total.update(images.aspect_ratios.contiguous().numpy().data)
-    for start in range(0, len(images), 4096):
-        total.update(images.images[start : start + 4096].contiguous().numpy().data)
-    return total.hexdigest()
+    """sha256 of shape, labels, aspect ratios and pixels."""
+    return Fingerprint.of(content_head(images), images.images).digest

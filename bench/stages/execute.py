@@ -27,7 +27,6 @@ from bench.stages.session import Session
 from bench.stages.task import OnProgress, Task, unseen
 from bench.stages.train import train
 from bench.store.artifacts import Store
-from bench.store.results import Manifest
 
 _STAGES = {"poison": poison, "purify": purify, "train": train}
 
@@ -53,10 +52,8 @@ def _execute(task: Task, start: float) -> Report:
             with session.engine.applied():
                 made = _STAGES[job.stage](task)
             found = environment(session.device, session.engine)
-            store.write(
-                Manifest(job.key, job.stage, job.preimage, "", 0, made.alias_of, made.cost, made.payload, found),
-                made.tensors,
-            )
+            draft = store.put(made.tensors)
+            store.keep(draft, made.manifest(job, draft.data, found))
         except KeyboardInterrupt:
             raise
         except BaseException as caught:  # research code calls sys.exit, or has exceptions outside of Exception

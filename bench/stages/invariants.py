@@ -11,20 +11,28 @@ from torch import Tensor
 from bench.api import ImageSet
 from bench.api.budget import Budget, BudgetSum
 from bench.datasets import loading
-from bench.datasets.splits import content_digest
+from bench.datasets.splits import content_head
 from bench.errors import ContractError
+from bench.store.fingerprint import Fingerprint
 
 _CHUNK = 256  # images whose differences stay in a CPU's caches
 
 
 @contextmanager
-def untouched(images: ImageSet, who: str) -> Iterator[None]:
-    """Raises ContractError if the block changes the images; what the process has cached of them is then dropped."""
-    before = content_digest(images)
+def untouched(images: ImageSet, who: str, known: Fingerprint | None = None) -> Iterator[None]:
+    """Raises ContractError if the block changes the images; what the process has cached of them is then dropped.
+
+    Args:
+        images: pixels, labels and aspect ratios are compared.
+        who: for the message.
+        known: of the pixels before the block; computed if it is None.
+    """
+    head = content_head(images)
+    before = known or Fingerprint.of(head, images.images)
     try:
         yield
     finally:
-        if content_digest(images) != before:
+        if content_head(images) != head or not before.fits(images.images):
             loading.load.cache_clear()
             raise ContractError(f"{who} modified its input in place; work on a copy")
 

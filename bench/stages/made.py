@@ -10,7 +10,9 @@ from torch import Tensor
 
 from bench.api import ImageSet
 from bench.measure.samples import sample_tensors
-from bench.store.results import Cost
+from bench.stages.jobs import Job
+from bench.store.data_files import DataFile
+from bench.store.results import Cost, Manifest
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,21 @@ class Made:
     payload: dict[str, Any]
     tensors: Mapping[str, Tensor]
     alias_of: str = ""
+
+    def manifest(self, job: Job, data: DataFile, environment: dict[str, Any]) -> Manifest:
+        """The manifest of the artifact, once its data is written."""
+        return Manifest(
+            job.key,
+            job.stage,
+            job.preimage,
+            data.checksum,
+            data.size,
+            self.alias_of,
+            self.cost,
+            self.payload,
+            environment,
+            data.images_digest,
+        )
 
 
 def made_images(

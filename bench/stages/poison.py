@@ -17,7 +17,7 @@ def poison(task: Task) -> Made:
     budget = attack.component.budget
     clean = task.dataset().train
     ctx, meter = task.context(attack.name)
-    with untouched(clean, f"attack {attack.name!r}"), meter:
+    with untouched(clean, f"attack {attack.name!r}", task.known("dataset")), meter:
         poisoned, mask = craft(attack.component, clean, ctx)
     check_budget(attack.name, budget, poisoned, clean, mask)
     payload = {

@@ -25,12 +25,13 @@ def purify(task: Task) -> Made:
     defense = select(defenses, task.job.component)[0]
     clean, given = task.dataset().train, task.images_after("poison")
     ctx, meter = task.context(defense.name)
-    purified = given
-    with untouched(given, f"defense {defense.name!r}"), meter:
-        if isinstance(defense.component, Purifies):
-            purified = anew(defense.component).purify(given, ctx)
-    check_same_kind(f"defense {defense.name!r}", purified, given)
-    cost = meter.cost() if purified is given else _repeated(task, defense, given, purified, meter.cost())
+    purified, who = given, f"defense {defense.name!r}"
+    with untouched(given, who, task.known("poison")):
+        with meter:
+            if isinstance(defense.component, Purifies):
+                purified = anew(defense.component).purify(given, ctx)
+        check_same_kind(who, purified, given)
+        cost = meter.cost() if purified is given else _repeated(task, defense, given, purified, meter.cost())
     if not isinstance(defense.component, Purifies):
         joules = None if cost.energy_joules is None else 0.0
         cost = replace(cost, wall_seconds=0.0, energy_joules=joules)
@@ -61,14 +62,13 @@ def _repeated(task: Task, defense: Selected, given: ImageSet, purified: ImageSet
         ContractError: if a defense that is registered as deterministic gives other bytes.
     """
     runs = [first]
-    with untouched(given, f"defense {defense.name!r}"):
-        while another_run([run.wall_seconds for run in runs], task.session.repeat_costs):
-            once_more = task.repeated(f"run-{len(runs) + 1}")
-            ctx, meter = once_more.context(defense.name)
-            with meter:
-                again = anew(defense.component).purify(given, ctx)
-            if defense.entry.deterministic and not torch.equal(again.images, purified.images):
-                raise ContractError(f"defense {defense.name!r} is registered deterministic=True, but two runs differ")
-            shutil.rmtree(once_more.scratch)
-            runs.append(meter.cost())
+    while another_run([run.wall_seconds for run in runs], task.session.repeat_costs):
+        once_more = task.repeated(f"run-{len(runs) + 1}")
+        ctx, meter = once_more.context(defense.name)
+        with meter:
+            again = anew(defense.component).purify(given, ctx)
+        if defense.entry.deterministic and not torch.equal(again.images, purified.images):
+            raise ContractError(f"defense {defense.name!r} is registered deterministic=True, but two runs differ")
+        shutil.rmtree(once_more.scratch)
+        runs.append(meter.cost())
     return median_cost(runs) if len(runs) > 1 else first

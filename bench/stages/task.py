@@ -10,12 +10,13 @@ import torch
 
 from bench.api import Context, ImageSet
 from bench.datasets import loading
-from bench.datasets.splits import Splits
+from bench.datasets.splits import Splits, content_head
 from bench.errors import ContractError
 from bench.measure.cost import Meter
 from bench.stages.jobs import Job
 from bench.stages.session import Session
 from bench.store.artifacts import Store
+from bench.store.fingerprint import Fingerprint
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -56,14 +57,31 @@ class Task:
         return splits
 
     def images_after(self, stage: str) -> ImageSet:
-        """The images an earlier stage passed on, following stages that changed nothing back to the data set."""
+        """The images an earlier stage passed on."""
         train = self.dataset().train
-        while stage != "dataset":
-            manifest = self.store.manifest(stage, self.job.inputs[stage])
-            if not manifest.alias_of:
-                return replace(train, images=self.store.read(stage, self.job.inputs[stage])["images"])
-            stage = manifest.alias_of
-        return train
+        if (source := self._source(stage)) == "dataset":
+            return train
+        return replace(train, images=self.store.read(source, self.job.inputs[source])["images"])
+
+    def known(self, stage: str) -> Fingerprint | None:
+        """The fingerprint of the images an earlier stage passed on, of `dataset` or of `test`, without hashing them.
+
+        None if nobody has hashed them in this process: images prepared by another, artifacts of an older release.
+        """
+        splits = self.dataset()
+        source = self._source(stage)
+        if source not in ("dataset", "test"):
+            return self.store.fingerprint(source, self.job.inputs[source])
+        if splits.stored_digests is not None:
+            return None
+        split = {"dataset": 0, "test": 1}[source]
+        return Fingerprint(content_head((splits.train, splits.test)[split]), splits.digests[split])
+
+    def _source(self, stage: str) -> str:
+        """The stage that stored the images; `dataset` if all stages before changed nothing."""
+        while stage in self.job.inputs and (earlier := self.store.manifest(stage, self.job.inputs[stage]).alias_of):
+            stage = earlier
+        return stage
 
     def context(self, scope: str) -> tuple[Context, Meter]:
         """A new context for plug-ins, and the meter that times what runs with it."""

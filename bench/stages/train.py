@@ -30,7 +30,7 @@ def train(task: Task) -> Made:
     ctx, meter = task.context(victim.name)
     curve: list[dict[str, float | None]] = []
     with meter:
-        viewed, view_seconds = _view(chosen, test, ctx, meter)
+        viewed, view_seconds = _view(chosen, test, task, ctx, meter)
         defense, recipe = chosen, victim.component.recipe
         if chosen is not None:
             with ctx.phase("change_recipe"):
@@ -85,11 +85,11 @@ def _share_right(predictions: Tensor, labels: Tensor) -> float:
     return float((predictions == labels.cpu()).double().mean())
 
 
-def _view(defense: Any, test: ImageSet, ctx: Context, meter: Meter) -> tuple[ImageSet, float | None]:
+def _view(defense: Any, test: ImageSet, task: Task, ctx: Context, meter: Meter) -> tuple[ImageSet, float | None]:
     """The test images as the victim sees them, and the seconds that took (None if they are shown as they are)."""
     if not isinstance(defense, SeesTestImages):
         return test, None
-    with untouched(test, "the defense's view"), ctx.phase("view"):
+    with untouched(test, "the defense's view", task.known("test")), ctx.phase("view"):
         images = anew(defense).view(test.images)
     if images is test.images:
         return test, None

@@ -17,12 +17,11 @@ import errno
 import functools
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -30,14 +29,28 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bench.errors import UserError
+from bench.store.data_files import DataFile, read_head, write_tensors
+from bench.store.fingerprint import Fingerprint
 from bench.store.locks import exclusive, shared
 from bench.store.results import SCHEMA_VERSION, Cost, Manifest, write_json
 
-_CHUNK = 1 << 24
-_DTYPES = {"torch.uint8": "U8", "torch.int8": "I8", "torch.int16": "I16", "torch.int64": "I64", "torch.bool": "BOOL"}
-_DTYPES |= {"torch.float16": "F16", "torch.float32": "F32", "torch.float64": "F64", "torch.int32": "I32"}
+_DATA = "data.safetensors"
+_VERIFIED: dict[Path, tuple[int, int, int]] = {}  # data files that this process has written or verified
 
 State = Literal["valid", "absent", "damaged"]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Tensors of an artifact that has no manifest yet.
+
+    Attributes:
+        folder: under `partial`.
+        data: facts about its data file, for the manifest.
+    """
+
+    folder: Path
+    data: DataFile
 
 
 class DamagedArtifactError(Exception):
@@ -146,7 +159,7 @@ class Store:
         try:
             manifest = self.manifest(stage, key)
             if manifest.checksum or not manifest.alias_of:
-                self._verify(stage, key, manifest)
+                self._data(stage, key, manifest, again=True)
         except DamagedArtifactError:
             return "damaged"
         return "valid"
@@ -170,35 +183,49 @@ class Store:
         return manifest
 
     def read(self, stage: str, key: str) -> dict[str, Tensor]:
-        """The tensors of an artifact, memory-mapped; an alias has none but samples.
+        """The tensors of an artifact, memory-mapped; an alias has none but samples. Data is verified once a process.
 
         Raises:
             DamagedArtifactError: if the data does not match the checksum.
         """
         manifest = self.manifest(stage, key)
-        data = self._verify(stage, key, manifest)
+        data = self._data(stage, key, manifest)
         try:
             with safe_open(data, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         except SafetensorError as error:
             raise DamagedArtifactError(f"{data}: {error}") from error
 
-    def write(self, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
-        """Stores an artifact; fills in checksum and size. An artifact of the same key is replaced."""
-        beside = self.scratch()
+    def fingerprint(self, stage: str, key: str) -> Fingerprint | None:
+        """Digest of the stored images, from the manifest; None if an older release stored them."""
+        manifest = self.manifest(stage, key)
+        if not manifest.images_digest:
+            return None
+        return Fingerprint(read_head(self._data(stage, key, manifest)), manifest.images_digest)
+
+    def put(self, tensors: Mapping[str, Tensor]) -> Draft:
+        """Writes the tensors of an artifact into a folder that nobody reads; `keep` puts it in its place."""
+        draft = self.scratch()
         try:
-            checksum, size = "", 0
-            if tensors or not manifest.alias_of:
-                checksum = _write_safetensors(beside / "data.safetensors", tensors)
-                size = (beside / "data.safetensors").stat().st_size
-            write_json(beside / "manifest.json", {**asdict(manifest), "checksum": checksum, "data_bytes": size})
+            data = write_tensors(draft / _DATA, tensors) if tensors else DataFile()
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        return Draft(draft, data)
+
+    def keep(self, draft: Draft, manifest: Manifest) -> None:
+        """Makes a draft the artifact of its manifest. An artifact of the same key is replaced."""
+        try:
+            write_json(draft.folder / "manifest.json", asdict(manifest))
             target = self.folder(manifest.stage, manifest.key)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 target.rename(self.scratch() / "replaced")
-            beside.rename(target)
+            draft.folder.rename(target)
+            if draft.data.size:
+                _VERIFIED[(target / _DATA).absolute()] = _identity(target / _DATA)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(draft.folder, ignore_errors=True)
 
     def artifacts(self) -> Iterator[tuple[str, str]]:
         """(stage, key) of everything stored."""
@@ -223,9 +250,14 @@ class Store:
             "Run the same command again"
         )
 
-    def _verify(self, stage: str, key: str, manifest: Manifest) -> Path:
-        data = self.folder(stage, key) / "data.safetensors"
+    def _data(self, stage: str, key: str, manifest: Manifest, *, again: bool = False) -> Path:
+        """The data file, verified unless this process has written or verified it; `again`: in any case."""
+        data = (self.folder(stage, key) / _DATA).absolute()
         try:
+            identity = _identity(data)
+            if not again and _VERIFIED.get(data) == identity:
+                return data
+            _VERIFIED.pop(data, None)
             with data.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError as error:
@@ -234,35 +266,11 @@ class Store:
             raise DamagedArtifactError(f"{data}: {error}") from error
         if found != manifest.checksum:
             raise DamagedArtifactError(f"{data}: sha256 {found[:12]}..., expected {manifest.checksum[:12]}...")
+        _VERIFIED[data] = identity
         return data
 
 
-def _write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Writes the safetensors format chunk by chunk (the library copies whole tensors); returns the file's sha256."""
-    header: dict[str, object] = {}
-    offset = 0
-    for name, tensor in tensors.items():
-        end = offset + tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _DTYPES[str(tensor.dtype)],
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, end],
-        }
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    checksum = hashlib.sha256()
-    with path.open("wb") as file:
-
-        def put(block: bytes | memoryview) -> None:
-            file.write(block)
-            checksum.update(block)
-
-        put(len(text).to_bytes(8, "little") + text)
-        for tensor in tensors.values():
-            data = tensor.contiguous().numpy().data.cast("B") if tensor.numel() else memoryview(b"")
-            for start in range(0, len(data), _CHUNK):
-                put(data[start : start + _CHUNK])
-        file.flush()
-        os.fsync(file.fileno())
-    return checksum.hexdigest()
+def _identity(path: Path) -> tuple[int, int, int]:
+    """Inode, size and time of a file: it is the same file with the same content while they are the same."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

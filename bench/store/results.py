@@ -85,6 +85,7 @@ class Manifest:
         cost: what it cost when it was computed.
         payload: what the stage reports besides tensors: `scores`, `budget`, `logs`, `curve`, `clean_test_accuracy`, ...
         environment: versions, device, threads.
+        images_digest: sha256 of the data file up to the end of `images`, or "" if it holds none.
     """
 
     key: str
@@ -96,6 +97,7 @@ class Manifest:
     cost: Cost
     payload: dict[str, Any]
     environment: dict[str, Any]
+    images_digest: str = ""
     schema_version: int = SCHEMA_VERSION
 
 

@@ -13,8 +13,13 @@ from bench.store.results import Cost, Manifest
 COST = Cost({"fit": 1.0}, 1.5, None, 10, None, "cpu", True, "2026-01-01T00:00:00+00:00")
 
 
-def manifest(key="ab" * 32, stage="poison", alias_of=""):
-    return Manifest(key, stage, {"component": {"name": "x"}}, "", 0, alias_of, COST, {"scores": {}}, {})
+KEY = "ab" * 32
+
+
+def write(store, tensors):
+    draft = store.put(tensors)
+    facts = (draft.data.checksum, draft.data.size, "", COST, {"scores": {}}, {}, draft.data.images_digest)
+    store.keep(draft, Manifest(KEY, "poison", {"component": {"name": "x"}}, *facts))
 
 
 def filled(tmp_path):
@@ -25,25 +30,25 @@ def filled(tmp_path):
         "perturbation": torch.randn(5, 3, 4, 4).half(),
         "predictions": torch.arange(5, dtype=torch.int32),
     }
-    store.write(manifest(), tensors)
+    write(store, tensors)
     return store, tensors
 
 
 def test_tensors_come_back_and_the_library_reads_the_file(tmp_path):
     store, tensors = filled(tmp_path)
-    found = store.read("poison", manifest().key)
-    library = load_file(store.folder("poison", manifest().key) / "data.safetensors")
+    found = store.read("poison", KEY)
+    library = load_file(store.folder("poison", KEY) / "data.safetensors")
     for name, tensor in tensors.items():
         assert torch.equal(found[name], tensor)
         assert torch.equal(library[name], tensor)
-    assert store.state("poison", manifest().key) == "valid"
-    assert store.manifest("poison", manifest().key).cost == COST
+    assert store.state("poison", KEY) == "valid"
+    assert store.manifest("poison", KEY).cost == COST
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "no data", "no manifest", "edited manifest", "other key"])
 def test_damage_is_noticed(tmp_path, damage):
     store, _ = filled(tmp_path)
-    folder = store.folder("poison", manifest().key)
+    folder = store.folder("poison", KEY)
     data, about = folder / "data.safetensors", folder / "manifest.json"
     if damage == "truncate":
         data.write_bytes(data.read_bytes()[:-3])
@@ -59,15 +64,15 @@ def test_damage_is_noticed(tmp_path, damage):
         about.write_text("{")
     else:
         about.write_text(json.dumps({**json.loads(about.read_text()), "key": "cd" * 32}))
-    assert store.state("poison", manifest().key) == "damaged"
+    assert store.state("poison", KEY) == "damaged"
     with pytest.raises(DamagedArtifactError):
-        store.read("poison", manifest().key)
+        store.read("poison", KEY)
 
 
 def test_an_artifact_is_replaced_whole(tmp_path):
     store, _ = filled(tmp_path)
-    store.write(manifest(), {"images": torch.zeros(1, dtype=torch.uint8)})
-    assert list(store.read("poison", manifest().key)) == ["images"]
+    write(store, {"images": torch.zeros(1, dtype=torch.uint8)})
+    assert list(store.read("poison", KEY)) == ["images"]
 
 
 def test_an_interrupted_write_leaves_nothing_under_the_key(tmp_path, monkeypatch):
@@ -78,8 +83,8 @@ def test_an_interrupted_write_leaves_nothing_under_the_key(tmp_path, monkeypatch
 
     monkeypatch.setattr("bench.store.artifacts.write_json", die)
     with pytest.raises(KeyboardInterrupt):
-        store.write(manifest(), {"images": torch.zeros(9, dtype=torch.uint8)})
-    assert store.state("poison", manifest().key) == "absent"
+        write(store, {"images": torch.zeros(9, dtype=torch.uint8)})
+    assert store.state("poison", KEY) == "absent"
     assert not list(store.artifacts())
 
 

@@ -1,0 +1,72 @@
+"""Data files in the safetensors format, hashed while they are written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+_CHUNK = 1 << 24
+_DTYPES = {"torch.uint8": "U8", "torch.int8": "I8", "torch.int16": "I16", "torch.int64": "I64", "torch.bool": "BOOL"}
+_DTYPES |= {"torch.float16": "F16", "torch.float32": "F32", "torch.float64": "F64", "torch.int32": "I32"}
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """Facts about a data file.
+
+    Attributes:
+        checksum: sha256 of the file.
+        size: in bytes.
+        images_digest: sha256 of the file up to the end of `images`, or "" if it does not begin with them.
+    """
+
+    checksum: str = ""
+    size: int = 0
+    images_digest: str = ""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> DataFile:
+    """Writes tensors chunk by chunk (the safetensors library copies whole tensors), each byte hashed once."""
+    header: dict[str, object] = {}
+    offset = 0
+    for name, tensor in tensors.items():
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _DTYPES[str(tensor.dtype)],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    checksum = hashlib.sha256()
+    images_digest = ""
+    with path.open("wb") as file:
+
+        def put(block: bytes | memoryview) -> None:
+            file.write(block)
+            checksum.update(block)
+
+        put(len(text).to_bytes(8, "little") + text)
+        for number, (name, tensor) in enumerate(tensors.items()):
+            data = tensor.contiguous().numpy().data.cast("B") if tensor.numel() else memoryview(b"")
+            for start in range(0, len(data), _CHUNK):
+                put(data[start : start + _CHUNK])
+            if (number, name) == (0, "images"):
+                images_digest = checksum.copy().hexdigest()
+        file.flush()
+        os.fsync(file.fileno())
+        return DataFile(checksum.hexdigest(), file.tell(), images_digest)
+
+
+def read_head(path: Path) -> bytes:
+    """The bytes of a file before the first tensor."""
+    with path.open("rb") as file:
+        size = file.read(8)
+        return size + file.read(int.from_bytes(size, "little"))
