@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -15,42 +15,92 @@ _MOST_CHARACTERS = 2**20  # of a log file; a flood must not fill the disk
 _MOST_TEXTS = 5  # of warnings of one line of code; a text with a number in it is another one each time
 
 
-class _Log(io.TextIOBase):
-    """A text stream that opens its file with the first character, and stops writing when it is full."""
+class _Log:
+    """A text file that is opened with the first character; it stops when it is full, and when the disk is.
+
+    Args:
+        path: of the file; one that is there is removed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: TextIO | None = None
         self._written = self._omitted = 0
+        self.problem = ""
+        with self._dropped_if_unwritable():
+            path.unlink(missing_ok=True)
+
+    def write(self, text: str) -> None:
+        """Keeps the text, as far as there is room."""
+        room = _MOST_CHARACTERS - self._written
+        if text and room > 0 and not self.problem:
+            with self._dropped_if_unwritable():
+                if self._file is None:
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace")
+                self._file.write(text[:room])
+            self._written += min(room, len(text))
+        self._omitted += max(0, len(text) - max(0, room))
+
+    def flush(self) -> None:
+        """Writes what is still in memory."""
+        if self._file is not None:
+            with self._dropped_if_unwritable():
+                self._file.flush()
+
+    def end(self) -> None:
+        """Says what was left out, and closes the file."""
+        if self._file is not None:
+            with self._dropped_if_unwritable():
+                if self._omitted:
+                    self._file.write(f"\n[{self._omitted} more characters were left out]\n")
+                self._file.flush()
+            with suppress(OSError):
+                self._file.close()
+
+    @contextmanager
+    def _dropped_if_unwritable(self) -> Iterator[None]:
+        """A log that cannot be written is no reason to lose the stage's result."""
+        try:
+            yield
+        except OSError as error:
+            self.problem = self.problem or f"the log {self._path} is not complete: {error.strerror or error}"
+
+
+class _Stream(io.TextIOBase):
+    """Standard output and standard error of plug-ins: it writes to the log of the stage that runs now.
+
+    There is one for the whole process, because a plug-in may keep it after its first stage (`logging.basicConfig`).
+    Between stages it writes nowhere; it never raises and cannot be closed.
+    """
+
+    log: _Log | None = None
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        room = _MOST_CHARACTERS - self._written
-        if text and room > 0:
-            if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace")
-            self._file.write(text[:room])
-            self._written += min(room, len(text))
-        self._omitted += max(0, len(text) - max(0, room))
+        if self.log is not None:
+            self.log.write(text)
         return len(text)
 
-    def end(self) -> None:
-        """Says what was left out, and closes the file."""
-        if self._file is not None:
-            if self._omitted:
-                self._file.write(f"\n[{self._omitted} more characters were left out]\n")
-            self._file.close()
+    def flush(self) -> None:
+        if self.log is not None:
+            self.log.flush()
+
+    def close(self) -> None: ...
+
+
+_stream = _Stream()
 
 
 @contextmanager
 def captured(path: Path) -> Iterator[Counter[str]]:
     """Inside the block, standard output and standard error go to the file at `path`, and warnings are counted.
 
-    The file is made only if there is something to write. Every distinct warning stands in it once, with its count; of
-    one line of code the first few texts, then all others together.
+    The file is made only if there is something to write; if it cannot be written, that is one more warning. Every
+    distinct warning is in the file once, with its count; of one line of code the first few texts, then all others
+    together.
 
     Args:
         path: of the log file; one that is there is replaced.
@@ -58,10 +108,9 @@ def captured(path: Path) -> Iterator[Counter[str]]:
     Yields:
         The warnings as `category: message (file:line)`, counted.
     """
-    path.unlink(missing_ok=True)
     seen: Counter[str] = Counter()
     texts: dict[tuple[str, int], set[str]] = {}
-    log = _Log(path)
+    log, before = _Log(path), _stream.log
 
     def count(
         message: Warning | str,
@@ -78,14 +127,18 @@ def captured(path: Path) -> Iterator[Counter[str]]:
             known.add(text)
         seen[f"{category.__name__}: {text} ({Path(filename).name}:{lineno})"] += 1
 
+    _stream.log = log
     try:
-        with warnings.catch_warnings(), redirect_stdout(log), redirect_stderr(log):
+        with warnings.catch_warnings(), redirect_stdout(_stream), redirect_stderr(_stream):
             warnings.showwarning = count
             if not sys.warnoptions:
                 warnings.simplefilter("always")
                 warnings.simplefilter("ignore", DeprecationWarning)
             yield seen
     finally:
+        _stream.log = before
         for text, times in seen.items():
             log.write(f"[warning, {times} times] {text}\n")
         log.end()
+        if log.problem:
+            seen[log.problem] += 1

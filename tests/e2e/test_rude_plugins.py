@@ -1,6 +1,7 @@
 """Plug-ins that flood, print, exit or raise what no one catches: one cell fails or none; the display stays clean."""
 
 import json
+import logging
 
 import pytest
 
@@ -82,6 +83,14 @@ def prints(self, train, ctx):
     for row in range(100):
         print("progress of my own", row)
     print("to standard error", file=sys.stderr)
+    return train
+
+
+@rude("logs")
+def logs(self, train, ctx):
+    import logging
+    logging.basicConfig()
+    logging.getLogger("mine").warning("a line of my logger")
     return train
 
 
@@ -176,3 +185,17 @@ def test_what_a_failing_plug_in_printed_is_shown_and_kept(run, bench, tmp_path):
     (tmp_path / "results" / "logs" / "purify-of-nobody.txt").write_text("x")
     bench("cache", "gc")
     assert not (tmp_path / "results" / "logs" / "purify-of-nobody.txt").exists()
+
+
+def test_a_logger_that_is_set_up_in_the_first_stage_logs_in_all(run, tmp_path):
+    root, before = logging.getLogger(), logging.getLogger().handlers
+    root.handlers = []  # pytest's own, which would make `basicConfig` do nothing
+    try:
+        ended, cells = run("logs")
+    finally:
+        root.handlers = before
+    assert ended.code == 0
+    assert [cell["status"] for cell in cells] == ["done", "done"]
+    assert "my logger" not in ended.out + ended.err
+    logs = [(tmp_path / "results" / "logs" / f"purify-{cell['artifacts']['purify'][:20]}.txt") for cell in cells]
+    assert [log.read_text() for log in logs] == ["WARNING:mine:a line of my logger\n"] * 2

@@ -1,7 +1,13 @@
 """What a plug-in prints and warns of: in a file, counted, never in the display."""
 
+import functools
+import io
+import logging
 import sys
 import warnings
+from pathlib import Path
+
+import pytest
 
 from bench.stages import capture
 from bench.stages.capture import captured
@@ -70,3 +76,51 @@ def test_what_was_printed_before_an_error_is_kept(tmp_path):
         pass
     assert path.read_text() == "almost there\n"
     assert sys.stdout is not None
+
+
+def test_a_stream_that_is_kept_writes_to_the_log_of_the_stage_that_runs(tmp_path, capfd):
+    @functools.cache
+    def out():
+        return sys.stdout
+
+    logger = logging.Logger("of a plug-in")
+    with captured(tmp_path / "a.txt"):
+        logger.addHandler(logging.StreamHandler())
+        print("first", file=out(), flush=True)
+        out().close()
+    print("between two stages", file=out(), flush=True)
+    logger.warning("between two stages")
+    with captured(tmp_path / "b.txt"):
+        print("second", file=out(), flush=True)
+        logger.warning("by the logger")
+    assert (tmp_path / "a.txt").read_text() == "first\n"
+    assert (tmp_path / "b.txt").read_text() == "second\nby the logger\n"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("method", ["write", "flush"])
+def test_a_log_on_a_full_disk_is_dropped_with_a_warning(tmp_path, monkeypatch, method):
+    def refuse(*args):
+        raise OSError(28, "No space left on device")
+
+    def full(path, *args, **kwargs):
+        file = io.StringIO()
+        setattr(file, method, refuse)
+        return file
+
+    monkeypatch.setattr(Path, "open", full)
+    path = tmp_path / "a.txt"
+    with captured(path) as warned:
+        print("something", flush=True)
+        print("more")
+        warnings.warn("of the plug-in", stacklevel=1)
+    assert f"the log {path} is not complete: No space left on device" in warned
+    assert any("of the plug-in" in text for text in warned)
+
+
+def test_an_old_log_that_cannot_be_removed_is_a_warning(tmp_path):
+    path = tmp_path / "a.txt"
+    path.mkdir()
+    with captured(path) as warned:
+        print("something")
+    assert [text for text in warned if str(path) in text]
