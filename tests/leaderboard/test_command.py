@@ -12,8 +12,7 @@ from click.testing import CliRunner, Result
 from bench.cli.main import cli
 from bench.errors import UserError
 from bench.store.results import CellResult
-
-from .sample_store import write_samples
+from tests.leaderboard.sample_store import write_samples
 
 MakeCell = Callable[..., CellResult]
 

@@ -9,8 +9,7 @@ from bench.errors import UserError
 from bench.store.results import CellResult
 from leaderboard.export.atomic_folder import MANIFEST
 from leaderboard.site.page import EXPORTS, page_assets
-
-from .site import publish
+from tests.leaderboard.publishing import publish
 
 MakeCell = Callable[..., CellResult]
 

@@ -1,6 +1,5 @@
 from leaderboard.tables.table import cells_frame, leaderboard_frame
-
-from .synthetic import DEFENSES, SEEDS, synthetic_cells
+from tests.leaderboard.synthetic import DEFENSES, SEEDS, synthetic_cells
 
 
 def test_made_up_cells_are_a_complete_matrix() -> None:

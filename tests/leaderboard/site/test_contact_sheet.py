@@ -6,8 +6,7 @@ import pytest
 
 from bench.store.results import CellResult
 from leaderboard.site.contact_sheet import contact_sheet, read_samples
-
-from .sample_store import clean_images, write_samples
+from tests.leaderboard.sample_store import clean_images, write_samples
 
 MakeCell = Callable[..., CellResult]
 

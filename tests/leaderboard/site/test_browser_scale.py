@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.store.results import CellResult
-
-from .site import publish
+from tests.leaderboard.publishing import publish
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -8,7 +8,7 @@ from types import ModuleType
 from leaderboard.tables.columns import BOARD_COLUMNS
 from leaderboard.tables.shown import SHOWN, View
 
-PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+PAGE = Path(__file__).parents[3] / "docs" / "results.md"
 
 
 def test_the_tables_of_the_document_are_the_present_ones() -> None:

@@ -10,15 +10,14 @@ import pytest
 from bench.store.results import CellResult
 from bench.store.scores import SCORES
 from leaderboard.site.methods import Method
-
-from .sample_store import write_samples
-from .site import publish
+from tests.leaderboard.publishing import publish
+from tests.leaderboard.sample_store import write_samples
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'purify-bench[dev]' for the browser tests")
-AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+AXE = Path(__file__).parents[1] / "vendor" / "axe.min.js"
 pytestmark = pytest.mark.browser
 MakeCell = Callable[..., CellResult]
 OpenPage = Callable[[str], "Page"]

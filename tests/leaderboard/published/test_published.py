@@ -19,7 +19,7 @@ from leaderboard.published.values import (
 from leaderboard.site.heatmap import heat_cell
 from leaderboard.tables.table import cells_frame, current_cells, leaderboard_frame
 
-DOCUMENT = Path(__file__).parents[2] / "leaderboard" / "published" / "PUBLISHED.md"
+DOCUMENT = Path(__file__).parents[3] / "leaderboard" / "published" / "PUBLISHED.md"
 MEASURED = Measured(
     dataset="cifar10",
     train_images=50_000,

@@ -8,8 +8,7 @@ import pytest
 from bench.select.matrix import parse_seeds
 from bench.store.results import CellResult
 from leaderboard.export.command_lines import published_command, reproduce_command
-
-from .site import publish
+from tests.leaderboard.publishing import publish
 
 MakeCell = Callable[..., CellResult]
 

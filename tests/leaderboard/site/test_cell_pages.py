@@ -12,8 +12,7 @@ from leaderboard.site.cell_pages import cell_files
 from leaderboard.site.sheets import Sheets
 from leaderboard.tables.columns import as_text
 from leaderboard.tables.table import cells_frame
-
-from .sample_store import write_samples
+from tests.leaderboard.sample_store import write_samples
 
 MakeCell = Callable[..., CellResult]
 

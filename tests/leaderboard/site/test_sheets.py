@@ -9,8 +9,7 @@ from PIL import Image
 from bench.store.results import CellResult
 from leaderboard.site.contact_sheet import read_samples, shown_samples
 from leaderboard.site.sheets import Sheets, draw_sheets
-
-from .sample_store import write_samples
+from tests.leaderboard.sample_store import write_samples
 
 MakeCell = Callable[..., CellResult]
 
