@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from leaderboard.published.pairs import Pair
+from leaderboard.published.pairs import Pair, published_of
+from leaderboard.published.values import Comparison
 from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS, Column, typed
 
 PLACE = ["dataset_selection", "dataset_digest", "preset", "victim_selection", "precision"]
@@ -45,28 +47,31 @@ def comparison_frame(board: pd.DataFrame, pairs: Sequence[dict[str, Pair]]) -> p
         pairs: from `pairs_of`, one per row of the board.
     """
     rows = [
-        {
-            **row,
-            "attack_selection": pair.attack,
-            "published_accuracy": found.published.accuracy,
-            "published_std": found.published.std,
-            "published_half_width_95": found.published.half_width_95,
-            "source": found.published.source,
-            "year": found.published.year,
-            "marks": found.published.mark_text,
-            "published_budget": found.published.budget,
-            "published_recipe": found.recipe,
-            "measured_accuracy": pair.accuracy,
-            "measured_half_width_95": pair.half_width_95,
-            "difference": found.difference,
-            "tolerance": found.tolerance,
-            "verdict": found.verdict,
-            "reason": found.reason,
-            "recipe_difference": found.recipe_difference,
-            "note": found.published.note,
-        }
+        row | _columns(found)
         for row, of_row in zip(board[[*PLACE, "defense_selection"]].to_dict("records"), pairs, strict=True)
-        for pair in of_row.values()
-        for found in pair.published
+        for found in published_of([of_row])
     ]
     return typed(rows, COMPARISON_COLUMNS)
+
+
+def _columns(found: Comparison) -> dict[str, Any]:
+    measured, published = found.measured, found.published
+    return {
+        "attack_selection": measured.attack_selection,
+        "published_accuracy": published.accuracy,
+        "published_std": published.std,
+        "published_half_width_95": published.half_width_95,
+        "source": published.source,
+        "year": published.year,
+        "marks": published.mark_text,
+        "published_budget": published.budget,
+        "published_recipe": found.recipe,
+        "measured_accuracy": measured.accuracy,
+        "measured_half_width_95": measured.half_width_95,
+        "difference": found.difference,
+        "tolerance": found.tolerance,
+        "verdict": found.verdict,
+        "reason": found.reason,
+        "recipe_difference": found.recipe_difference,
+        "note": published.note,
+    }

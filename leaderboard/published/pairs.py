@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,11 @@ def pairs_of(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Pair]
             of_row[attack] = Pair(attack, mean, half, cells, published)
         found.append(of_row)
     return found
+
+
+def published_of(rows: Iterable[Mapping[str, Pair]]) -> list[Comparison]:
+    """All comparisons of these rows of the board, in their order."""
+    return [found for row in rows for pair in row.values() for found in pair.published]
 
 
 def _measured_as(row: Mapping[Any, Any], accuracy: str, board: pd.DataFrame) -> str:

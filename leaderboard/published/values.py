@@ -105,6 +105,7 @@ class Comparison:
     """A published value with its verdict.
 
     Attributes:
+        measured: the experiment of this harness.
         published: the value.
         verdict: reproduced, differs, not comparable or other method.
         reason: the tolerance, or what makes them incomparable.
@@ -115,6 +116,7 @@ class Comparison:
         same_budget: whether the budgets agree as far as the source prints its own.
     """
 
+    measured: Measured
     published: Published
     verdict: str
     reason: str
@@ -218,6 +220,7 @@ def compare(measured: Measured, published: Published) -> Comparison:
             parts.append(f"published runs have differed by up to {100 * largest_repeat():.1f} from their own repeats")
         reason = "; ".join([*parts, *remarks])
     return Comparison(
+        measured=measured,
         published=published,
         verdict=verdict,
         reason=reason,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
 
 from bench import formats
-from leaderboard.published.values import DIFFERS, NOT_COMPARABLE, OTHER_METHOD, REPRODUCED
+from leaderboard.published.values import DIFFERS, NOT_COMPARABLE, OTHER_METHOD, REPRODUCED, Comparison
 
 MARKS = {REPRODUCED: "✓", DIFFERS: "≠", NOT_COMPARABLE: "○", OTHER_METHOD: "◇"}
 _COMPARABLE_FIRST = {REPRODUCED: 0, DIFFERS: 0, NOT_COMPARABLE: 1, OTHER_METHOD: 2}
@@ -37,28 +36,27 @@ class ComparisonView:
     summary: str
 
 
-def comparison_view(comparison: pd.DataFrame) -> ComparisonView:
-    """Rows of `comparison_frame`, comparable ones first."""
-    order = comparison.sort_values("verdict", key=lambda verdicts: verdicts.map(_COMPARABLE_FIRST), kind="stable")
-    counts = comparison["verdict"].value_counts()
+def comparison_view(found: Sequence[Comparison]) -> ComparisonView:
+    """Rows of all comparisons, comparable ones first."""
+    counts = Counter(comparison.verdict for comparison in found)
     summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS if verdict in counts)
-    return ComparisonView([_row(row) for row in order.to_dict("records")], summary)
+    rows = sorted(found, key=lambda comparison: _COMPARABLE_FIRST[comparison.verdict])
+    return ComparisonView([comparison_row(comparison) for comparison in rows], summary)
 
 
-def _row(row: dict[Any, Any]) -> ComparisonRow:
+def comparison_row(found: Comparison) -> ComparisonRow:
+    """One comparison in words; the same on the board and on the page of a cell."""
+    measured, published = found.measured, found.published
+    std = formats.plus_minus(published.accuracy, published.std)
+    parts = (found.reason, published.budget and f"published budget {published.budget}", published.note)
     return ComparisonRow(
-        attack="clean data" if row["attack_selection"] == "none" else row["attack_selection"],
-        defense=row["defense_selection"],
-        measured=_with(row["measured_accuracy"], row["measured_half_width_95"], ""),
-        published=_with(row["published_accuracy"], row["published_std"], " (std)"),
-        difference=formats.signed_points(row["difference"]),
-        verdict=f"{MARKS[row['verdict']]} {row['verdict']}",
-        reason="; ".join(part for part in (row["reason"], row["note"]) if part),
-        recipe=row["recipe_difference"],
-        source=", ".join(part for part in (f"{row['source']} ({row['year']})", row["marks"]) if part),
+        attack="clean data" if measured.attack_selection == "none" else measured.attack_selection,
+        defense=measured.defense_selection,
+        measured=formats.plus_minus(measured.accuracy, measured.half_width_95),
+        published=std if published.std is None else f"{std} (std)",
+        difference=formats.signed_points(found.difference),
+        verdict=f"{MARKS[found.verdict]} {found.verdict}",
+        reason="; ".join(filter(None, parts)),
+        recipe=found.recipe_difference,
+        source=", ".join(filter(None, (f"{published.source} ({published.year})", published.mark_text))),
     )
-
-
-def _with(accuracy: Any, spread: Any, kind: str) -> str:
-    text = formats.percent(accuracy)
-    return text if formats.is_missing(spread) else f"{text} ± {formats.percent(spread)}{kind}"

@@ -10,8 +10,8 @@ import pandas as pd
 
 from bench import formats
 from bench.store.results import NO_BOUND
-from leaderboard.published.comparison import PLACE, comparison_frame
-from leaderboard.published.pairs import Pair, pairs_of
+from leaderboard.published.comparison import comparison_frame
+from leaderboard.published.pairs import Pair, pairs_of, published_of
 from leaderboard.site.board_rows import BoardRow, board_row
 from leaderboard.site.comparison_table import ComparisonView, comparison_view
 from leaderboard.site.headline import Answer, headline
@@ -104,13 +104,11 @@ def page_view(tables: Tables) -> Page:
     written = as_text(board)
     shown = [c for c in shown_in(View.PAGE, View.CHOICE) if (written[c.name].notna() & (written[c.name] != "")).any()]
     labels = _data_labels(board)
-    comparisons = dict(list(tables.comparison.groupby(PLACE, sort=False)))
     groups, rows = [], []
     for number, (_, part) in enumerate(board.groupby(GROUP, sort=False)):
         own = [pairs[index] for index in part.index]
         cells = current[(current[GROUP] == list(part[GROUP].iloc[0])).all(axis=1)]
-        compared = comparisons.get(tuple(part[PLACE].iloc[0]), tables.comparison.iloc[:0])
-        groups.append(_group(number, part, cells, own, comparison_view(compared), labels, numbers))
+        groups.append(_group(number, part, cells, own, comparison_view(published_of(own)), labels, numbers))
         rows += [
             board_row(int(str(index)), number, row, part, shown, of_row, numbers)
             for (index, row), of_row in zip(part.iterrows(), own, strict=True)

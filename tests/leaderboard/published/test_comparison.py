@@ -5,6 +5,7 @@ import pytest
 
 from bench.store.results import CellResult
 from leaderboard.published.comparison import COMPARISON_COLUMNS
+from leaderboard.published.pairs import published_of
 from leaderboard.published.sources import recipe_difference, sources
 from leaderboard.published.values import published_values, tolerance
 from leaderboard.site.comparison_table import comparison_view
@@ -67,12 +68,12 @@ def test_the_column_that_repeats_undefended_is_marked(tables: Tables) -> None:
     )
     assert (row["marks"], row["defense_selection"]) == ("repeat of undefended", "none")
     assert row["published_accuracy"] == pytest.approx(0.1861)
-    shown = [row.source for row in comparison_view(found).rows]
+    shown = [row.source for row in comparison_view(published_of(tables.pairs)).rows]
     assert "qin2023apbench (2023), repeat of undefended" in shown
 
 
 def test_comparable_values_come_first_on_the_page(tables: Tables) -> None:
-    view = comparison_view(tables.comparison)
+    view = comparison_view(published_of(tables.pairs))
     verdicts = [row.verdict[2:] for row in view.rows]
     assert verdicts == sorted(verdicts, key=lambda verdict: {"not comparable": 1, "other method": 2}.get(verdict, 0))
     for verdict in set(verdicts):
