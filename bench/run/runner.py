@@ -5,19 +5,18 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from bench.errors import UserError
-from bench.plan.describe import describe
 from bench.plan.plan import Plan, PlannedCell
 from bench.run.executors import Executor, Watcher
+from bench.run.records import cell_result, skipped_results
 from bench.stages.jobs import STAGES, Job, Report
-from bench.store.artifacts import DamagedArtifactError, Store
-from bench.store.results import CellResult, Manifest, write_cell
+from bench.store.artifacts import Store
+from bench.store.results import CellResult, write_cell
 
 
 class Observer(Watcher, Protocol):
@@ -84,7 +83,7 @@ def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer) -
             "copy it to a folder that can be written, and give that with --store"
         )
     if store.read_only:
-        cells = [_result(cell, plan, store, {}) for cell in plan.cells] + _skipped(plan)
+        cells = [cell_result(cell, plan, store, {}) for cell in plan.cells] + skipped_results(plan)
         return Outcome(cells, reused=Counter(job.stage for job in plan.jobs.values()))
     outcome = Outcome([])
     for key, state in plan.states.items():
@@ -93,14 +92,19 @@ def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer) -
         if state == "damaged":
             outcome.repaired.append(f"{job.stage} {key[:12]}")
     errors: dict[str, dict[str, str]] = {}
-    waiting = {cell.jobs["train"]: [] for cell in plan.cells}  # type: dict[str, list[PlannedCell]]
+    results: dict[str, CellResult] = {}
+
+    def finish(cells: Iterable[PlannedCell]) -> None:
+        for cell in cells:
+            results[cell.key] = cell_result(cell, plan, store, errors)
+            write_cell(store.cells, results[cell.key])
+
+    waiting: dict[str, list[PlannedCell]] = {}
     for cell in plan.cells:
-        waiting[cell.jobs["train"]].append(cell)
+        waiting.setdefault(cell.jobs["train"], []).append(cell)
     store.begin_plan(plan.name, ((job.stage, key) for key, job in plan.jobs.items()))
     observer.planned(plan)
-    for cell in plan.cells:
-        if all(plan.states[key] == "valid" for key in cell.jobs.values()):
-            write_cell(store.cells, _result(cell, plan, store, errors))
+    finish(cell for cell in plan.cells if all(plan.states[key] == "valid" for key in cell.jobs.values()))
     for stage in STAGES:
         ready = [job for job in plan.pending(stage) if not any(key in errors for key in job.inputs.values())]
         jobs = {job.key: job for job in ready}
@@ -109,13 +113,12 @@ def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer) -
             if report.status == "failed":
                 errors[report.key] = report.error
             observer.ended(jobs[report.key], report)
-            if stage == "train":
-                for cell in waiting[report.key]:
-                    write_cell(store.cells, _result(cell, plan, store, errors))
-    outcome.cells = [_result(cell, plan, store, errors) for cell in plan.cells] + _skipped(plan)
-    for result in outcome.cells:
-        if result.status != "done":
-            write_cell(store.cells, result)
+            finish(waiting.get(report.key, ()))
+    finish(cell for cell in plan.cells if cell.key not in results)  # their training never began
+    skipped = skipped_results(plan)
+    for result in skipped:
+        write_cell(store.cells, result)
+    outcome.cells = [results[cell.key] for cell in plan.cells] + skipped
     store.end_plan(plan.name)
     return outcome
 
@@ -140,64 +143,3 @@ def _until_interrupted(reports: Iterator[Report]) -> Iterator[Report]:
             yield report
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _result(cell: PlannedCell, plan: Plan, store: Store, errors: dict[str, dict[str, str]]) -> CellResult:
-    """A cell's record, from the manifests of its artifacts or from the first failure among its stages."""
-    common = _coordinates(cell, plan)
-    error = next((errors[key] for key in cell.jobs.values() if key in errors), None)
-    manifests: dict[str, Manifest] = {}
-    for stage, key in cell.jobs.items():
-        if key not in errors and store.folder(stage, key).is_dir():
-            with suppress(DamagedArtifactError):  # not made again, because an earlier stage failed
-                manifests[stage] = store.manifest(stage, key)
-    common |= {
-        "costs": {stage: manifest.cost for stage, manifest in manifests.items()},
-        "logs": {stage: manifest.payload.get("logs", {}) for stage, manifest in manifests.items()},
-        "scores": {k: v for m in manifests.values() for k, v in m.payload.get("scores", {}).items()},
-        "artifacts": {stage: cell.jobs[stage] for stage in manifests},
-    }
-    if error is not None:
-        return CellResult(status="failed", error=error, provenance={"command": plan.session.command}, **common)
-    if lost := [f"{stage} {key[:12]}" for stage, key in cell.jobs.items() if stage not in manifests]:
-        raise UserError(
-            f"store {store.root}: artifact {lost[0]} is gone; was the store deleted during the run? "
-            "Run the same command again"
-        )
-    train = manifests["train"]
-    return CellResult(
-        status="done",
-        clean_test_accuracy=train.payload["clean_test_accuracy"],
-        test_images=train.payload["test_images"],
-        curve=train.payload["curve"],
-        view_seconds=train.payload["view_seconds"],
-        provenance={**train.environment, "command": plan.session.command},
-        **common,
-    )
-
-
-def _skipped(plan: Plan) -> list[CellResult]:
-    """The records of cells that are impossible."""
-    return [
-        CellResult(
-            status="skipped",
-            error={"message": why},
-            provenance={"command": plan.session.command},
-            **_coordinates(cell, plan),
-        )
-        for cell, why in plan.skipped
-    ]
-
-
-def _coordinates(cell: PlannedCell, plan: Plan) -> dict[str, Any]:
-    """Part of a cell's record that does not depend on its outcome."""
-    return {
-        "key": cell.key,
-        "preset": plan.matrix.preset,
-        "precision": plan.session.engine.precision,
-        "dataset": plan.dataset,
-        "attack": describe(cell.attack),
-        "defense": describe(cell.defense),
-        "victim": describe(cell.victim),
-        "seed": cell.seed,
-    }
