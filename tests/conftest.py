@@ -1,4 +1,4 @@
-"""Shared fixtures: a tiny data set, contexts, a store."""
+"""Shared fixtures: small data sets, contexts, a watch on reads of the device."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -51,6 +53,43 @@ def random_set() -> Callable[..., ImageSet]:
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (count, *shape), generator=generator, dtype=torch.uint8)
         return ImageSet(images, torch.arange(count) % classes, DataInfo("random", classes, shape))
+
+    return make
+
+
+@pytest.fixture
+def smooth_set() -> Callable[..., ImageSet]:
+    """Smooth random images: `smooth_set(count, classes, shape, labels)`; labels cycle unless given."""
+
+    def make(
+        count: int = 60, classes: int = 4, shape: tuple[int, int, int] = (3, 32, 32), labels: Tensor | None = None
+    ) -> ImageSet:
+        generator = torch.Generator().manual_seed(7)
+        coarse = torch.rand(count, shape[0], 5, 5, generator=generator)
+        images = (interpolate(coarse, shape[1:], mode="bilinear") * 255).round().to(torch.uint8)
+        labels = torch.arange(count) % classes if labels is None else labels
+        return ImageSet(images, labels, DataInfo("smooth", classes, shape))
+
+    return make
+
+
+@pytest.fixture
+def learnable_set() -> Callable[..., ImageSet]:
+    """Noisy gray images with a faint pattern of their class, at least 20 levels from black and white."""
+
+    def make(
+        count: int = 120,
+        classes: int = 4,
+        shape: tuple[int, int, int] = (3, 16, 16),
+        labels: Tensor | None = None,
+        pattern_levels: float = 6,
+        noise_levels: float = 20,
+    ) -> ImageSet:
+        generator = torch.Generator().manual_seed(11)
+        labels = torch.arange(count) % classes if labels is None else labels
+        pattern = pattern_levels * torch.randn(classes, *shape, generator=generator).sign()
+        images = 128 + noise_levels * torch.randn(count, *shape, generator=generator) + pattern[labels]
+        return ImageSet(images.clamp(20, 235).round().to(torch.uint8), labels, DataInfo("learnable", classes, shape))
 
     return make
 
