@@ -20,14 +20,19 @@ from bench.errors import UserError
 from bench.store.results import CellResult
 from leaderboard.export.command_lines import reproduce_command
 from leaderboard.published.values import comparisons, measured_of
-from leaderboard.site.sheets import Sheets
+from leaderboard.site.comparison_table import comparison_row
+from leaderboard.site.sheets import Sheet, Sheets
 from leaderboard.tables.cell_rows import cell_row
 from leaderboard.tables.columns import COORDINATES
 
-_DERIVED = (
-    *("undefended_accuracy", "clean_baseline_accuracy", "recovery", "purify_seconds", "extra_train_seconds"),
-    *("view_seconds", "cost_seconds", "cost_multiple", "cost_energy_joules", "undefended_train_seconds"),
-)
+_CHARGED = {
+    "purify_seconds": "purification",
+    "extra_train_seconds": "extra training",
+    "view_seconds": "view of the test images",
+    "cost_seconds": "cost: what the defender pays",
+}
+_COMPARED = ("undefended_accuracy", "clean_baseline_accuracy", "recovery", "cost_multiple")
+_EXCLUSIVE = {True: "yes", False: "no", None: "unknown"}
 
 
 def cell_files(
@@ -41,23 +46,28 @@ def cell_files(
 
     `repeated` are the same cells of another store: their results are shown too.
     """
-    by_key = frame.set_index("key")
-    derived = {str(key): row for key, row in by_key[list(_DERIVED)].astype(object).to_dict("index").items()}
+    rows = frame.set_index("key")[[*_COMPARED, *_CHARGED]].astype(object).to_dict("index")
     relatives = _Relatives(frame)
     artifacts = _Artifacts(stores)
-    others: dict[str, list[dict[str, Any]]] = {}
+    elsewhere: dict[str, list[CellResult]] = {}
     for cell in repeated:
-        result = {"clean_test_accuracy": cell.clean_test_accuracy, "costs": _costs(cell)}
-        others.setdefault(cell.key, []).append(result)
+        elsewhere.setdefault(cell.key, []).append(cell)
     chunks: dict[str, dict[str, Any]] = {}
     for cell in sorted(cells, key=lambda cell: cell.key):
+        others = elsewhere.get(cell.key, [])
         record = _record(cell) | {
-            "derived": {name: _plain(value) for name, value in derived[cell.key].items()},
+            "headline": _headline(cell, rows[cell.key]),
+            "charged": [[name, formats.seconds(rows[cell.key][column])] for column, name in _CHARGED.items()],
+            "costs": _cost_rows(cell, others),
             "relatives": relatives.of(cell.key),
             "artifacts": artifacts.of(cell),
-            "elsewhere": others.get(cell.key, []),
+            "disagreeing": [
+                formats.percent(other.clean_test_accuracy)
+                for other in others
+                if other.clean_test_accuracy != cell.clean_test_accuracy
+            ],
             "published": _published(cell),
-            "sheet": asdict(sheets.by_cell[cell.key]) if cell.key in sheets.by_cell else None,
+            "sheet": _sheet(sheets.by_cell.get(cell.key)),
         }
         chunks.setdefault(chunk_name(cell.key), {})[cell.key] = record
     return {f"cells/{name}.js": _script(records) for name, records in sorted(chunks.items())}
@@ -69,45 +79,75 @@ def chunk_name(key: str) -> str:
 
 
 def _record(cell: CellResult) -> dict[str, Any]:
-    names = ("key", "status", "preset", "dataset", "seed", "clean_test_accuracy", "test_images", "scores", "logs")
+    names = ("key", "status", "preset", "dataset", "seed", "precision", "provenance", "error")
     return {
-        **{name: getattr(cell, name) for name in (*names, "precision", "provenance", "error")},
+        **{name: getattr(cell, name) for name in names},
         **{kind: vars(getattr(cell, kind)) for kind in ("attack", "defense", "victim")},
         "curve": _columns(cell.curve),
-        "costs": _costs(cell),
+        "scores": {name: formats.number(value) for name, value in cell.scores.items() if value is not None},
+        "logs": [[stage, name, _words(value)] for stage, log in cell.logs.items() for name, value in log.items()],
         "reproduce": reproduce_command(cell),
     }
 
 
-def _costs(cell: CellResult) -> dict[str, Any]:
-    return {stage: {**vars(cost), "pays_once": cost.pays_once} for stage, cost in cell.costs.items()}
+def _headline(cell: CellResult, row: Mapping[str, Any]) -> dict[str, str]:
+    """Numbers of the tiles, as text; "" for a multiple that is unknown."""
+    percents = {
+        "accuracy": cell.clean_test_accuracy,
+        "undefended": row["undefended_accuracy"],
+        "clean": row["clean_baseline_accuracy"],
+    }
+    return {
+        **{name: formats.DASH if formats.is_missing(v) else f"{formats.percent(v)} %" for name, v in percents.items()},
+        "images": formats.DASH if cell.test_images is None else f"{cell.test_images:,}",
+        "recovery": formats.ratio(row["recovery"]),
+        "cost": formats.seconds(row["cost_seconds"]),
+        "multiple": "" if formats.is_missing(row["cost_multiple"]) else formats.multiple(row["cost_multiple"]),
+    }
+
+
+def _cost_rows(cell: CellResult, others: Sequence[CellResult]) -> list[list[str]]:
+    """Rows of the table of costs, this cell's own first: each stage whole, then its phases."""
+    rows = []
+    for result, whole in ((cell, "whole stage"), *((other, "in another store, not used") for other in others)):
+        for stage, cost in result.costs.items():
+            runs = f", {formats.runs(cost.repeats, cost.pays_once)}" if cost.repeats else ""
+            sizes = (formats.size(cost.peak_gpu_bytes), formats.size(cost.peak_host_bytes))
+            spent = (formats.seconds(cost.wall_seconds), *sizes, formats.joules(cost.energy_joules))
+            rows.append([stage, whole + runs, *spent, cost.device, _EXCLUSIVE[cost.exclusive], cost.created])
+            for phase, seconds in cost.phases.items():
+                name = "warm (rehearsal, not charged)" if phase == "warm" else phase
+                energy = formats.joules(cost.phase_joules.get(phase))
+                rows.append(["", name, formats.seconds(seconds), "", "", energy, "", "", ""])
+    return rows
 
 
 def _columns(curve: Sequence[Mapping[str, float | None]]) -> dict[str, list[float | None]]:
-    """Records an epoch as one list a quantity, with six decimals: a third of the size."""
+    """Records per epoch as one list per quantity, with six decimals: a third of the size."""
     names = list(dict.fromkeys(name for point in curve for name in point))
     return {name: [None if (v := point.get(name)) is None else round(v, 6) for point in curve] for name in names}
 
 
-def _published(cell: CellResult) -> list[dict[str, Any]]:
+def _published(cell: CellResult) -> list[dict[str, str]]:
     row = cell_row(cell)
-    measured = measured_of(row, row["clean_test_accuracy"], None)
-    return [
-        {
-            "source": found.published.source,
-            "year": found.published.year,
-            "accuracy": found.published.accuracy,
-            "std": found.published.std,
-            "marks": found.published.mark_text,
-            "budget": found.published.budget,
-            "note": found.published.note,
-            "verdict": found.verdict,
-            "reason": found.reason,
-            "recipe_difference": found.recipe_difference,
-            "difference": found.difference,
-        }
-        for found in comparisons(measured)
-    ]
+    return [asdict(comparison_row(found)) for found in comparisons(measured_of(row, row["clean_test_accuracy"], None))]
+
+
+def _sheet(sheet: Sheet | None) -> dict[str, Any] | None:
+    """The contact sheet with its PSNRs as text."""
+    if sheet is None:
+        return None
+    whole = {"poisoned": sheet.poison_psnr_db, "purified": sheet.purified_psnr_db}
+    each = {"poisoned": sheet.each_poison_psnr_db, "purified": sheet.each_purified_psnr_db}
+    return {
+        "strips": sheet.strips,
+        "images": sheet.images,
+        "whole": {
+            name: "equal to the clean images" if value is None else f"PSNR {formats.decibels(value)}"
+            for name, value in whole.items()
+        },
+        "each": {name: [formats.decibels(value) for value in values] for name, values in each.items()},
+    }
 
 
 class _Relatives:
@@ -144,29 +184,34 @@ class _Artifacts:
 
     def __init__(self, stores: Sequence[Path]) -> None:
         self._stores = stores
-        self._known: dict[tuple[str, str], dict[str, Any]] = {}
+        self._known: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def of(self, cell: CellResult) -> dict[str, dict[str, Any]]:
+    def of(self, cell: CellResult) -> list[list[str]]:
+        """Rows of the table of artifacts: stage, key, checksum or the artifact it is the same as, size."""
         for pair in cell.artifacts.items():
             if pair not in self._known:
                 self._known[pair] = self._read(*pair)
-        return {pair[0]: self._known[pair] for pair in cell.artifacts.items()}
+        return [[*pair, *self._known[pair]] for pair in cell.artifacts.items()]
 
-    def _read(self, stage: str, key: str) -> dict[str, Any]:
+    def _read(self, stage: str, key: str) -> tuple[str, str]:
         for store in self._stores:
             path = Path(f"{store}/artifacts/{stage}/{key[:2]}/{key}/manifest.json")  # joining is slower, 60,000 times
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
-                return {"key": key} | {name: manifest[name] for name in ("checksum", "data_bytes", "alias_of")}
+                if manifest["alias_of"]:
+                    return f"same as {manifest['alias_of']}", ""
+                return manifest["checksum"] or formats.DASH, formats.size(manifest["data_bytes"])
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise UserError(f"{path}: damaged ({error}); `bench cache verify` lists such artifacts") from error
-        return {"key": key}
+        return formats.DASH, formats.DASH
 
 
-def _plain(value: Any) -> Any:
-    return None if formats.is_missing(value) else value
+def _words(value: Any) -> str:
+    """A logged value: numbers and text as they are read, anything else as JSON."""
+    plain = value is None or (isinstance(value, (int, float, str)) and not isinstance(value, bool))
+    return formats.number(value) if plain else json.dumps(value)
 
 
 def _script(records: dict[str, Any]) -> bytes:

@@ -19,31 +19,12 @@ function el(tag, attributes, ...children) {
 
 const isolated = (text) => el("bdi", {}, text); // its direction of writing ends with it
 const missing = (value) => value === null || value === undefined;
-const percent = (value) => (missing(value) ? DASH : (100 * value).toFixed(1));
-const number = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : words(value));
-
 function words(value) {
   if (missing(value)) return DASH;
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-function seconds(value) {
-  if (missing(value)) return DASH;
-  const size = Math.abs(value);
-  const [divisor, unit] = size === 0 ? [1, "s"] : size < 1e-3 ? [1e-6, "µs"] : size < 1 ? [1e-3, "ms"] : size < 120 ? [1, "s"] : size < 7200 ? [60, "min"] : [3600, "h"];
-  return `${Number((value / divisor).toPrecision(3))} ${unit}`;
-}
-
-function bytes(value) {
-  if (missing(value)) return DASH;
-  const [divisor, unit] = value < 2 ** 20 ? [2 ** 10, "KiB"] : value < 2 ** 30 ? [2 ** 20, "MiB"] : [2 ** 30, "GiB"];
-  return `${Number((value / divisor).toPrecision(3))} ${unit}`;
-}
-
 const spoken = (name) => name.replaceAll("_", " "); // a name of code
-
-const joules = (value) => (missing(value) ? DASH : `${number(value)} J`);
-const multiple = (value) => `${value.toFixed(value < 1.1 ? 3 : value < 10 ? 2 : 1)}×`;
 
 const card = (title, ...children) => el("section", { class: "card" }, el("h2", {}, title), ...children);
 const facts = (pairs) =>
@@ -62,22 +43,21 @@ const link = (key, text) => (key ? el("a", { href: `#${encodeURIComponent(key)}`
 
 function headline(cell) {
   const { seeds, undefended, clean } = cell.relatives;
-  const derived = cell.derived;
+  const shown = cell.headline;
   const tiles = [
-    ["clean test accuracy", missing(cell.clean_test_accuracy) ? DASH : `${percent(cell.clean_test_accuracy)} %`, `last epoch, n = ${cell.test_images?.toLocaleString("en") ?? DASH} test images`],
-    ["without defense", link(undefended, `${percent(derived.undefended_accuracy)} %`), "same attack, victim and seed"],
-    ["clean baseline", link(clean, `${percent(derived.clean_baseline_accuracy)} %`), "same victim and seed, clean data"],
-    ["recovery", missing(derived.recovery) ? DASH : derived.recovery.toFixed(2), "0 undefended, 1 clean"],
-    ["cost", seconds(derived.cost_seconds), missing(derived.cost_multiple) ? "" : `${multiple(derived.cost_multiple)} an undefended training`],
+    ["clean test accuracy", shown.accuracy, `last epoch, n = ${shown.images} test images`],
+    ["without defense", link(undefended, shown.undefended), "same attack, victim and seed"],
+    ["clean baseline", link(clean, shown.clean), "same victim and seed, clean data"],
+    ["recovery", shown.recovery, "0 undefended, 1 clean"],
+    ["cost", shown.cost, shown.multiple && `${shown.multiple} an undefended training`],
   ];
-  const disagreeing = cell.elsewhere.map((other) => other.clean_test_accuracy).filter((accuracy) => accuracy !== cell.clean_test_accuracy);
   const others = seeds.map(([seed, key]) => el("a", { href: `#${encodeURIComponent(key)}`, "aria-current": key === cell.key ? "true" : null }, String(seed)));
   return [
     el("p", { class: "where" }, isolated(cell.dataset.spec), cell.preset ? [" · preset ", isolated(cell.preset)] : [], " · victim ", isolated(cell.victim.text), cell.precision && ` · ${cell.precision}`, ` · seed ${cell.seed}`),
     el("h1", {}, isolated(cell.defense.text), " against ", isolated(cell.attack.text)),
     cell.status === "done" ? null : el("p", {}, el("span", { class: "chip bad" }, cell.status)),
     el("dl", { class: "answers" }, tiles.map(([name, value, note]) => el("div", {}, el("dt", {}, name), el("dd", {}, value), el("dd", { class: "note" }, note)))),
-    disagreeing.length ? el("p", {}, el("span", { class: "chip warn" }, "stores disagree"), ` Another store has ${disagreeing.map(percent).join(", ")} % for this cell; it is not counted.`) : null,
+    cell.disagreeing.length ? el("p", {}, el("span", { class: "chip warn" }, "stores disagree"), ` Another store has ${cell.disagreeing.join(", ")} % for this cell; it is not counted.`) : null,
     others.length > 1 ? el("p", { class: "files" }, "Seeds: ", others.flatMap((other) => [other, " "])) : null,
   ];
 }
@@ -88,20 +68,18 @@ function failure(cell) {
   return card("Why there is no result", el("p", {}, [kind, stage && `in stage ${stage}`].filter(Boolean).join(" ")), el("pre", {}, words(message)), traceback ? el("pre", {}, traceback) : null);
 }
 
-const ROWS = [["clean", "clean"], ["poisoned", "poi\u00adsoned", "each_poison_psnr_db"], ["perturbation", "pertur\u00adbation ×16"], ["purified", "purified", "each_purified_psnr_db"], ["residual", "residual ×16"]];
+const ROWS = [["clean", "clean"], ["poisoned", "poi\u00adsoned"], ["perturbation", "pertur\u00adbation ×16"], ["purified", "purified"], ["residual", "residual ×16"]];
 
 function pictures(cell) {
   const title = "What happened to the images";
   const sheet = cell.sheet;
   if (!sheet) return card(title, el("p", { class: "caption" }, "No contact sheet: the artifacts of this cell hold no sample images, or were not at hand when this was published."));
   const tile = (name, i) => el("span", { class: "tile" }, el("img", { src: sheet.strips[name], alt: "", style: `width:${100 * sheet.images}%;left:${-100 * i}%` }));
-  const decibels = (value) => (missing(value) ? "equal" : `${value.toFixed(1)} dB`);
-  const column = (i) => ROWS.flatMap(([name, , psnr]) => [tile(name, i), psnr ? el("small", {}, decibels(sheet[psnr][i])) : null]);
-  const labels = ROWS.flatMap(([, label, psnr]) => [el("span", { class: "label" }, label), psnr ? el("small", {}, "PSNR") : null]);
+  const column = (i) => ROWS.flatMap(([name]) => [tile(name, i), sheet.each[name] ? el("small", {}, sheet.each[name][i]) : null]);
+  const labels = ROWS.flatMap(([name, label]) => [el("span", { class: "label" }, label), sheet.each[name] ? el("small", {}, "PSNR") : null]);
   const columns = Array.from({ length: sheet.images }, (_, i) => column(i)).flat();
   const text = `Contact sheet of ${sheet.images} training images: clean, poisoned, perturbation times 16, purified, residual`;
-  const whole = (value) => (missing(value) ? "equal to the clean images" : `PSNR ${value.toFixed(1)} dB`);
-  const caption = `${sheet.images} training images across classes. Differences from the clean image are enlarged 16 times around gray (gray: none). All samples together: poisoned ${whole(sheet.poison_psnr_db)}, purified ${whole(sheet.purified_psnr_db)}.`;
+  const caption = `${sheet.images} training images across classes. Differences from the clean image are enlarged 16 times around gray (gray: none). All samples together: poisoned ${sheet.whole.poisoned}, purified ${sheet.whole.purified}.`;
   return card(title, el("div", { class: "sheet", role: "img", "aria-label": text }, labels, columns), el("p", { class: "caption" }, caption));
 }
 
@@ -123,23 +101,11 @@ function settings(cell) {
   return card("Settings in full", el("div", { class: "boxes" }, parts));
 }
 
-function repeats(cost) {
-  const runs = cost.repeats, span = `${seconds(Math.min(...runs))} to ${seconds(Math.max(...runs))}`;
-  const which = cost.pays_once ? "first run, which was slower than its repeats," : "median";
-  return `${which} of ${runs.length} runs: ${span}`;
-}
-
 function costs(cell) {
-  if (!Object.keys(cell.costs).length) return null;
-  const rowsOf = (measured, whole) => Object.entries(measured).flatMap(([stage, cost]) => [
-    [stage, cost.repeats?.length ? `${whole}, ${repeats(cost)}` : whole, seconds(cost.wall_seconds), bytes(cost.peak_gpu_bytes), bytes(cost.peak_host_bytes), joules(cost.energy_joules), cost.device, { true: "yes", false: "no" }[cost.exclusive] ?? "unknown", cost.created],
-    ...Object.entries(cost.phases).map(([phase, value]) => ["", phase === "warm" ? "warm (rehearsal, not charged)" : phase, seconds(value), "", "", joules(cost.phase_joules?.[phase]), "", "", ""]),
-  ]);
-  const rows = [...rowsOf(cell.costs, "whole stage"), ...cell.elsewhere.flatMap((other) => rowsOf(other.costs, "in another store, not used"))];
-  const derived = [["purification", "purify_seconds"], ["extra training", "extra_train_seconds"], ["view of the test images", "view_seconds"], ["cost: what the defender pays", "cost_seconds"]];
+  if (!cell.costs.length) return null;
   return card("Costs by stage and phase",
-    grid("Costs", ["stage", "phase", "seconds", "peak GPU", "peak host", "energy", "device", "exclusive", "measured"], rows),
-    facts(derived.map(([name, column]) => [name, seconds(cell.derived[column])])));
+    grid("Costs", ["stage", "phase", "seconds", "peak GPU", "peak host", "energy", "device", "exclusive", "measured"], cell.costs),
+    facts(cell.charged));
 }
 
 function curve(cell) {
@@ -164,9 +130,9 @@ function drawCurve(cell, width) {
 
 function scores(cell) {
   const group = (title, caption, names) => {
-    const rows = names.filter((name) => !missing(cell.scores[name])).map((name) => {
+    const rows = names.map((name) => {
       const { label, meaning, unit, direction } = SCORES.get(name) ?? { label: spoken(name), meaning: "", unit: "", direction: "" };
-      return [el("span", { title: `score_${name} in cells.csv` }, label), number(cell.scores[name]), unit, `${meaning} ${direction}`.trim()];
+      return [el("span", { title: `score_${name} in cells.csv` }, label), cell.scores[name], unit, `${meaning} ${direction}`.trim()];
     });
     return rows.length ? card(title, el("p", { class: "caption" }, caption), grid(title, ["score", "value", "unit", "meaning"], rows)) : null;
   };
@@ -181,8 +147,7 @@ function scores(cell) {
 function published(cell) {
   const title = "Published values";
   if (!cell.published.length) return card(title, el("p", { class: "caption" }, "None was found for this data set, attack, defense and victim."));
-  const points = (value) => (missing(value) ? DASH : `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(1)}`);
-  const rows = cell.published.map((row) => [[`${row.source} (${row.year})`, row.marks].filter(Boolean).join(", "), percent(row.accuracy) + (missing(row.std) ? "" : ` ± ${percent(row.std)} (std)`), points(row.difference), row.verdict, row.recipe_difference, [row.reason, row.budget && `budget ${row.budget}`, row.note].filter(Boolean).join("; ")]);
+  const rows = cell.published.map((row) => [row.source, row.published, row.difference, row.verdict, row.recipe, row.reason]);
   return card(title, el("p", { class: "caption" }, "The verdict here is on this seed alone; the heat map compares the mean over seeds."), grid("Published values", ["source", "published %", "this seed − published", "verdict", "recipe of the source", "why"], rows));
 }
 
@@ -191,8 +156,7 @@ function again(cell) {
 }
 
 function provenance(cell) {
-  const artifacts = Object.entries(cell.artifacts).map(([stage, artifact]) => [stage, artifact.key, artifact.alias_of ? `same as ${artifact.alias_of}` : words(artifact.checksum), artifact.alias_of ? "" : bytes(artifact.data_bytes)]);
-  const logs = Object.entries(cell.logs).flatMap(([stage, log]) => Object.entries(log).map(([name, value]) => [stage, name, number(value)]));
+  const { artifacts, logs } = cell;
   return [
     artifacts.length ? card("Artifacts", grid("Artifacts", ["stage", "key (sha256 of all it depends on)", "sha256 of the data", "size"], artifacts)) : null,
     logs.length ? card("Logs of the methods", grid("Logs", ["stage", "name", "value"], logs)) : null,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UserError
+from bench.formats import DASH
 from bench.store.results import CellResult
 from leaderboard.site.cell_pages import cell_files
 from leaderboard.site.sheets import Sheets
@@ -29,9 +30,10 @@ def test_a_cell_has_its_numbers_and_its_relatives(matrix: list[CellResult]) -> N
     assert set(found) == {cell.key for cell in matrix}
     key = "cifar10-paper-lsp-dvae-resnet18-1-done"
     record = found[key]
-    assert record["clean_test_accuracy"] == 0.91
-    assert record["derived"]["cost_seconds"] == 400.0
-    assert record["derived"]["undefended_accuracy"] == pytest.approx(0.15)
+    assert record["headline"]["accuracy"] == "91.0 %"
+    assert record["headline"]["cost"] == "6.67 min"
+    assert record["headline"]["undefended"] == "15.0 %"
+    assert record["charged"][0] == ["purification", "6.67 min"]
     relatives = record["relatives"]
     assert relatives["seeds"] == [[s, f"cifar10-paper-lsp-dvae-resnet18-{s}-done"] for s in range(3)]
     assert found[relatives["undefended"]]["defense"]["name"] == "none"
@@ -65,8 +67,8 @@ def test_checksums_come_from_the_first_store_that_has_the_artifact(make_cell: Ma
     cell = make_cell("lsp", "dvae")
     write_samples(tmp_path / "two", cell)
     artifacts = records([cell], [tmp_path / "one", tmp_path / "two"])[cell.key]["artifacts"]
-    assert artifacts["poison"] == {"key": "p0", "checksum": "c" * 64, "data_bytes": 4711, "alias_of": ""}
-    assert artifacts["train"] == {"key": "t0"}
+    assert artifacts[0] == ["poison", "p0", "c" * 64, "4.6 KiB"]
+    assert artifacts[-1] == ["train", "t0", DASH, DASH]
 
 
 def test_a_damaged_manifest_is_named(make_cell: MakeCell, tmp_path: Path) -> None:
@@ -83,7 +85,17 @@ def test_results_in_another_store_stand_beside(make_cell: MakeCell) -> None:
     assert as_text(frame)["flags"].tolist() == ["other accuracy in another store"]
     (content,) = cell_files([cell], frame, Sheets(), [], [again]).values()
     (record,) = json.loads(content.decode()[len("addCells(") : -3]).values()
-    assert record["costs"]["purify"]["wall_seconds"] == 10
-    (other,) = record["elsewhere"]
-    assert other["clean_test_accuracy"] == 0.75
-    assert other["costs"]["purify"]["wall_seconds"] == 99
+    purified = [row[1:3] for row in record["costs"] if row[0] == "purify"]
+    assert purified == [["whole stage", "10 s"], ["in another store, not used", "99 s"]]
+    assert record["disagreeing"] == ["75.0"]
+
+
+def test_numbers_are_sent_as_text(make_cell: MakeCell) -> None:
+    """The page and the terminal write a number alike: both take it from `bench.formats`."""
+    logs = {"poison": {"loss": 1 / 3, "steps": 20, "converged": True, "sizes": [1, 2], "unknown": None}}
+    cell = replace(make_cell(logs=logs), scores={"poison_psnr_db": 30.123456, "purified_psnr_db": None})
+    record = records([cell])[cell.key]
+    assert [row[2] for row in record["logs"]] == ["0.333333", "20", "true", "[1, 2]", DASH]
+    assert record["scores"] == {"poison_psnr_db": "30.1235"}
+    (train,) = [row for row in record["costs"] if row[0] == "train"]
+    assert train[2:6] == ["101 s", "2 GiB", "3 GiB", "10.1 kJ"]
