@@ -53,11 +53,11 @@ def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
     out = out.resolve()
     listed = {name: sha256(content).hexdigest() for name, content in sorted(contents.items())}
     manifest = json.dumps({"files": listed}, indent=1) + "\n"
-    beside: Path | None = None
+    workplace: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-        new, old = beside / "new", beside / "old"
+        workplace = Path(mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+        new, old = workplace / "new", workplace / "old"
         new.mkdir()
         for folder in sorted({(new / name).parent for name in contents}):
             folder.mkdir(parents=True, exist_ok=True)
@@ -68,8 +68,8 @@ def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
         problem = of_the_machine(error) or f"{error}; choose a folder that can be written"
         raise UserError(f"cannot publish to {out}: {problem}; the cells are safe in the store") from error
     finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
+        if workplace is not None:
+            shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _swap(new: Path, out: Path, old: Path) -> None:

@@ -41,7 +41,7 @@ def latex_text(board: pd.DataFrame) -> str:
 def escaped(text: str) -> str:
     """Plain text in LaTeX: no commands, no comments, no ligatures, no line ends.
 
-    A character that pdfLaTeX has no glyph for by default (beyond Latin) stands as its code point, `U+0645`.
+    A character that pdfLaTeX has no glyph for by default (beyond Latin) is written as its code point, `U+0645`.
     """
     return "".join(_SPECIAL.get(character) or _glyph(character) for character in re.sub(r"\s+", " ", text))
 
@@ -88,7 +88,7 @@ def _line(row: pd.Series[Any], index: Any, columns: Sequence[Shown], bold: dict[
 
 
 def _value(column: Shown, row: pd.Series[Any]) -> str:
-    """The value; a minus sign only where it stands for one, not in a range."""
+    """The value; a minus sign only for a negative number, not in a range."""
     text = value_with_range(column, row)
     return escaped(text) if column.best == "low" else _number(text)
 

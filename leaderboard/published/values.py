@@ -111,7 +111,7 @@ class Comparison:
         reason: the tolerance, or what makes them incomparable.
         difference: measured - published, a fraction; None if nothing was measured or the method is another.
         tolerance: a fraction; None if not comparable.
-        recipe: the attack and the defense that the value stands for, with all parameters that are stated.
+        recipe: the attack and the defense behind the value, with all parameters that are stated.
         recipe_difference: what the source did otherwise in training the victim.
         same_budget: whether the budgets agree as far as the source prints its own.
     """
@@ -196,7 +196,7 @@ def comparisons(measured: Measured) -> list[Comparison]:
 def compare(measured: Measured, published: Published) -> Comparison:
     """Reproduced if the two differ by no more than the largest of three: the tolerance and the half-width of each.
 
-    Other method: the source's attack or defense is not the one that its name stands for. Not comparable: another
+    Other method: the source's attack or defense is another one of the same name. Not comparable: another
     recipe than the row's, as far as it is stated, another size of the training set, or a choice that nobody can make
     who knows neither the attack nor the test labels.
     """

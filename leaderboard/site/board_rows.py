@@ -67,15 +67,13 @@ def board_row(
         pairs: by attack.
         numbers: attack to number.
     """
-    incomplete = formats.is_missing(row["mean_accuracy"])
-    kind = "incomplete" if incomplete else "oracle" if has(Flag.ORACLE, row["flags"]) else "single"
     return BoardRow(
         number=number,
         group=group,
         rank="" if formats.is_missing(row["rank"]) else str(row["rank"]),
         place=place(row, board),
         defense=row["defense_selection"],
-        kind="undefended" if row["defense"] == "none" and not incomplete else kind,
+        kind=_kind(row),
         uses=list(row["uses"]),
         flags=shown_flags(row),
         cells=[
@@ -83,6 +81,14 @@ def board_row(
             *(_attack_cell(row, name, n, board, pairs.get(name)) for name, n in numbers.items() if n),
         ],
     )
+
+
+def _kind(row: pd.Series[Any]) -> str:
+    if formats.is_missing(row["mean_accuracy"]):
+        return "incomplete"
+    if row["defense"] == "none":
+        return "undefended"
+    return "oracle" if has(Flag.ORACLE, row["flags"]) else "single"
 
 
 def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame) -> Cell:

@@ -48,7 +48,7 @@ def _box(x: float, y: float, width: float, anchor: tuple[float, float]) -> Box:
     """Box of a label of this width; left, bottom, right, top."""
     side, height = anchor
     aside, above = _GAP
-    left = x + side * width + (aside if side == 0 else -aside if side == -1 else 0)
+    left = x + side * width + (1 + 2 * side) * aside  # to the right, centered (no gap) or to the left
     bottom = y - _LINE / 2 + height * (_LINE / 2 + above)
     return left, bottom, left + width, bottom + _LINE
 

@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench import formats
-from bench.store.results import CellResult
+from bench.store.results import PAYS_ONCE_SECONDS, CellResult
 from bench.store.scores import SCORES
 from leaderboard.published.values import largest_repeat, tolerance
 from leaderboard.site.methods import Method, method_cards
@@ -44,7 +44,8 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
             "exports": EXPORTS,
             "environment": _environment(frame),
             "columns": BOARD_COLUMNS,
-            "flags": list(Flag),
+            "flag": Flag,
+            "pays_once_seconds": PAYS_ONCE_SECONDS,
             "tolerance": f"{100 * tolerance():.1f}",
             "largest_repeat": f"{100 * largest_repeat():.1f}",
         },
@@ -94,7 +95,7 @@ def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame
     ]
     facts = [
         ("data set", ", ".join(sorted(frame["dataset_selection"].unique()))),
-        ("measured", formats.DASH if not dates else dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"),
+        ("measured", " to ".join(dict.fromkeys([*dates[:1], *dates[-1:]])) or formats.DASH),
         ("machine" if len(devices) < 2 else "machines", "; ".join(sorted(devices)) or formats.DASH),
         ("cells", f"{done:,} finished, {f'{missing:,} missing' if missing else 'none missing'}"),
         ("versions", ", ".join(versions)),

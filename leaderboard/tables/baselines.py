@@ -35,12 +35,12 @@ def with_baselines(frame: pd.DataFrame, elsewhere: pd.DataFrame) -> pd.DataFrame
     undefended = done[done["defense"] == "none"]
     looked_up = [*_UNDEFENDED.values(), *_CLEAN.values(), *_TRAINING.values()]
     frame = frame.drop(columns=looked_up, errors="ignore")
-    beside = [*GROUP, "attack_selection", "seed"]
-    frame = _look_up(frame, undefended, beside, _UNDEFENDED)
+    same_cell = [*GROUP, "attack_selection", "seed"]
+    frame = _look_up(frame, undefended, same_cell, _UNDEFENDED)
     frame = _look_up(frame, undefended[undefended["attack"] == "none"], [*GROUP, "seed"], _CLEAN)
     trainings = pd.concat([undefended, elsewhere[elsewhere["defense"] == "none"]])
     trainings = trainings[trainings["device"].map(len) > 0]
-    frame = _look_up(frame, trainings.drop_duplicates([*beside, "device"]), [*beside, "device"], _TRAINING)
+    frame = _look_up(frame, trainings.drop_duplicates([*same_cell, "device"]), [*same_cell, "device"], _TRAINING)
     for name in looked_up:
         frame[name] = frame[name].where(frame["status"] == "done")
 

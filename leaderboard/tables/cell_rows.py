@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.store.results import CellResult, Cost, of_training
@@ -82,16 +82,17 @@ def trained_epochs(cell: CellResult) -> int | None:
     return int(cell.curve[-1]["epoch"] or 0) if cell.curve else None
 
 
-def _flags(cell: CellResult) -> list[Flag]:
+def _flags(cell: CellResult) -> Iterator[Flag]:
     """Reasons to doubt a result: a cost, and the plug-ins' own logs, of which only a `false` or `true` does."""
     overfitting = cell.logs.get("train", {}).get("catastrophic_overfitting")
-    flags = {
-        Flag.NOT_CONVERGED: cell.logs.get("poison", {}).get("converged") is False,
-        Flag.OVERFITTING: overfitting is True,
-        Flag.OVERFITTING_UNKNOWN: overfitting == "not checked",
-        Flag.PAYS_ONCE: any(cost.pays_once for cost in cell.costs.values()),
-    }
-    return [flag for flag, raised in flags.items() if raised]
+    if cell.logs.get("poison", {}).get("converged") is False:
+        yield Flag.NOT_CONVERGED
+    if overfitting is True:
+        yield Flag.OVERFITTING
+    if overfitting == "not checked":
+        yield Flag.OVERFITTING_UNKNOWN
+    if any(cost.pays_once for cost in cell.costs.values()):
+        yield Flag.PAYS_ONCE
 
 
 def _runs(cost: Cost) -> list[float]:

@@ -1,6 +1,6 @@
 "use strict";
 
-// Filters, selection and sorting of the board. Everything that is chosen stands in the address, so that it can be shared.
+// Filters, selection and sorting of the board. Every choice is in the address, so that a link shares it.
 
 const form = document.getElementById("filters");
 const table = document.querySelector(".board");

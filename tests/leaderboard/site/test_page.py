@@ -8,6 +8,7 @@ from bench.store.results import CellResult
 from leaderboard.site.methods import Method
 from leaderboard.site.page import EXPORTS, page_assets, render_pages
 from leaderboard.site.views import tables_of
+from leaderboard.tables.flags import Flag
 from leaderboard.tables.table import frames_of
 
 MakeCell = Callable[..., CellResult]
@@ -164,3 +165,10 @@ def test_dates_and_machines_are_those_of_the_results(make_cell: MakeCell) -> Non
     assert "<dd>2026-01-02 to 2026-03-04</dd>" in page
     assert "<dt>machines</dt><dd>Other GPU; Test GPU</dd>" in page
     assert "<dt>cells</dt><dd>2 finished, none missing</dd>" in page
+
+
+def test_the_text_on_cost_names_repeats_and_both_flags(matrix: list[CellResult]) -> None:
+    text = page_of(matrix).split("How the cost is measured</h3>")[1].split("<h3>")[0]
+    words = " ".join(re.sub(r"<[^>]*>", "", text).split())
+    for part in ("at most five times", "The median counts", "and 0.2 s more", Flag.PAYS_ONCE, Flag.UNEVEN):
+        assert part in words
