@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.api import Filter
 from bench.registry import defenses
 from defenses.jpeg import check_quality
-from defenses.jpeg.planes import jpeg_round_trip
+from defenses.jpeg.codec import jpeg_round_trip
 
 _PAPER = "arXiv:2301.13838"
 

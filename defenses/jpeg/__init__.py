@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.api import Filter
 from bench.registry import defenses
-from defenses.jpeg.planes import jpeg_round_trip
+from defenses.jpeg.codec import jpeg_round_trip
 
 
 def check_quality(name: str, quality: int) -> None:

@@ -44,7 +44,7 @@ _CHROMA = (
 )
 
 
-def jpeg_round_trip(images_u8: Tensor, quality: int) -> Tensor:
+def round_trip_in_planes(images_u8: Tensor, quality: int) -> Tensor:
     """Images after encoding (4:2:0 chroma) and decoding.
 
     Args:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.datasets import loading
-from defenses.jpeg.planes import jpeg_round_trip
+from defenses.jpeg.codec import jpeg_round_trip
 
 from .ratio import Run
 

@@ -16,7 +16,7 @@ from attacks.ops import Ops
 from bench.api import ImageSet, add_perturbation
 from bench.datasets import loading
 from bench.training import Batches
-from defenses.jpeg.planes import jpeg_round_trip
+from defenses.jpeg.codec import jpeg_round_trip
 
 from .bench_batches import PlainSet
 from .bench_closed_forms import plain_ar, plain_lsp, plain_ops

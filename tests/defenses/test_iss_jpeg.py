@@ -15,8 +15,9 @@ from bench.measure.diagnosis import psnr_db
 from bench.registry import defenses
 from bench.select.spec import select
 from defenses.iss import reduce_bits, to_gray
-from defenses.jpeg import planes
-from defenses.jpeg.planes import jpeg_round_trip
+from defenses.jpeg import codec, planes
+from defenses.jpeg.codec import jpeg_round_trip, round_trip_in_threads
+from defenses.jpeg.planes import round_trip_in_planes
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10-5k.npz"
 
@@ -44,6 +45,21 @@ def test_jpeg_of_any_size_equals_the_imaging_library_within_one_level(size, chan
     for quality in (1, 10, 75, 100):
         difference = jpeg_round_trip(images, quality).int() - pillow_jpeg(images, quality).int()
         assert difference.abs().max() <= 1, quality
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [64, 65])
+def test_threads_and_planes_agree_within_one_level(monkeypatch, side, channels):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (5, channels, side, 64), generator=generator, dtype=torch.uint8)
+    in_threads, in_planes = (code(images, 10) for code in (round_trip_in_threads, round_trip_in_planes))
+    assert torch.equal(in_threads, pillow_jpeg(images, 10))
+    assert (in_threads.int() - in_planes.int()).abs().max() <= 1
+    calls = []
+    monkeypatch.setattr(codec, "round_trip_in_planes", lambda *of: calls.append("planes") or in_planes)
+    monkeypatch.setattr(codec, "round_trip_in_threads", lambda *of: calls.append("threads") or in_threads)
+    jpeg_round_trip(images, 10)
+    assert calls == ["planes" if side == 64 else "threads"]
 
 
 def test_images_do_not_influence_each_other_in_a_strip(tiny, monkeypatch):
