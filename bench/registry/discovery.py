@@ -31,7 +31,7 @@ class Source:
         try:
             importlib.import_module(self.module)
         except Exception as error:
-            return f"{self.words} fails to import: {type(error).__name__}: {error}; {self.remedy}"
+            return f"{self.words} fails to import: {type(error).__name__}: {error}; {self.remedy}."
         return ""
 
 

@@ -308,7 +308,7 @@ def _matching(registry: Registry[Any], pattern: str) -> list[str]:
         UserError: if a component may be missing, because its file cannot be imported.
     """
     if registry.broken:
-        raise UserError(f"not all {registry.kind}s are known: {'; '.join(registry.broken.values())}")
+        raise UserError(f"not all {registry.kind}s are known: {' '.join(registry.broken.values())}")
     return [n for n in registry if fnmatchcase(n, pattern) and not _needs_parameters(registry[n])]
 
 

@@ -55,7 +55,7 @@ def test_files_and_packages_of_the_folder_are_found(shields, tmp_path):
 def test_a_broken_file_costs_its_own_components_alone(shields, tmp_path):
     _write(tmp_path / "shields/wood.py", COMPONENT.format(name="wood"))
     broken = _write(tmp_path / "shields/iron.py", COMPONENT.format(name="iron") + "\nraise RuntimeError('rust')")
-    message = "shields/iron.py fails to import: RuntimeError: rust; correct it, or move it out of shields/"
+    message = "shields/iron.py fails to import: RuntimeError: rust; correct it, or move it out of shields/."
     assert list(shields) == ["wood"]
     assert select(shields, "wood")[0].name == "wood"
     assert list(shields.broken.values()) == [message]
