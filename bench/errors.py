@@ -1,6 +1,7 @@
 """The errors the command line knows: what the user can fix, what a plug-in broke, what the machine refuses."""
 
 import errno
+import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from difflib import get_close_matches
@@ -54,6 +55,18 @@ _REMEDIES = {
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.EIO: "check the disk",
 }
+
+
+def told(error: BaseException) -> str:
+    """Message of an error; the place where it was raised, if it has none or cannot give it."""
+    try:
+        said = str(error)
+    except Exception:  # an exception of a plug-in may fail even at this
+        said = ""
+    if said:
+        return said
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"no message; raised in {Path(frame.filename).name}:{frame.lineno}: {frame.line}"
 
 
 def in_one_line(message: str) -> str:

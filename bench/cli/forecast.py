@@ -29,6 +29,7 @@ class _Times:
     def __init__(self, history: History, arithmetic: Arithmetic) -> None:
         self._history, self._arithmetic = history, arithmetic
         self.estimated = False
+        self.problems = arithmetic.problems
 
     def seconds(self, jobs: Sequence[Job]) -> tuple[float | None, bool]:
         """Of all jobs together, None if the time of one is unknown; and whether a part of it is estimated."""
@@ -71,6 +72,9 @@ def print_plan(plan: Plan, store: Store, splits: Splits, *, each_job: bool) -> N
         f"{len(waiting)} to run on {plan.session.machine}: {time_left(len(waiting), times.seconds(waiting)[0])}",
         soft_wrap=True,
     )
+    for key, why in times.problems.items():
+        text = f"cannot estimate {title(plan.jobs[key], plan)}: {why}"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 def _summary(plan: Plan, times: _Times) -> Table:

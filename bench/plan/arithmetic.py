@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.api import DataInfo, KnowsStep, KnowsWork, Purifies, TrainsDifferently
 from bench.api.work import STEP_PASSES
 from bench.datasets.splits import Splits
+from bench.errors import in_one_line, of_the_machine, told
 from bench.plan.plan import Plan, PlannedCell
 from bench.select.chain import Chain, part_of
 from bench.stages.crafting import candidates
@@ -32,15 +33,32 @@ class Arithmetic:
     Args:
         plan: of the jobs.
         splits: of its data set.
+
+    Attributes:
+        problems: error of a component that failed, by the key of its first job.
     """
 
     def __init__(self, plan: Plan, splits: Splits) -> None:
         self._splits, self._session = splits, plan.session
         self._cells = {key: cell for cell in plan.cells for key in cell.jobs.values()}
         self._rates: dict[str, float] = {}
+        self._seconds: dict[tuple[str, str, str], float | None] = {}
+        self.problems: dict[str, str] = {}
 
     def seconds(self, job: Job) -> float | None:
-        """By the components' own counts; 0 where no network is involved; None if a component does not say."""
+        """By the components' own counts; 0 where no network is involved; None if one does not say, or fails."""
+        running = (job.stage, job.component, job.defense)
+        if running not in self._seconds:
+            try:
+                self._seconds[running] = self._estimate(job)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # the stage will meet it again, and record a failed cell
+                self._seconds[running] = None
+                self.problems[job.key] = f"{type(error).__name__}: {in_one_line(of_the_machine(error) or told(error))}"
+        return self._seconds[running]
+
+    def _estimate(self, job: Job) -> float | None:
         cell = self._cells[job.key]
         parts = self._training(job, cell) if job.stage == "train" else self._before(job, cell)
         if parts is None:
@@ -97,8 +115,10 @@ def forward_operations(network: nn.Module, info: DataInfo) -> float:
         info: gives the size of an image.
     """
     mode = network.training
+    # The counter follows gradients of what a module takes, and fails at a parameter: a class token.
+    detached = {name: parameter.detach() for name, parameter in network.named_parameters()}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(torch.rand(1, *info.shape))
+        torch.func.functional_call(network.eval(), detached, torch.rand(1, *info.shape))
     network.train(mode)
     return float(counter.get_total_flops())
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 import torch
 
-from bench.errors import of_the_machine
+from bench.errors import of_the_machine, told
 from bench.registry import load_plugin
 from bench.stages.capture import captured
 from bench.stages.environment import environment
@@ -61,7 +61,7 @@ def _execute(task: Task, start: float) -> Report:
                 "stage": job.stage,
                 "key": job.key,
                 "kind": type(caught).__name__,
-                "message": of_the_machine(caught) or _message(caught),
+                "message": of_the_machine(caught) or told(caught),
                 "traceback": traceback.format_exc(),
             }
         finally:
@@ -69,18 +69,6 @@ def _execute(task: Task, start: float) -> Report:
             shutil.rmtree(task.scratch, ignore_errors=True)
     status: Literal["done", "failed"] = "failed" if error else "done"
     return Report(job.key, job.stage, status, time.perf_counter() - start, error, dict(warned))
-
-
-def _message(error: BaseException) -> str:
-    """Message of an error; the place where it was raised, if it has none or cannot give it."""
-    try:
-        said = str(error)
-    except Exception:  # an exception of a plug-in may fail even at this
-        said = ""
-    if said:
-        return said
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"no message; raised in {Path(frame.filename).name}:{frame.lineno}: {frame.line}"
 
 
 @functools.cache

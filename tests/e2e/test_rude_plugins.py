@@ -199,3 +199,38 @@ def test_a_logger_that_is_set_up_in_the_first_stage_logs_in_all(run, tmp_path):
     assert "my logger" not in ended.out + ended.err
     logs = [(tmp_path / "results" / "logs" / f"purify-{cell['artifacts']['purify'][:20]}.txt") for cell in cells]
     assert [log.read_text() for log in logs] == ["WARNING:mine:a line of my logger\n"] * 2
+
+
+VICTIM = '''
+from dataclasses import dataclass
+from torch import nn
+from bench.api import Recipe
+from bench.registry import victims
+
+
+@victims.register("broken-{n}")
+@dataclass(frozen=True)
+class Broken:
+    """Broken."""
+
+    recipe = Recipe(epochs=1)
+
+    def build(self, info):
+        raise RuntimeError("cannot be built")
+'''
+
+
+def test_a_victim_that_cannot_be_built_is_a_failed_cell_and_no_obstacle_of_the_plan(bench, tmp_path):
+    n = tmp_path.name.replace("_", "-").lower()
+    (tmp_path / "rude.py").write_text(VICTIM.format(n=n))
+    words = ["--attacks", "ops", "--defenses", "none", *TINY, "--victims", f"broken-{n},linear:epochs=1"]
+    planned = bench("plan", *words, "--plugin", "rude.py")
+    assert planned.code == 0, planned.err
+    assert f"cannot estimate train broken-{n} on none / none, seed 0: RuntimeError: cannot be built" in planned.out
+    ended = bench("run", *words, "--plugin", "rude.py")
+    assert ended.code == 1
+    cells = [json.loads(path.read_text()) for path in (tmp_path / "results" / "cells").glob("*.json")]
+    assert {(cell["victim"]["name"], cell["status"]) for cell in cells} == {
+        ("linear", "done"),
+        (f"broken-{n}", "failed"),
+    }

@@ -11,6 +11,7 @@ from attacks.em import Em
 from attacks.rem import Rem
 from attacks.tap import Tap
 from bench.api import DataInfo
+from bench.cli.forecast import print_plan
 from bench.datasets import loading
 from bench.datasets.splits import Splits
 from bench.plan import arithmetic
@@ -23,6 +24,7 @@ from bench.stages.session import Session
 from bench.store.artifacts import Store
 from defenses.adversarial_training import AdversarialTraining
 from defenses.dvae import Dvae, PlainAutoencoder, RateLimitedVae
+from victims.fixed_size import build_fitted
 from victims.timm_victims import TimmVictim
 
 CIFAR = DataInfo("cifar10", 10, (3, 32, 32))
@@ -65,6 +67,30 @@ def test_operations_are_counted_by_hand() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 32 * 32, 10))
     assert forward_operations(network, CIFAR) == 2 * (32 * 32 * 8 * 27 + 8 * 32 * 32 * 10)
     assert network.training
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "beit_base_patch16_224",
+        "cait_xxs24_224",
+        "convit_tiny",
+        "levit_128s",
+        "pit_ti_224",
+        "swin_tiny_patch4_window7_224",
+        "test_convnext",
+        "test_efficientnet",
+        "test_resnet",
+        "test_vit",
+        "vgg11",
+        "xcit_nano_12_p8_224",
+    ],
+)
+def test_operations_of_every_kind_of_network_are_counted(name: str) -> None:
+    with torch.device("meta"):
+        network = build_fitted(name, CIFAR.shape, {"num_classes": 10})
+        assert forward_operations(network, CIFAR) > 1e6
+    assert all(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_a_pass_is_measured_and_leaves_random_numbers_alone() -> None:
@@ -130,3 +156,59 @@ def test_a_component_that_says_nothing_is_not_guessed(tmp_path, second_a_pass) -
     estimate = Arithmetic(replace(plan, cells=cells), splits)
     purify = next(job for job in plan.jobs.values() if job.stage == "purify")
     assert estimate.seconds(purify) is None
+
+
+class _Bad(nn.Module):
+    """A network that fails when it is used, or from which no gradient comes."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.weight = how, nn.Parameter(torch.ones(1))
+
+    def forward(self, images):
+        if self.how == "raises":
+            raise RuntimeError("my forward")
+        if self.how == "starves" and self.training:
+            raise MemoryError
+        return images.flatten(1)[:, :4] * (self.weight.detach() if self.how == "detaches" else self.weight)
+
+
+def _build(how: str) -> nn.Module:
+    if how == "exits":
+        raise SystemExit(3)
+    return _Bad(how)
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("raises", "RuntimeError: my forward"),
+        ("starves", "MemoryError: out of memory; close other programs, or use less data"),
+        ("detaches", "RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn"),
+        ("exits", "SystemExit: 3"),
+    ],
+)
+def test_a_component_that_fails_is_not_timed_and_the_plan_says_why(tmp_path, capsys, monkeypatch, how, why) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    plan, splits = _planned(tmp_path, "none", "none")
+    cells = [cell for cell in plan.cells if cell.victim.name == "linear"]
+    monkeypatch.setattr(type(cells[0].victim.component), "build", lambda self, info: _build(how))
+    wanted = {key for cell in cells for key in cell.jobs.values()}
+    plan = replace(plan, cells=cells, jobs={key: job for key, job in plan.jobs.items() if key in wanted})
+    print_plan(plan, Store(tmp_path), splits, each_job=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("train") and line.endswith("not timed yet")]
+    assert lines[-1] == f"cannot estimate train linear:epochs=2 on none / none, seed 0: {why}"
+    assert "3 jobs left, estimating" in lines[-2]
+
+
+def test_an_attack_whose_work_raises_is_not_timed(tmp_path, monkeypatch) -> None:
+    def broken(self, info, images):
+        raise ZeroDivisionError("in work")
+
+    monkeypatch.setattr(Tap, "work", broken)
+    plan, splits = _planned(tmp_path, "tap", "none")
+    estimate = Arithmetic(plan, splits)
+    (job,) = (job for job in plan.jobs.values() if job.component.startswith("tap"))
+    assert estimate.seconds(job) is None
+    assert estimate.problems == {job.key: "ZeroDivisionError: in work"}
