@@ -52,8 +52,8 @@ def _execute(task: Task, start: float) -> Report:
             with session.engine.applied():
                 made = _STAGES[job.stage](task)
             found = environment(session.device, session.engine)
-            draft = store.put(made.tensors)
-            store.keep(draft, made.manifest(job, draft.data, found))
+            data = store.put(made.tensors)
+            store.keep(data, made.manifest(job, data, found))
         except KeyboardInterrupt:
             raise
         except BaseException as caught:  # research code calls sys.exit, or has exceptions outside of Exception

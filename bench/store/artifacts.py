@@ -21,7 +21,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -38,19 +38,6 @@ _DATA = "data.safetensors"
 _VERIFIED: dict[Path, tuple[int, int, int]] = {}  # data files that this process has written or verified
 
 State = Literal["valid", "absent", "damaged"]
-
-
-@dataclass(frozen=True)
-class Draft:
-    """Tensors of an artifact that has no manifest yet.
-
-    Attributes:
-        folder: under `partial`.
-        data: facts about its data file, for the manifest.
-    """
-
-    folder: Path
-    data: DataFile
 
 
 class DamagedArtifactError(Exception):
@@ -203,29 +190,28 @@ class Store:
             return None
         return Fingerprint(read_head(self._data(stage, key, manifest)), manifest.images_digest)
 
-    def put(self, tensors: Mapping[str, Tensor]) -> Draft:
+    def put(self, tensors: Mapping[str, Tensor]) -> DataFile:
         """Writes the tensors of an artifact into a folder that nobody reads; `keep` puts it in its place."""
-        draft = self.scratch()
+        folder = self.scratch()
         try:
-            data = write_tensors(draft / _DATA, tensors) if tensors else DataFile()
+            return write_tensors(folder / _DATA, tensors)
         except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
-        return Draft(draft, data)
 
-    def keep(self, draft: Draft, manifest: Manifest) -> None:
-        """Makes a draft the artifact of its manifest. An artifact of the same key is replaced."""
+    def keep(self, data: DataFile, manifest: Manifest) -> None:
+        """Makes an artifact of a data file and its manifest. An artifact of the same key is replaced."""
+        folder, target = data.path.parent, self.folder(manifest.stage, manifest.key)
         try:
-            write_json(draft.folder / "manifest.json", asdict(manifest))
-            target = self.folder(manifest.stage, manifest.key)
+            write_json(folder / "manifest.json", asdict(manifest))
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 target.rename(self.scratch() / "replaced")
-            draft.folder.rename(target)
-            if draft.data.size:
+            folder.rename(target)
+            if data.size:
                 _VERIFIED[(target / _DATA).absolute()] = _identity(target / _DATA)
         finally:
-            shutil.rmtree(draft.folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def artifacts(self) -> Iterator[tuple[str, str]]:
         """(stage, key) of everything stored."""

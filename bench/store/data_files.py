@@ -18,14 +18,16 @@ _DTYPES |= {"torch.float16": "F16", "torch.float32": "F32", "torch.float64": "F6
 
 @dataclass(frozen=True)
 class DataFile:
-    """Facts about a data file.
+    """Facts about a data file that was written.
 
     Attributes:
+        path: of the file; it is not there if there were no tensors.
         checksum: sha256 of the file.
         size: in bytes.
         images_digest: sha256 of the file up to the end of `images`, or "" if it does not begin with them.
     """
 
+    path: Path
     checksum: str = ""
     size: int = 0
     images_digest: str = ""
@@ -33,6 +35,8 @@ class DataFile:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> DataFile:
     """Writes tensors chunk by chunk (the safetensors library copies whole tensors), each byte hashed once."""
+    if not tensors:
+        return DataFile(path)
     header: dict[str, object] = {}
     offset = 0
     for name, tensor in tensors.items():
@@ -62,7 +66,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> DataFile:
                 images_digest = checksum.copy().hexdigest()
         file.flush()
         os.fsync(file.fileno())
-        return DataFile(checksum.hexdigest(), file.tell(), images_digest)
+        return DataFile(path, checksum.hexdigest(), file.tell(), images_digest)
 
 
 def read_head(path: Path) -> bytes:

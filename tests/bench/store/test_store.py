@@ -17,9 +17,9 @@ KEY = "ab" * 32
 
 
 def write(store, tensors):
-    draft = store.put(tensors)
-    facts = (draft.data.checksum, draft.data.size, "", COST, {"scores": {}}, {}, draft.data.images_digest)
-    store.keep(draft, Manifest(KEY, "poison", {"component": {"name": "x"}}, *facts))
+    data = store.put(tensors)
+    facts = (data.checksum, data.size, "", COST, {"scores": {}}, {}, data.images_digest)
+    store.keep(data, Manifest(KEY, "poison", {"component": {"name": "x"}}, *facts))
 
 
 def filled(tmp_path):
