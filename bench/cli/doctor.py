@@ -167,17 +167,17 @@ def memory() -> Iterator[Finding]:
 
 def folder(path: Path, what: str) -> Iterator[Finding]:
     """Checks that a folder can be made or written, and the space on its disk."""
-    place = path.resolve()
-    while not place.is_dir():
-        place = place.parent
+    nearest = path.resolve()
+    while not nearest.is_dir():
+        nearest = nearest.parent
     try:
-        with tempfile.TemporaryFile(dir=place):
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         remedy = f"give another folder with --{what.replace(' ', '-')}"
         yield Finding("problem", f"{what} {path}: cannot be written ({error.strerror})", remedy)
         return
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(nearest).free
     text = f"{what} {path}: writable, {free / _GIB:.0f} GiB free"
     if free < _LEAST_DISK:
         yield Finding("note", text, f"a CIFAR-10 matrix stores several GB: free {_LEAST_DISK / _GIB:.0f} GiB")

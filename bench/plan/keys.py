@@ -40,9 +40,9 @@ def train_job(session: Session, victim: Selected, defense: Selected, seed: int, 
 
 
 def cell_key(session: Session, preset: str, chosen: tuple[Selected, Selected, Selected], seed: int) -> str:
-    """The place of a cell in the matrix, so that a result of newer source replaces the older one.
+    """Digest of a cell's coordinates in the matrix: a result of newer source replaces the older one.
 
-    Precision is part of the place: a result in float32 stands next to that in bfloat16 and does not replace it.
+    Precision is one of the coordinates: a result in float32 does not replace the one in bfloat16.
     """
     components = (selected.full_text for selected in chosen)
     return digest([preset, session.engine.precision, list(session.digests), *components, seed])[:20]

@@ -25,7 +25,7 @@ from bench.store.artifacts import Store
 
 @dataclass(frozen=True)
 class Options:
-    """The place and the way in which a matrix is computed, in the words of the command line.
+    """Folders, device and engine of a run, in the words of the command line.
 
     Attributes:
         store: folder of artifacts and results.

@@ -19,8 +19,10 @@ def time_left(jobs: int, seconds: float | None) -> str:
     """`3 jobs left, about 20.0 s`; no number while the time of one of them is unknown."""
     if not jobs:
         return "nothing left"
-    time = "estimating" if seconds is None else f"about {duration(seconds)}" if seconds else "short"
-    return f"{jobs} job{'s' * (jobs > 1)} left, {time}"
+    left = f"{jobs} job{'s' * (jobs > 1)} left"
+    if seconds is None:
+        return f"{left}, estimating"
+    return f"{left}, about {duration(seconds)}" if seconds else f"{left}, short"
 
 
 def title(job: Job, plan: Plan) -> str:

@@ -42,8 +42,8 @@ def pairs_of(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Pair]
     keys: dict[tuple[Any, ...], dict[int, str]] = {}
     clean: dict[tuple[Any, ...], list[float]] = {}
     done = current[current["status"] == "done"]
-    place = [*GROUP, "defense_selection", "attack_selection"]
-    recorded = [*place, "seed", "key", "clean_test_accuracy"]
+    coordinates = [*GROUP, "defense_selection", "attack_selection"]
+    recorded = [*coordinates, "seed", "key", "clean_test_accuracy"]
     for *where, attack, seed, key, accuracy in done[recorded].itertuples(index=False, name=None):
         keys.setdefault((*where, attack), {})[int(seed)] = key
         if attack == "none":
@@ -57,9 +57,9 @@ def pairs_of(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Pair]
         )
     }
     settings = {
-        tuple(row[name] for name in place): row
+        tuple(row[name] for name in coordinates): row
         for part in (current, done)
-        for row in part[[*place, *_SETTINGS]].to_dict("records")
+        for row in part[[*coordinates, *_SETTINGS]].to_dict("records")
     }
     attacks = accuracy_columns(board)
     found = []

@@ -160,22 +160,22 @@ class _Relatives:
             key: tuple(values)
             for key, *values in frame[["key", *columns]].astype(object).itertuples(index=False, name=None)
         }
-        self._by_place: dict[tuple[Any, ...], str] = {}
+        self._by_coordinates: dict[tuple[Any, ...], str] = {}
         self._seeds: dict[tuple[Any, ...], list[tuple[int, str]]] = {}
         for key in done["key"]:
-            *place, seed, attack, defense = self._rows[key]
-            self._seeds.setdefault(tuple(place), []).append((seed, key))
+            *coordinates, seed, attack, defense = self._rows[key]
+            self._seeds.setdefault(tuple(coordinates), []).append((seed, key))
             if defense == "none":
-                self._by_place[*place[:-1], seed] = key
+                self._by_coordinates[*coordinates[:-1], seed] = key
                 if attack == "none":
-                    self._by_place[*place[:-2], "clean", seed] = key
+                    self._by_coordinates[*coordinates[:-2], "clean", seed] = key
 
     def of(self, key: str) -> dict[str, Any]:
-        *place, seed, _, _ = self._rows[key]
+        *coordinates, seed, _, _ = self._rows[key]
         return {
-            "seeds": [[int(other), name] for other, name in sorted(self._seeds.get(tuple(place), []))],
-            "undefended": self._by_place.get((*place[:-1], seed)),
-            "clean": self._by_place.get((*place[:-2], "clean", seed)),
+            "seeds": [[int(other), name] for other, name in sorted(self._seeds.get(tuple(coordinates), []))],
+            "undefended": self._by_coordinates.get((*coordinates[:-1], seed)),
+            "clean": self._by_coordinates.get((*coordinates[:-2], "clean", seed)),
         }
 
 

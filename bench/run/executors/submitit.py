@@ -103,7 +103,9 @@ def _lost(job: Job, handle: Any, trouble: Exception) -> dict[str, str]:
     """The error of a job whose process returned no report; what submitit says of it is the traceback."""
     process = getattr(handle, "_process", None)  # of the local cluster: the one that watches the worker
     status = getattr(process, "returncode", None)
-    known = f"; exit status {status}" if status else f"; state {handle.state}" if process is None else ""
+    known = f"; exit status {status}" if status else ""
+    if process is None:
+        known = f"; state {handle.state}"
     log = next((path for path in (handle.paths.stderr, handle.paths.stdout) if path.is_file()), handle.paths.folder)
     return {
         "stage": job.stage,
