@@ -6,13 +6,24 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column
 
 from bench.errors import in_one_line
 from bench.formats import duration
 from bench.plan.history import History
 from bench.plan.plan import Plan
 from bench.stages.jobs import STAGES, Job, Report
+
+_NARROW, _WIDE = 60, 100  # columns of a terminal
 
 
 def time_left(jobs: int, seconds: float | None) -> str:
@@ -121,20 +132,23 @@ class PlainProgress:
         self._warned.say(report)
 
 
+def _columns(width: int) -> list[ProgressColumn]:
+    """Columns of the live display: on a narrow terminal fewer, and the title gives way to count and time left."""
+    title = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1))
+    count = TextColumn("{task.completed:g}/{task.total:g}")
+    note = TextColumn("{task.fields[note]}", style="dim", markup=False)
+    if width < _NARROW:
+        return [title, count, note]
+    bar = [BarColumn(bar_width=24)] if width >= _WIDE else []
+    return [SpinnerColumn(), title, *bar, count, note, TimeElapsedColumn()]
+
+
 class LiveProgress:
     """Bars on a terminal: the matrix, the current job with its epoch, and the remaining time."""
 
     def __init__(self, console: Console, history: History) -> None:
         self._history, self._warned = history, Warned(console)
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:g}/{task.total:g}"),
-            TextColumn("{task.fields[note]}", style="dim", markup=False),
-            TimeElapsedColumn(),
-            console=console,
-        )
+        self._progress = Progress(*_columns(console.width), console=console, expand=True)
         self._current: TaskID | None = None
         self._shown = 0.0
 
