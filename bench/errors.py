@@ -2,8 +2,8 @@
 
 import errno
 import traceback
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -73,6 +73,17 @@ def in_one_line(message: str) -> str:
     """A message of any length, as a line of a display has room for it."""
     line = " ".join(message.split())
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Inside it, an error of the machine names this file if it names none, as one of writing to an open file does."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 _LONGEST_LINE = 500

@@ -34,6 +34,7 @@ ALLOWED_OF_BENCH = {
     },
     "victims": {"bench.api", "bench.registry", "bench.errors", "bench.training"},
     "leaderboard": {
+        "bench.store.locks",
         "bench.store.results",
         "bench.store.scores",
         "bench.errors",

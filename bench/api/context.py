@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench.api.engine import Engine
 from bench.errors import ContractError
+from bench.store.data_files import reserve
 
 T = TypeVar("T")
 _Loggable = float | int | str | bool | list[float]
@@ -174,4 +175,5 @@ class Context:
         if size <= self.resident_bytes:
             return torch.empty(shape, dtype=torch.uint8)
         path = self.scratch / f"images-{len(list(self.scratch.iterdir()))}.u8"
+        reserve(path, size)
         return torch.from_file(str(path), shared=True, size=size, dtype=torch.uint8).view(shape)

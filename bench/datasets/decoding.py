@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from bench.errors import UserError
+from bench.store.data_files import reserve
+from bench.store.locks import owned, remove_abandoned
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,11 +60,19 @@ def decode(files: list[Path], size: int, fit: Fit, target: Path) -> list[float]:
     Raises:
         UserError: for a file that is no readable image.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob("*.part"):
+        remove_abandoned(left)
+    beside = target.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
+    with owned(beside):
+        return _decode(files, size, fit, beside, target)
+
+
+def _decode(files: list[Path], size: int, fit: Fit, beside: Path, target: Path) -> list[float]:
     from PIL import Image
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_suffix(f".{os.getpid()}.part")
-    pixels = np.memmap(beside, dtype=np.uint8, mode="w+", shape=(len(files), 3, size, size))
+    reserve(beside, len(files) * 3 * size**2)
+    pixels = np.memmap(beside, dtype=np.uint8, mode="r+", shape=(len(files), 3, size, size))
 
     def put(row: int) -> float:
         image = _rgb(files[row])

@@ -7,8 +7,9 @@
     store/plans/<digest>.json                         what a run that has not ended wants to have
     store/run.lock                                    held by runs, and by the collection of garbage
 
-A process that dies leaves at most a folder under `store/partial`, which nobody reads and the next run removes, and its
-plan: `bench cache gc` keeps what the next run can continue with. No pickle is ever written or read.
+A process that dies leaves its plan, and at most a folder under `store/partial` and a hidden file beside a cell or a
+plan, which nobody reads and the next run removes. `bench cache gc` keeps what the next run can continue with. No
+pickle is ever written or read.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bench.errors import UserError
+from bench.errors import UserError, of_the_machine
 from bench.store.data_files import DataFile, read_head, write_tensors
 from bench.store.fingerprint import Fingerprint
 from bench.store.locks import exclusive, shared
@@ -71,7 +72,8 @@ class Store:
                 self.cells.mkdir(parents=True, exist_ok=True)
                 write_json(marker, {"schema_version": SCHEMA_VERSION})
         except (OSError, ValueError, AttributeError) as error:
-            raise UserError(f"store {root}: not usable ({error}); give another folder with --store") from error
+            problem = of_the_machine(error) or f"not usable ({error})"
+            raise UserError(f"store {root}: {problem}; give another folder with --store") from error
 
     @functools.cached_property
     def read_only(self) -> bool:
@@ -99,7 +101,7 @@ class Store:
         return exclusive(self.root / "run.lock")
 
     def tidy(self) -> None:
-        """Removes what killed runs left under `partial`, unless somebody works in the store."""
+        """Removes what killed runs left half-written, unless somebody works in the store."""
         with suppress(UserError), self.alone():
             self.clean_partial()
 
@@ -226,8 +228,11 @@ class Store:
     def clean_partial(self) -> int:
         """Deletes what interrupted runs left behind; returns the bytes freed. Only while `alone` is held."""
         partial = self.root / "partial"
-        freed = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
+        halves = [*self.root.glob("cells/.*.json.*"), *self.root.glob("plans/.*.json.*")]
+        freed = sum(file.stat().st_size for file in (*partial.rglob("*"), *halves) if file.is_file())
         shutil.rmtree(partial, ignore_errors=True)
+        for half in halves:
+            half.unlink(missing_ok=True)
         return freed
 
     def _gone(self, stage: str, key: str) -> DamagedArtifactError:

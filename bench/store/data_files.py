@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,7 +12,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from bench.errors import naming
+
 _CHUNK = 1 << 24
+_CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # on some file systems
 _DTYPES = {"torch.uint8": "U8", "torch.int8": "I8", "torch.int16": "I16", "torch.int64": "I64", "torch.bool": "BOOL"}
 _DTYPES |= {"torch.float16": "F16", "torch.float32": "F32", "torch.float64": "F64", "torch.int32": "I32"}
 
@@ -51,7 +55,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> DataFile:
     text += b" " * (-len(text) % 8)
     checksum = hashlib.sha256()
     images_digest = ""
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
 
         def put(block: bytes | memoryview) -> None:
             file.write(block)
@@ -67,6 +71,26 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> DataFile:
         file.flush()
         os.fsync(file.fileno())
         return DataFile(path, checksum.hexdigest(), file.tell(), images_digest)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Makes a file of zeros that has all its room on the disk, to be mapped.
+
+    Without that, the first write to a mapped page that a full disk has no room for kills the process (SIGBUS).
+
+    Raises:
+        OSError: if the disk is too full; it names the file, which is gone.
+    """
+    with naming(path), path.open("wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except AttributeError:  # not on macOS and Windows
+            file.truncate(size)
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                path.unlink()
+                raise
+            file.truncate(size)
 
 
 def read_head(path: Path) -> bytes:

@@ -1,13 +1,15 @@
 """Locks of a store: a run and its jobs hold one together, garbage collection holds it alone.
 
-The lock belongs to an open file, so that the system releases it however a process ends.
+A half-written file has a lock of its own, so that it is known whether its writer still lives. A lock belongs to an open
+file, so that the system releases it however a process ends.
 """
 
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.errors import UserError
@@ -55,6 +57,31 @@ def exclusive(path: Path) -> Iterator[None]:
                 "nothing was deleted: copy the store to a local disk"
             ) from error
         yield
+
+
+@contextmanager
+def owned(path: Path) -> Iterator[None]:
+    """Makes a file that `remove_abandoned` leaves alone inside the block, and no longer if the process dies in it."""
+    while True:
+        with path.open("ab") as file:
+            try:
+                _lock(file.fileno(), exclusive=True)
+            except BlockingIOError:  # about to be removed, because it had no owner yet
+                continue
+            except (ImportError, OSError):  # no locks here: nobody can remove it
+                pass
+            if path.exists():
+                yield
+                return
+
+
+def remove_abandoned(path: Path, folder: Path | None = None) -> None:
+    """Removes a file whose owner has died, or the whole folder; neither where the file system has no locks to tell."""
+    with suppress(UserError, OSError), exclusive(path):
+        if folder is None:
+            path.unlink()
+        else:
+            shutil.rmtree(folder)
 
 
 def _lock(handle: int, *, exclusive: bool) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.errors import UserError
+from bench.errors import UserError, naming
 
 SCHEMA_VERSION = 2
 _DATASET = {
@@ -195,7 +195,7 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with naming(path), os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
 
 from bench.errors import UserError, of_the_machine
+from bench.store.locks import owned, remove_abandoned
 
 MANIFEST = "site.json"
+_LOCK = "lock"
 _FIRST_RELEASE = {"cells.csv", "leaderboard.csv", "leaderboard.md", "index.html", "assets/plotly.min.js"}
 
 
@@ -46,6 +50,8 @@ def check_folder(out: Path) -> None:
 def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
     """Makes `out` hold exactly these files (by relative path) and `site.json`, which lists them with their sha256.
 
+    Removes what killed processes left half-written beside it.
+
     Raises:
         UserError: if the folder holds other files or cannot be written; it is then as it was.
     """
@@ -57,19 +63,28 @@ def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         workplace = Path(mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-        new, old = workplace / "new", workplace / "old"
-        new.mkdir()
-        for folder in sorted({(new / name).parent for name in contents}):
-            folder.mkdir(parents=True, exist_ok=True)
-        for name, content in {**contents, MANIFEST: manifest.encode()}.items():
-            (new / name).write_bytes(content)
-        _swap(new, out, old)
+        with owned(workplace / _LOCK):
+            new, old = workplace / "new", workplace / "old"
+            new.mkdir()
+            for folder in sorted({(new / name).parent for name in contents}):
+                folder.mkdir(parents=True, exist_ok=True)
+            for name, content in {**contents, MANIFEST: manifest.encode()}.items():
+                (new / name).write_bytes(content)
+            _swap(new, out, old)
+        _remove_leftovers(out)
     except OSError as error:
         problem = of_the_machine(error) or f"{error}; choose a folder that can be written"
         raise UserError(f"cannot publish to {out}: {problem}; the cells are safe in the store") from error
     finally:
         if workplace is not None:
             shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _remove_leftovers(out: Path) -> None:
+    for lock in out.parent.glob(f".{escape(out.name)}-*/{_LOCK}"):
+        with suppress(OSError):  # another process may remove them too
+            if {entry.name for entry in lock.parent.iterdir()} <= {"new", "old", _LOCK}:
+                remove_abandoned(lock, lock.parent)
 
 
 def _swap(new: Path, out: Path, old: Path) -> None:

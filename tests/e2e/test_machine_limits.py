@@ -6,12 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from bench.datasets.decoding import cropped, decode
 from bench.errors import of_the_machine
 from bench.store import results
+from bench.store.locks import owned
 
 from .conftest import TINY
 
@@ -43,6 +47,51 @@ def test_a_full_disk_is_named_and_nothing_is_lost(bench, tmp_path, monkeypatch, 
     assert ended.code == 0
     if part == "leaderboard":
         assert "computed now: nothing" in ended.out
+
+
+def test_a_disk_that_fills_while_an_open_file_is_written_names_the_file(bench, tmp_path, monkeypatch):
+    """The system then names none."""
+    sync, calls = os.fsync, []
+
+    def full_after(enough):
+        def fsync(handle):
+            calls.append(handle)
+            if len(calls) > enough:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            sync(handle)
+
+        calls.clear()
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    full_after(0)
+    assert "results/store.json: No space left on device; free some disk space" in no_traceback(bench(*RUN))
+    full_after(1)
+    assert "results/plans/" in no_traceback(bench(*RUN))
+    full_after(1)
+    ended = bench(*RUN)
+    said = "data.safetensors: No space left on device; free some disk space"
+    assert said in ended.err
+    assert "results/cells/" in no_traceback(ended)
+    assert not list((tmp_path / "results").rglob(".*")), "what could not be written is gone"
+
+
+def test_room_for_mapped_images_is_taken_before_they_are_written(tmp_path, monkeypatch, make_context):
+    """Else a full disk kills the process while a page is written: SIGBUS, without a word."""
+    context = replace(make_context(), resident_bytes=0)
+    images = context.empty_images((100, 3, 32, 32))
+    (file,) = context.scratch.iterdir()
+    assert file.stat().st_blocks * 512 >= images.numel(), "no hole is left to be filled later"
+
+    def full(handle, start, size):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*images-1.u8'"):
+        context.empty_images((100, 3, 32, 32))
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    with pytest.raises(OSError, match=r"No space left on device: '.*prepared/x.*part'"):
+        decode([tmp_path / "0.png"], 8, cropped, tmp_path / "prepared" / "x")
+    assert not list((tmp_path / "prepared").iterdir())
 
 
 def test_memory_that_runs_out_while_publishing_is_named(bench, monkeypatch):
@@ -131,8 +180,21 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(bench, tmp_path):
     left = tmp_path / "results" / "partial" / "0123"
     left.mkdir(parents=True)
     (left / "images-0.u8").write_bytes(b"half")
+    halves = [tmp_path / "results" / folder / ".0123.json.x7" for folder in ("cells", "plans")]
+    for half in halves:
+        half.write_text("{")
     assert bench(*RUN).code == 0
-    assert not left.exists()
+    assert not any(path.exists() for path in (left, *halves))
+
+
+def test_half_decoded_images_of_a_killed_run_are_removed_and_those_of_a_living_one_are_not(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    dead, living = tmp_path / "prepared" / "a.0123.part", tmp_path / "prepared" / "b.4567.part"
+    dead.parent.mkdir()
+    dead.write_bytes(b"half")
+    with owned(living):
+        decode([tmp_path / "0.png"], 8, cropped, tmp_path / "prepared" / "x")
+    assert {path.name for path in dead.parent.iterdir()} == {"x", living.name}
 
 
 def test_a_lost_process_is_named_in_one_line(bench, tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
+from bench.store.locks import owned
 from leaderboard.export.atomic_folder import MANIFEST, write_folder
 
 SITE = {"index.html": b"new", "assets/a.js": b"1"}
@@ -20,6 +21,20 @@ def test_a_folder_holds_exactly_what_was_written_last(tmp_path: Path) -> None:
     assert set(contents(out)) == {*SITE, MANIFEST}
     assert [path.name for path in out.parent.iterdir()] == ["site"]
     assert not (out / "cells").exists()
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    dead, living, foreign = (tmp_path / f".site-{name}" for name in ("deaddead", "livingxx", "my_notes"))
+    for folder in (dead / "new", living / "new", foreign):
+        folder.mkdir(parents=True)
+        (folder / "index.html").write_bytes(b"half")
+    (dead / "lock").touch()
+    (foreign / "lock").touch()
+    with owned(living / "lock"):
+        write_folder(tmp_path / "site", SITE)
+        assert {path.name for path in tmp_path.iterdir()} == {"site", living.name, foreign.name}
+    write_folder(tmp_path / "site", SITE)
+    assert {path.name for path in tmp_path.iterdir()} == {"site", foreign.name}
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
