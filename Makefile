@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/bench run --attacks ar,lsp,ops --defenses dvae,iss --preset demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

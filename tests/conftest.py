@@ -1,6 +1,8 @@
 """Shared fixtures: small data sets, contexts, a watch on reads of the device."""
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.api import Context, DataInfo, ImageSet
 from bench.datasets import loading
 from bench.datasets.splits import Splits
+from bench.registry import BY_KIND
 
 settings.register_profile("bench", deadline=None)
 settings.load_profile("bench")
@@ -21,7 +24,19 @@ settings.load_profile("bench")
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True)
+def _forget_plugins() -> Iterator[None]:
+    """A plug-in file that a test loads is not registered in the next test."""
+    before = set(sys.modules)
+    yield
+    for module in [m for m in sys.modules if m.startswith("bench_plugin_") and m not in before]:
+        del sys.modules[module]
+        for registry in BY_KIND.values():
+            for entry in [e for e in registry._entries.values() if e.cls.__module__ == module]:
+                del registry._entries[entry.name]
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ QUICK = {
         ("ar:eps=-1", "eps is the L2 norm of a whole image and must be at least 0.1, got -1; the paper uses 1.0"),
         ("ar:norm=linf:eps=0", "eps must be in 1/255..1 with norm=linf, got 0; write eps=8/255"),
         ("em:eps=4.0", "L2 budgets are not supported here: lsp and ar take them"),
-        ("em:norm=l2", "stratified, classes; 'norm' is a parameter of ar, from-file"),
+        ("em:norm=l2", "max_seconds; 'norm' is a parameter of ar, from-file"),
         ("ar:norm=l0", "attack 'ar': norm='l0': Input should be 'l2' or 'linf'"),
         (
             "em:surrogate=resnet",
