@@ -26,7 +26,7 @@ def test_a_chain_is_planned_run_shown_and_published(bench, tmp_path):
     assert CHAIN in (tmp_path / "results" / "leaderboard" / "index.html").read_text(encoding="utf-8")
     shown = bench("show", row.key[:10])
     assert shown.code == 0
-    for words in ("linear separability", "share of held-out perturbations", "ops.sparsity = 2", CHAIN):
+    for words in ("linear separability", "Share of held-out perturbations", "ops.sparsity = 2", CHAIN):
         assert words in shown.out
     assert "computed now: nothing" in bench("run", *RUN).out
 

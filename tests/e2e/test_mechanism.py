@@ -10,8 +10,8 @@ def test_one_pixel_ruins_the_victim_and_jpeg_brings_it_back(tmp_path):
     frame = run_matrix(
         "ops",
         "iss-jpeg",
-        "small-cnn:epochs=20",
-        dataset="shapes:train=800:test=500",
+        "small-cnn:epochs=15",
+        dataset="shapes:train=600:test=300",
         preset="demo",
         store=tmp_path / "results",
         data_root=tmp_path / "data",
