@@ -44,7 +44,8 @@ class ChecksFit(Protocol):
     def check_fit(self, train: ImageSet) -> None:
         """Raises UserError or ValueError, saying what to do, if `poison` or `purify` could not work on these images.
 
-        An attack sees its own clean images, a defense images of the same number, size and labels.
+        An attack sees its own clean images. A defense sees black images of the same number, size and labels: no clock
+        runs yet.
         """
         ...
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Container
+from dataclasses import replace
 from typing import Any
 
-from bench.api import ChecksFit
+import torch
+
+from bench.api import ChecksFit, ImageSet
 from bench.datasets.splits import Splits
 from bench.errors import ContractError, UserError
 from bench.select.chain import Chain
@@ -34,7 +37,7 @@ def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> d
         checks.append(("attack", attack, _choose_images))
         if attack.full_text in pending:
             checks.append(("attack", attack, _fit))
-    checks += [("defense", defense, _fit) for defense in matrix.defenses]
+    checks += [("defense", defense, _fit_unseen) for defense in matrix.defenses]
     checks += [("victim", victim, _build) for victim in matrix.victims]
     found: dict[str, str] = {}
     for kind, selected, check in checks:
@@ -61,11 +64,22 @@ def _choose_images(attack: Any, splits: Splits) -> None:
     candidates(attack, splits.train)
 
 
-def _fit(component: Any, splits: Splits) -> None:
-    parts = [part for _, part in component.parts] if isinstance(component, Chain) else [component]
+def _fit(attack: Any, splits: Splits) -> None:
+    parts = [part for _, part in attack.parts] if isinstance(attack, Chain) else [attack]
     for part in parts:
         if isinstance(part, ChecksFit):
             part.check_fit(splits.train)
+
+
+def _fit_unseen(defense: Any, splits: Splits) -> None:
+    if isinstance(defense, ChecksFit):
+        defense.check_fit(blank(splits.train))
+
+
+def blank(train: ImageSet) -> ImageSet:
+    """The same set with black images, which take no memory: no clock runs here, so there is nothing to learn from."""
+    black = torch.zeros((), dtype=torch.uint8)
+    return replace(train, images=black.expand(train.images.shape))
 
 
 def _build(victim: Any, splits: Splits) -> None:

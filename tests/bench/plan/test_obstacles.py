@@ -1,5 +1,7 @@
 """Files of attacks are checked when the plan is made; all problems are reported at once."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,10 @@ from attacks.from_file import FromFile
 from bench import run_matrix
 from bench.datasets.splits import Splits
 from bench.errors import UserError
+from bench.plan.obstacles import find_obstacles
+from bench.registry import defenses
+from bench.select.matrix import Matrix
+from bench.select.spec import Selected
 from leaderboard.tables.flags import Flag
 
 
@@ -78,3 +84,21 @@ def test_the_board_counts_the_images_of_a_part_and_says_that_it_did_not_take(fil
     assert frame.loc["from-file", "score_poisoned_images"] == 20
     assert Flag.NOT_TAKEN in frame.loc["from-file", "flags"]
     assert Flag.NOT_TAKEN not in frame.loc["none", "flags"]
+
+
+def test_a_defense_is_asked_before_any_clock_runs_and_sees_black_images(tiny: Splits) -> None:
+    seen = []
+
+    @dataclass(frozen=True)
+    class Fits:
+        def check_fit(self, train) -> None:
+            seen.append(train)
+
+    defense = Selected("fits", defenses["none"], Fits(), {})
+    assert find_obstacles(Matrix("shapes", (), (defense,), (), (0,), ""), tiny, ()) == {}
+    (train,) = seen
+    assert not train.images.any()
+    assert train.images.shape == tiny.train.images.shape
+    assert train.images.untyped_storage().nbytes() == 1
+    assert torch.equal(train.labels, tiny.train.labels)
+    assert train.info == tiny.train.info
