@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -116,13 +117,16 @@ class Context:
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """Forgets, after the block, all that it logs, keeps, draws from streams or puts into states."""
-        before = self.logs, self.kept, self._streams, self._states, self._later
+        """Forgets, after the block, all that it logs, keeps, draws from streams, puts into states or scratch files."""
+        before = dict(vars(self))
         self.logs, self.kept, self._streams, self._states, self._later = {}, {}, {}, {}, []
         try:
-            yield
+            with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
+                self.scratch = Path(scratch)
+                yield
         finally:
-            self.logs, self.kept, self._streams, self._states, self._later = before
+            vars(self).clear()
+            vars(self).update(before)
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Times a named part of the stage (`fit`, `apply`, ...), waiting for the device at both ends."""

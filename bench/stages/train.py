@@ -16,7 +16,7 @@ from bench.select.spec import plain, select
 from bench.stages.invariants import check_same_kind, untouched
 from bench.stages.made import Made, anew
 from bench.stages.task import Task
-from bench.training import Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
+from bench.training import Batch, Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
 from bench.training.crops import center_boxes, check_squeezed, crop_and_resize
 
 _CURVE_SAMPLE = 500  # training images on which the curve's training accuracy is measured
@@ -69,7 +69,7 @@ def train(task: Task) -> Made:
                 }
             )
 
-        fit(model, batches, _loss(defense, model, ctx), recipe, ctx, phase="train", after_epoch=after_epoch)
+        fit(model, batches, loss_of(defense, model, ctx), recipe, ctx, phase="train", after_epoch=after_epoch)
     payload = {
         "clean_test_accuracy": _share_right(predictions, test.labels),
         "test_images": len(test),
@@ -132,7 +132,16 @@ def _changes(before: Recipe, after: Recipe) -> str:
     return ", ".join(f"{name} {old} -> {new[name]}" for name, old in asdict(before).items() if old != new[name])
 
 
-def _loss(defense: Any, model: torch.nn.Module, ctx: Context) -> Loss:
+def loss_of(defense: Any, model: torch.nn.Module, ctx: Context) -> Loss:
+    """Loss of the victim's training: the defense's, or plain cross-entropy.
+
+    The rehearsal, which is not charged, has a defense of its own: nothing that it keeps is of use to the training.
+    """
     if not isinstance(defense, TrainsDifferently):
         return cross_entropy(model)
-    return lambda batch: defense.batch_loss(model, batch.images_01, batch.labels, ctx)
+
+    def loss(batch: Batch) -> Tensor:
+        acting = ctx.state("bench.defense", lambda: anew(defense))
+        return acting.batch_loss(model, batch.images_01, batch.labels, ctx)  # type: ignore[no-any-return]
+
+    return loss

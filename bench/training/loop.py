@@ -15,6 +15,7 @@ from bench.training.batches import Batch, Batches
 from bench.training.numbers import autocast
 from bench.training.optimizer import Stepper
 from bench.training.seeding import seeded
+from bench.training.snapshot import restored
 
 Loss = Callable[[Batch], Tensor]
 
@@ -91,22 +92,16 @@ def fit(
 def rehearse(model: nn.Module, batches: Batches, loss: Loss, recipe: Recipe, ctx: Context) -> None:
     """Forward and backward on random images with random labels, for a batch of every size; leaves no trace.
 
-    The optimizer's step is rehearsed on a weight of its own. Weights, running statistics, gradients, modes, torch's
-    generators and what the loss keeps in `ctx` are as before.
+    The optimizer's step is rehearsed on a weight of its own. The network and all that its modules hold, torch's
+    generators and `ctx` are as before, without gradients: what a loss keeps of a rehearsal, which is not charged, is of
+    no use to the training.
     """
-    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    modes = [(module, module.training) for module in model.modules()]
-    model.train()
-    with ctx.rehearsal(), seeded(ctx.generator("rehearsal"), ctx.device):
+    with restored(model), ctx.rehearsal(), seeded(ctx.generator("rehearsal"), ctx.device):
+        model.train()
         for batch in batches.noise(ctx.generator("rehearsal-images")):
             with autocast(ctx.device), ctx.training_step():
                 value = loss(batch)
             value.backward()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
-    for module, mode in modes:
-        module.training = mode
-    with torch.no_grad():
-        for buffer, value in kept:
-            buffer.copy_(value)
     weight = nn.Parameter(torch.ones(1, device=ctx.device))
     Stepper([{"params": [weight]}], recipe, 1).step(weight.sum())

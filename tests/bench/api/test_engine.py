@@ -1,7 +1,7 @@
 """Compiled steps, their rehearsal, and the deterministic mode."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from bench.measure.cost import Meter
 from bench.registry import defenses
 from bench.stages.jobs import Job
 from bench.stages.session import Session
+from bench.stages.train import loss_of
 from bench.training import Batches, build, cross_entropy, fit, predict
 
 CPU = torch.device("cpu")
@@ -76,6 +77,56 @@ def test_a_rehearsal_sees_no_training_image_and_every_batch_size(random_set, mak
     known = images.images.float().div(255).flatten(1)
     assert torch.cdist(torch.cat(seen).flatten(1), known).min() > 1
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_loss_leaves_nothing_of_a_rehearsal_on_the_network_or_the_context(random_set, make_context):
+    """A rehearsal is not charged, so what a defense could compute in it must not be there in the training."""
+    images, ctx = random_set(20), make_context()
+    model = build(network, ctx)
+    batches = Batches(images, CPU, 8, ctx.generator("order"))
+    norm, values = model[1], {name: value.clone() for name, value in model.state_dict().items()}
+    layers, attributes, around = list(model), set(vars(model)), dict(vars(ctx))
+
+    def loss(batch):
+        value = cross_entropy(model)(batch)
+        model.fitted = norm.weight.fitted = ctx.fitted = torch.ones(1)
+        model.register_buffer("table", torch.ones(1))
+        model.append(nn.Identity())
+        norm.register_forward_hook(lambda *_: None)
+        norm.__class__ = type("Fitted", (nn.BatchNorm2d,), {})
+        norm.eval().weight.requires_grad_(False).data.mul_(2)
+        del model[0].bias
+        model[0].bias = nn.Parameter(torch.ones(4))
+        (ctx.scratch / "fitted").touch()
+        return value
+
+    training.rehearse(model, batches, loss, RECIPE, ctx)
+    assert list(model) == layers
+    assert set(vars(model)) == attributes
+    assert (type(norm), norm.training, len(norm._forward_hooks)) == (nn.BatchNorm2d, True, 0)
+    assert norm.weight.requires_grad
+    assert not vars(norm.weight)
+    assert model.state_dict().keys() == values.keys()
+    assert all(torch.equal(value, values[name]) for name, value in model.state_dict().items())
+    assert vars(ctx) == around
+    assert not list(ctx.scratch.iterdir())
+
+
+def test_a_rehearsal_has_a_defense_of_its_own(random_set, make_context):
+    calls = []
+
+    @dataclass(frozen=True)
+    class Counts:
+        def batch_loss(self, model, images_01, labels, ctx):
+            vars(self)["calls"] = vars(self).get("calls", 0) + 1
+            calls.append(vars(self)["calls"])
+            return nn.functional.cross_entropy(model(images_01), labels)
+
+    ctx = make_context()
+    model = build(network, ctx)
+    batches = Batches(random_set(20), CPU, 8, ctx.generator("order"))
+    fit(model, batches, loss_of(Counts(), model, ctx), RECIPE, ctx)
+    assert calls == [1, 2, *range(1, 7)], "a batch of either size, then two epochs of three"
 
 
 def test_every_engine_rehearses_before_the_clock_of_the_phase_starts(random_set, make_context):
