@@ -144,18 +144,22 @@ class Context:
         """
         if isinstance(value, float) and not math.isfinite(value):
             value = str(value)
-        json.dumps(value, allow_nan=False)
-        self.logs[name] = value
+        self.logs[name] = json.loads(json.dumps(value, allow_nan=False))  # a copy: reading it later computes nothing
 
     def log_later(self, values: Callable[[], dict[str, _Loggable]]) -> None:
-        """Records what `values` returns once the stage has computed: how a `batch_loss` reports tensors unread."""
+        """Records what `values` returns once the stage has computed: how a `batch_loss` reports tensors unread.
+
+        It is called inside the meter, in the phase `report`, which is charged.
+        """
         self._later.append(values)
 
     def recorded(self) -> dict[str, object]:
-        """Everything logged, `log_later` included: the harness asks when the stage has computed."""
-        while self._later:
-            for name, value in self._later.pop(0)().items():
-                self.log(name, value)
+        """Everything logged, `log_later` included: the harness asks inside the meter, when the stage has computed."""
+        if self._later:
+            with self.phase("report"):
+                while self._later:
+                    for name, value in self._later.pop(0)().items():
+                        self.log(name, value)
         return self.logs
 
     def keep(self, name: str, tensor: Tensor) -> None:

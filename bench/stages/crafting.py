@@ -111,9 +111,9 @@ def _craft_chain(chain: Chain, clean: ImageSet, ctx: Context) -> tuple[ImageSet,
     for name, attack in chain.parts:
         given = below if isinstance(attack, StacksOn) else clean
         crafted = _applied(attack, clean, given, rows, contexts[name])
+        _pass_on(name, contexts[name], ctx)  # before the check: values of `log_later` are computed here
         check_budget(name, attack.budget, crafted, given, mask)
         below = crafted if given is below else _added(crafted, clean, below, ctx)
-        _pass_on(name, contexts[name], ctx)
     return below, mask
 
 

@@ -38,9 +38,15 @@ def untouched(images: ImageSet, who: str, known: Fingerprint | None = None) -> I
 
 
 def check_same_kind(who: str, result: object, given: ImageSet) -> None:
-    """Raises ContractError unless `result` has the shape, type, labels and info of `given`."""
-    if not isinstance(result, ImageSet):
+    """Raises ContractError unless `result` has the shape, type, labels and info of `given`.
+
+    Neither it nor its tensors may be of a subclass, which could compute when it is read: outside the meter.
+    """
+    if type(result) is not ImageSet:
         raise ContractError(f"{who} returned {type(result).__name__}, expected an ImageSet")
+    for name in ("images", "labels"):
+        if type(tensor := getattr(result, name)) is not Tensor:
+            raise ContractError(f"{who} returned {name} as {type(tensor).__name__}, expected a plain torch.Tensor")
     if result.images.shape != given.images.shape:
         raise ContractError(
             f"{who} returned images {tuple(result.images.shape)}, expected {tuple(given.images.shape)}: "

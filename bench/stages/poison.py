@@ -19,10 +19,11 @@ def poison(task: Task) -> Made:
     ctx, meter = task.context(attack.name)
     with untouched(clean, f"attack {attack.name!r}", task.known("dataset")), meter:
         poisoned, mask = craft(attack.component, clean, ctx)
+        logs = ctx.recorded()
     check_budget(attack.name, budget, poisoned, clean, mask)
     payload = {
         "scores": diagnosis.poison_scores(poisoned.images, clean.images, clean.labels, mask, budget),
-        "logs": ctx.recorded(),
+        "logs": logs,
         "budget": str(budget),
     }
     alias_of = "dataset" if poisoned is clean else ""

@@ -30,12 +30,13 @@ def purify(task: Task) -> Made:
         with meter:
             if isinstance(defense.component, Purifies):
                 purified = anew(defense.component).purify(given, ctx)
+            logs = ctx.recorded()
         check_same_kind(who, purified, given)
         cost = meter.cost() if purified is given else _repeated(task, defense, given, purified, meter.cost())
     if not isinstance(defense.component, Purifies):
         joules = None if cost.energy_joules is None else 0.0
         cost = replace(cost, wall_seconds=0.0, energy_joules=joules)
-    payload = {"scores": _scores(ctx, purified, given, clean), "logs": ctx.recorded()}
+    payload = {"scores": _scores(ctx, purified, given, clean), "logs": logs}
     return made_images(purified, clean, "poison" if purified is given else "", cost, payload, ctx.kept)
 
 
@@ -67,6 +68,7 @@ def _repeated(task: Task, defense: Selected, given: ImageSet, purified: ImageSet
         ctx, meter = once_more.context(defense.name)
         with meter:
             again = anew(defense.component).purify(given, ctx)
+            ctx.recorded()
         if defense.entry.deterministic and not torch.equal(again.images, purified.images):
             raise ContractError(f"defense {defense.name!r} is registered deterministic=True, but two runs differ")
         shutil.rmtree(once_more.scratch)

@@ -70,13 +70,14 @@ def train(task: Task) -> Made:
             )
 
         fit(model, batches, loss_of(defense, model, ctx), recipe, ctx, phase="train", after_epoch=after_epoch)
+        logs = ctx.recorded()
     payload = {
         "clean_test_accuracy": _share_right(predictions, test.labels),
         "test_images": len(test),
         "curve": curve,
         "view_seconds": view_seconds,
         "recipe": {name: plain(value) for name, value in asdict(recipe).items()},
-        "logs": ctx.recorded(),
+        "logs": logs,
     }
     return Made(meter.cost(), payload, {"predictions": predictions.to(torch.int32)})
 

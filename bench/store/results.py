@@ -184,9 +184,10 @@ def pays_once(seconds: Sequence[float]) -> bool:
 def of_training(phases: Mapping[str, float]) -> float:
     """Time or energy of the training of a finished `train` stage, from its seconds or its joules by phase.
 
-    The training and what making the recipe took; not evaluation, building the network, or the rehearsal (`warm`).
+    The training, what making the recipe took, and what the defense computed for its logs afterwards (`report`); not
+    evaluation, building the network, or the rehearsal (`warm`).
     """
-    return phases["train"] + phases.get("change_recipe", 0.0)
+    return phases["train"] + phases.get("change_recipe", 0.0) + phases.get("report", 0.0)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,0 +1,114 @@
+"""Plug-ins that put off their work until the clock has stopped and the checks are over: it is charged and checked."""
+
+import json
+
+import pytest
+
+from bench import run_matrix
+from bench.registry import attacks, defenses
+
+LATE = '''
+from dataclasses import dataclass, replace
+
+from bench.api import Budget, ImageSet
+from bench.registry import attacks, defenses
+from torch.nn.functional import cross_entropy
+
+
+@attacks.register("late-poison")
+@dataclass(frozen=True)
+class LatePoison:
+    """Exceeds its budget after all."""
+
+    budget = Budget("linf", 2 / 255)
+
+    def poison(self, train, ctx):
+        images = train.images ^ 1
+        ctx.log_later(lambda: {"sum": float(images.zero_().sum())})
+        return replace(train, images=images)
+
+
+@defenses.register("late-write")
+@dataclass(frozen=True)
+class LateWrite:
+    """Writes into its input after all."""
+
+    def purify(self, train, ctx):
+        ctx.log_later(lambda: {"sum": float(train.images.bitwise_xor_(1).sum())})
+        return replace(train, images=train.images.clone())
+
+
+class Unread(ImageSet):
+    def __getattribute__(self, name):
+        if name == "images":
+            print("the work begins")
+        return super().__getattribute__(name)
+
+
+@defenses.register("late-read")
+@dataclass(frozen=True)
+class LateRead:
+    """Computes its result when it is read."""
+
+    def purify(self, train, ctx):
+        return Unread(train.images, train.labels, train.info)
+
+
+@defenses.register("late-report")
+@dataclass(frozen=True)
+class LateReport:
+    """Computes what it logs after the training."""
+
+    def purify(self, train, ctx):
+        ctx.log_later(lambda: {"mean": float(train.images.double().mean())})
+        return train
+
+    def batch_loss(self, model, images_01, labels, ctx):
+        ctx.state("begun", lambda: ctx.log_later(lambda: {"last": float(sum(w.sum() for w in model.parameters()))}))
+        return cross_entropy(model(images_01), labels)
+'''
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """The cells of one run, by attack and defense, and the folder of the store."""
+    folder = tmp_path_factory.mktemp("late")
+    (folder / "late.py").write_text(LATE)
+    frame = run_matrix(
+        "late-poison",
+        "late-write,late-read,late-report",
+        "linear:epochs=2",
+        preset="demo",
+        dataset="shapes:train=64:test=32",
+        plugins=[folder / "late.py"],
+        store=folder / "store",
+    )
+    yield frame.set_index(["attack", "defense"]), folder / "store"
+    attacks._entries.pop("late-poison")
+    for name in ("late-write", "late-read", "late-report"):
+        defenses._entries.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("attack", "defense", "message"),
+    [
+        ("late-poison", "none", "exceeds its budget"),
+        ("none", "late-write", "modified its input in place"),
+        ("none", "late-read", "returned Unread, expected an ImageSet"),
+    ],
+)
+def test_what_is_done_late_is_checked(ended, attack, defense, message):
+    cell = ended[0].loc[(attack, defense)]
+    assert cell["status"] == "failed"
+    assert message in cell["error_message"]
+
+
+def test_what_is_logged_late_is_a_phase_of_the_cost(ended):
+    frame, store = ended
+    row = frame.loc[("none", "late-report")]
+    cell = json.loads((store / "cells" / f"{row['key']}.json").read_text())
+    for stage, logged in (("purify", "mean"), ("train", "last")):
+        assert logged in cell["logs"][stage]
+        assert 0 < cell["costs"][stage]["phases"]["report"] <= cell["costs"][stage]["wall_seconds"]
+    phases = cell["costs"]["train"]["phases"]
+    assert row["train_seconds"] == pytest.approx(phases["train"] + phases["change_recipe"] + phases["report"])
