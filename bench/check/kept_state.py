@@ -6,7 +6,11 @@ A stage constructs its defense anew, so what can be kept is kept by modules, cla
 - a process that has worked gives another result than a fresh one: what is kept is used;
 - a fresh process, whose home, temporary and working folders are empty, takes clearly longer than one that has worked
   on the same images before, or works when it imports the plug-in: it computes once what every stage must pay for;
-- images that were seen before take clearly less time than new ones: results are kept where a fresh process finds them.
+- images that were seen before take clearly less time than new ones: results are kept where a fresh process finds them;
+- the very first process, which ran before any other, takes clearly longer than a later fresh one: a file is left
+  somewhere else.
+
+And one that it keeps something inside a stage: rehearsals, which are not charged, take clearly longer than the rest.
 
 Clearly is what `bench.store.results.pays_once` says, of processor seconds. Of quick defenses the images are many.
 """
@@ -14,42 +18,28 @@ Clearly is what `bench.store.results.pays_once` says, of processor seconds. Of q
 from __future__ import annotations
 
 import importlib.util
-import math
 import multiprocessing
 import os
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
-from bench.api import ChangesRecipe, Context, ImageSet, Purifies, Recipe, SeesTestImages, TrainsDifferently
+from bench.api import ImageSet
 from bench.check.module_state import differences, held_by
-from bench.datasets.splits import content_digest
+from bench.check.whole_run import Run, processor_seconds, whole_run
 from bench.measure.cost import load_libraries
 from bench.registry import BY_KIND, defenses, load_plugin
 from bench.registry.source import imports_of, modules_of
 from bench.select.spec import Selected, select
 from bench.store.results import PAYS_ONCE_SECONDS, pays_once
-from bench.training import to_float
 
 _MANY = 6000  # images: a fit of a second on 50,000 is a tenth of that on them
 _TRIES = 3  # fresh processes: in each of them a sign must show, for a busy machine makes one slow
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Processor seconds of a run, the digest of what came out, and the seconds that importing the plug-in took."""
-
-    seconds: float
-    digest: str
-    importing: float = 0.0
 
 
 def kept(selected: Selected, images: ImageSet) -> str | None:
@@ -61,42 +51,64 @@ def kept(selected: Selected, images: ImageSet) -> str | None:
     """
     load_libraries(torch.device("cpu"))
     modules = modules_of(selected.entry.cls.__module__)
+    few, first = images, _first(selected, images)
     images = _enough(selected, images)
     other = replace(images, images=255 - images.images)
     before = held_by(modules)
-    result = _timed(selected, other).digest
+    used = whole_run(selected, other)
+    result = used.digest
     if changed := differences(before, held_by(modules)):
         return (
             f"keeps what depends on the images ({changed[0]} changed while it worked on others); "
             "what is computed for one stage must not outlive it: keep it in ctx.state"
         )
-    problem, used = "", math.inf
+    problem = ""
     for _ in range(_TRIES):
-        fresh, used = _in_a_fresh_process(selected, other), min(used, _timed(selected, other).seconds)
+        fresh = _in_a_fresh_process(selected, other)
+        used = min(used, whole_run(selected, other), key=lambda run: run.seconds)
         if not (problem := _advantage(fresh, used, result)):
             break
     if not problem and all(_remembers(selected, replace(images, images=images.images.flip(axis))) for axis in (-1, -2)):
         problem = "takes much less time for images it has seen: it keeps results somewhere"
+    if not problem and first is not None and _left_a_file(selected, few, first):
+        problem = (
+            "takes much longer in the first process than in a later fresh one: it leaves a file outside of ctx.scratch"
+        )
     return problem or None
+
+
+def _first(selected: Selected, images: ImageSet) -> Run | None:
+    """Run of a fresh process before this one runs the defense, and leaves files; None if it fails, as this one will."""
+    try:
+        return _in_a_fresh_process(selected, images)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # research code calls sys.exit
+        return None
 
 
 def _enough(selected: Selected, images: ImageSet) -> ImageSet:
     """The images as often as it takes to keep the defense busy, so that a fit among its work is seen."""
-    while _timed(selected, images).seconds < PAYS_ONCE_SECONDS and len(images) < _MANY:
+    while whole_run(selected, images).seconds < PAYS_ONCE_SECONDS and len(images) < _MANY:
         images = images.take(torch.arange(len(images)).repeat(4))
     return images
 
 
-def _advantage(fresh: _Run, used: float, result: str) -> str:
+def _advantage(fresh: Run, used: Run, result: str) -> str:
     """Gain of a process that has worked before, in words, or ""."""
     if fresh.digest != result:
         return "gives another result in a process that has worked on other images than in a fresh one: it keeps state"
     if fresh.importing > PAYS_ONCE_SECONDS:
         return f"importing it does work: {fresh.importing:.2f} s; put it in purify, so that it is measured"
-    if pays_once([fresh.seconds, used]):
+    if pays_once([fresh.seconds, used.seconds]):
         return (
-            f"computes once what every stage must pay for: {fresh.seconds:.2f} s in a fresh process, {used:.2f} s in "
-            "one that has done it before; compute it in purify, and keep nothing"
+            f"computes once what every stage must pay for: {fresh.seconds:.2f} s in a fresh process, "
+            f"{used.seconds:.2f} s in one that has done it before; compute it in purify, and keep nothing"
+        )
+    if pays_once([used.rehearsing, used.seconds - used.rehearsing]):
+        return (
+            f"works in rehearsals, which are not charged: {used.rehearsing:.2f} s of {used.seconds:.2f} s; "
+            "compute it where it is used"
         )
     return ""
 
@@ -104,36 +116,17 @@ def _advantage(fresh: _Run, used: float, result: str) -> str:
 def _remembers(selected: Selected, unseen: ImageSet) -> bool:
     """True if these images take much less time when they come again."""
     again = replace(unseen, images=unseen.images.clone())
-    return pays_once([_timed(selected, unseen).seconds, _timed(selected, again).seconds])
+    return pays_once([whole_run(selected, unseen).seconds, whole_run(selected, again).seconds])
 
 
-def _timed(selected: Selected, images: ImageSet) -> _Run:
-    """All that the defense does with these images."""
-    start = _processor_seconds()
-    component: Any = replace(selected.component)
-    with tempfile.TemporaryDirectory() as scratch:
-        ctx = Context(0, torch.device("cpu"), Path(scratch), selected.name)
-        result = component.purify(images, ctx) if isinstance(component, Purifies) else images
-        digest = content_digest(result)
-        if isinstance(component, SeesTestImages):
-            digest += content_digest(replace(images, images=component.view(images.images)))
-        if isinstance(component, ChangesRecipe):
-            digest += repr(component.change_recipe(Recipe()))
-        if isinstance(component, TrainsDifferently):
-            few = images.take(torch.arange(min(8, len(images))))
-            model = nn.Sequential(nn.Flatten(), nn.Linear(few.images[0].numel(), few.info.num_classes))
-            with ctx.training_step():
-                component.batch_loss(model.train(), to_float(few.images), few.labels, ctx)
-    return _Run(_processor_seconds() - start, digest)
+def _left_a_file(selected: Selected, images: ImageSet, first: Run) -> bool:
+    """True if the first of all runs took much longer than later ones on the same images, fresh processes included."""
+    if not pays_once([first.seconds, whole_run(selected, images).seconds]):
+        return False
+    return pays_once([first.seconds, _in_a_fresh_process(selected, images).seconds])
 
 
-def _processor_seconds() -> float:
-    """Of this process and of its children that have ended."""
-    times = os.times()
-    return time.process_time() + times.children_user + times.children_system
-
-
-def _in_a_fresh_process(selected: Selected, images: ImageSet) -> _Run:
+def _in_a_fresh_process(selected: Selected, images: ImageSet) -> Run:
     """Results and times of a process that has not run the defense before.
 
     It finds no files at home, unless the defense says that it needs weights from there. What fails without files runs
@@ -159,7 +152,7 @@ def _run_fresh(
     libraries: list[str],
     threads: int,
     images: ImageSet,
-) -> _Run:
+) -> Run:
     torch.set_num_threads(threads)
     load_libraries(torch.device("cpu"))
     for name in libraries:
@@ -172,13 +165,13 @@ def _run_fresh(
     if not installed:  # a file: `load_plugin` asks for all components before it imports
         for registry in BY_KIND.values():
             registry.load()
-    start = _processor_seconds()
+    start = processor_seconds()
     if installed or source is None:
         importlib.import_module(module)
     else:
         load_plugin(Path(source))
-    importing = _processor_seconds() - start
+    importing = processor_seconds() - start
     selected = select(defenses, text)[0]
     if empty is not None:
         os.chdir(empty)
-    return replace(_timed(selected, images), importing=importing)
+    return replace(whole_run(selected, images), importing=importing)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from bench.registry import defenses
 
@@ -62,8 +64,7 @@ TAIL = '''
 class Forgets:
     """A test."""
 
-    def purify(self, train, ctx):
-BODY
+METHODS
 '''
 BODIES = {
     "global": ("global LAST\nLAST = train.images + 0\nreturn train", "LAST changed"),
@@ -102,6 +103,33 @@ BODIES = {
         "'fit' in MEMO or work(len(train) * 1e-4)\nMEMO['fit'] = 1\nreturn train",
         "computes once what every stage",
     ),
+    "file elsewhere": (
+        "STORE.exists() or work()\nSTORE.touch()\nreturn train",
+        "leaves a file outside of ctx.scratch",
+    ),
+    "in the check of its data": (
+        "def check_fit(self, train):\n    self.work(0, 0)\n"
+        "def work(self, info, images):\n    'fit' in MEMO or work()\n    MEMO['fit'] = 1\n"
+        "def purify(self, train, ctx):\n    return train",
+        "computes once what every stage",
+    ),
+    "in its number of passes": (
+        "@property\ndef step_passes(self):\n    'fit' in MEMO or work()\n    MEMO['fit'] = 1\n    return 3\n"
+        "def batch_loss(self, model, images_01, labels, ctx):\n    return cross_entropy(model(images_01), labels)",
+        "computes once what every stage",
+    ),
+    "in what it logs later": (
+        "ctx.log_later(lambda: {} if 'fit' in MEMO else {'a': work() or MEMO.setdefault('fit', 1)})\nreturn train",
+        "computes once what every stage",
+    ),
+    "in a rehearsal": (
+        "def batch_loss(self, model, images_01, labels, ctx):\n"
+        "    'fit' in MEMO or work()\n    MEMO['fit'] = 1\n"
+        "    ctx.log_later(lambda: MEMO.clear() or {})\n"
+        "    return cross_entropy(model(images_01), labels)",
+        "works in rehearsals, which are not charged",
+    ),
+    "in a rehearsal of its own": ("with ctx.meter.warm():\n    work()\nreturn train", "works in rehearsals"),
     "at import": ("return train\n\nwork()", "importing it does work"),
 }
 HARMLESS = {
@@ -120,9 +148,11 @@ def found(tmp_path, monkeypatch):
     def found(body):
         path = tmp_path / "forgets.py"
         body, _, at_import = body.partition("\n\n")
-        lines = "\n".join(f"        {line}" for line in body.splitlines())
+        if not body.startswith(("def ", "@")):
+            body = "def purify(self, train, ctx):\n" + textwrap.indent(body, "    ")
+        methods = textwrap.indent(body, "    ")
         text = HEAD.replace("FILE", str(tmp_path / "memo"))
-        path.write_text(text + TAIL.replace("BODY", lines) + at_import)
+        path.write_text(text + TAIL.replace("METHODS", methods) + at_import)
         defenses._entries.pop("forgets", None)
         load_plugin(path)
         return kept(select(defenses, "forgets")[0], tiny().train)
