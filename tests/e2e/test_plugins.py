@@ -70,6 +70,9 @@ def test_the_same_draws_at_every_batch_are_refused_with_the_remedy(bench, tmp_pa
         ended = bench(*command, "--plugin", "noisy.py")
         assert ended.code == 1, command
         assert "use ctx.stream('noise'), which continues its sequence" in ended.out.replace("\n", " ") + ended.err
+        if command[0] == "check":
+            assert "FAIL batch loss draws anew at every batch" in ended.out
+            assert ended.out.endswith("\n1 broken\n")
     plugin.write_text(_NOISY.replace("ctx.generator", "ctx.stream"), encoding="utf-8")
     assert bench("check", "noisy", "--plugin", "noisy.py").code == 0
     assert bench("run", "--attacks", "ops", "--defenses", "noisy", *TINY, "--plugin", "noisy.py").code == 0

@@ -88,7 +88,7 @@ def batch_loss_repeats_with_the_same_seed(selected: Selected, tiny: Splits) -> N
 
 
 def batch_loss_draws_anew_at_every_batch(selected: Selected, tiny: Splits) -> None:
-    """No random draw of torch gives the same numbers at every batch.
+    """No random draw of torch gives the same numbers at every batch, and none comes from `ctx.generator`.
 
     A draw that is meant to be fixed is made once, in ctx.state. One that holds a single value (a coin, a probability
     of 1) says nothing and is not looked at, nor are generators outside of torch.
@@ -99,7 +99,7 @@ def batch_loss_draws_anew_at_every_batch(selected: Selected, tiny: Splits) -> No
     with context(selected) as ctx:
         for _ in range(1 + _STEPS):
             watch = _Draws()
-            with watch:
+            with watch, ctx.training_step():  # only here: one mistake breaks one contract
                 _loss(selected, model, batch, ctx)
             model.load_state_dict(before)
             steps.append(watch.found)
@@ -137,8 +137,7 @@ def _losses(selected: Selected, model: torch.nn.Module, tiny: Splits, batches: i
 
 
 def _loss(selected: Selected, model: torch.nn.Module, batch: ImageSet, ctx: Context) -> Tensor:
-    with ctx.training_step():
-        loss: Tensor = selected.component.batch_loss(model, to_float(batch.images), batch.labels, ctx)
+    loss: Tensor = selected.component.batch_loss(model, to_float(batch.images), batch.labels, ctx)
     return loss
 
 
