@@ -79,7 +79,7 @@ CELL_COLUMNS = {
     "fit_seconds": Column("float64", "its phase fit", "s"),
     "apply_seconds": Column("float64", "its phase apply", "s"),
     "train_seconds": Column(
-        "float64", "phases train and change_recipe of the victim's training: no rehearsal, no evaluation", "s"
+        "float64", "phases train, change_recipe and report of the victim's training: no rehearsal, no evaluation", "s"
     ),
     "undefended_train_seconds": Column("float64", "the same without defense, on the same device", "s"),
     "extra_train_seconds": Column(
@@ -146,7 +146,7 @@ BOARD_COLUMNS = {
         "undefended, 1: as trained on clean data",
     ),
     "cost_seconds": Column(
-        "float64", "purify + extra_train + view, each the median over the cells of mean_accuracy", "s"
+        "float64", "purify + extra_train + view, each the median over the row's cells, attack none included", "s"
     ),
     "cost_seconds_min": Column("float64", "least that the measurements of these cells allow, repeats included", "s"),
     "cost_seconds_max": Column("float64", "most that they allow", "s"),

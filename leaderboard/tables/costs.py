@@ -40,7 +40,8 @@ def row_costs(cells: pd.DataFrame) -> dict[str, float | None]:
     several devices have no common stage: their own costs are taken as they are.
 
     Args:
-        cells: finished cells of one defense that share data set, preset and victim, as in `cells_frame`.
+        cells: finished cells of one defense that share data set, preset and victim, as in `cells_frame`; those of the
+            clean training set too, which takes the same work.
     """
     cost, purify, extra = _cost(cells, "seconds")
     undefended = _spread(cells["undefended_train_seconds"])

@@ -51,7 +51,7 @@ class Flag(StrEnum):
     PAYS_ONCE = (
         "first run slower than its repeats",
         "The first run of the purification took over 3 times as long as its repeats, which may have used its work. The "
-        "first run is the cost.",
+        "first run is the cost, which has no rank.",
     )
     NOT_CONVERGED = (
         "attack not converged",

@@ -31,7 +31,7 @@ from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
 from leaderboard.tables.statistics import binomial_half_width_95, half_width_95, mean
 from leaderboard.tables.stores import repeat_flags
 
-_DOUBT = {Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.SEVERAL_DEVICES, Flag.UNEVEN}
+_DOUBT = {Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.SEVERAL_DEVICES, Flag.UNEVEN, Flag.PAYS_ONCE}
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
 
 
@@ -135,7 +135,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     row |= {"clean_accuracy": by_attack.get("none"), "device": _devices(done)}
     row |= {accuracy_column(attack): by_attack[attack] for attack in poisons}
     row |= {half_width_column(attack): half_width_95(table[attack]) for attack in poisons}
-    row["flags"] = _flags(cells, done, poisoned, missing)
+    row["flags"] = _flags(cells, done, missing)
     if missing or not poisons:
         return row
     per_seed = [mean(values) for _, values in table[poisons].iterrows()]
@@ -148,8 +148,8 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
         "tie_width": least if width is None else width,
         "worst_accuracy": by_attack[worst],
         "worst_attack": worst,
-        **row_costs(poisoned),
-        **{name: None if poisoned[name].isna().any() else int(poisoned[name].max()) for name in _PEAKS},
+        **row_costs(done),
+        **{name: None if done[name].isna().any() else int(done[name].max()) for name in _PEAKS},
     }
 
 
@@ -166,18 +166,18 @@ def _devices(cells: pd.DataFrame) -> tuple[str, ...]:
     return tuple(sorted({device for devices in cells["device"] for device in devices}))
 
 
-def _flags(cells: pd.DataFrame, done: pd.DataFrame, poisoned: pd.DataFrame, missing: int) -> tuple[Raised, ...]:
+def _flags(cells: pd.DataFrame, done: pd.DataFrame, missing: int) -> tuple[Raised, ...]:
     of_cells: dict[Flag, list[str]] = {}
     for attack, flags in zip(done["attack_selection"], done["flags"], strict=True):
         for flag in flags:
             of_cells.setdefault(flag, []).append(attack)
     named = [Raised(flag, tuple(dict.fromkeys(attacks))) for flag, attacks in sorted(of_cells.items())]
-    return (*map(Raised, _own_flags(cells, done, poisoned, missing)), *named)
+    return (*map(Raised, _own_flags(cells, done, missing)), *named)
 
 
-def _own_flags(cells: pd.DataFrame, done: pd.DataFrame, poisoned: pd.DataFrame, missing: int) -> Iterator[Flag]:
+def _own_flags(cells: pd.DataFrame, done: pd.DataFrame, missing: int) -> Iterator[Flag]:
     """Flags of a row that no single cell raises."""
-    exclusive = poisoned["exclusive"]  # the cells whose costs are shown
+    exclusive = done["exclusive"]
     if missing:
         yield Flag.MISSING
     if (cells["status"] == "failed").any():
