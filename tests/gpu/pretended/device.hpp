@@ -1,0 +1,15 @@
+// What the sources of the pretended device share: its size, its counters, its handles, the state of captures.
+#pragma once
+#include <cuda_runtime_api.h>
+
+constexpr size_t TOTAL_BYTES = 80ull << 30;
+constexpr int VERSION = CUDART_VERSION;
+constexpr const char* NAME = "Pretended H100";
+
+int devices();                              // PRETENDED_GPUS, as CUDA_VISIBLE_DEVICES leaves them
+void* handle();                             // a new one, never dereferenced
+void count(const char* what, long by = 1);  // of the report
+void launched(const char* library_or_null, const void* kernel = nullptr);
+void name_kernel(const void* kernel, const char* name);
+bool is_capturing(cudaStream_t stream);
+cudaError_t waits(const char* how);  // counts a wait; an error while a graph is captured, as on a card

@@ -1,0 +1,100 @@
+"""Inside a process with pretended GPUs: its counters, and errors for waits where nothing may wait."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+
+from bench.api import Context, ImageSet
+from bench.training import Batches, pgd
+from bench.training.optimizer import Stepper
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+    library.pretended_report.restype = ctypes.c_char_p
+    return library
+
+
+def reset() -> None:
+    """Sets all counters to 0."""
+    _library().pretended_reset()
+
+
+def counts() -> dict[str, int]:
+    """Launches, copies, waits and calls since `reset`."""
+    return _numbers(_report().partition("kernels\n")[0])
+
+
+def kernels() -> dict[str, int]:
+    """Launches by (mangled) name since `reset`."""
+    return _numbers(_report().partition("kernels\n")[2])
+
+
+def _report() -> str:
+    text: bytes = _library().pretended_report()
+    return text.decode()
+
+
+def _numbers(lines: str) -> dict[str, int]:
+    return {name: int(number) for name, number in (line.split("\t") for line in lines.splitlines())}
+
+
+@contextmanager
+def waits_are_errors(yes: bool = True) -> Iterator[None]:
+    """Inside the block torch raises where it would wait for the device."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error" if yes else "default")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def refuse_waits_in_steps() -> None:
+    """For the rest of the process, a wait is an error in a loss, an optimizer step, a gradient step, a next batch."""
+    step, backward, iterate, frozen = Context.training_step, Stepper.step, Batches.__iter__, pgd.frozen
+
+    @contextmanager
+    def training_step(self, inside=True):
+        with step(self, inside), waits_are_errors(inside):
+            yield
+
+    def optimizer_step(self, loss):
+        with waits_are_errors():
+            backward(self, loss)
+
+    @contextmanager
+    def gradient_steps(model):
+        with frozen(model), waits_are_errors():
+            yield
+
+    def batches(self):
+        coming = iterate(self)
+        yield next(coming)  # an epoch begins with its random numbers, which are copied
+        while True:
+            with waits_are_errors():
+                batch = next(coming, None)
+            if batch is None:
+                return
+            yield batch
+
+    Context.training_step, Stepper.step, Batches.__iter__ = training_step, optimizer_step, batches
+    pgd.frozen = gradient_steps
+
+
+def believe_what_is_on_the_device() -> None:
+    """For the rest of the process, values of sets on the device are not checked: no kernel has computed them."""
+    check = ImageSet.__post_init__
+
+    def on_the_host(self):
+        if not any(t is not None and t.is_cuda for t in (self.images, self.labels, self.aspect_ratios)):
+            check(self)
+
+    ImageSet.__post_init__ = on_the_host
