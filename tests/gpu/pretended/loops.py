@@ -38,7 +38,7 @@ FEW, MANY = 2, 4
 # Depend on PyTorch's version: compared only for the one that wrote the table.
 OF_VERSION = ("launches", "convolutions", "matrix products", "other library calls", "memory sets")
 # Depend on this code alone.
-OF_CODE = ("copies to the device", "copies to the host", "copies on the device", "waits")
+OF_CODE = ("copies to the device", "copies to the host", "copies on the device", "pageable copies", "waits")
 
 
 def _images(batches: int) -> ImageSet:

@@ -94,6 +94,10 @@ void copied(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
     static const char* names[] = {"copies host to host", "copies to the device", "copies to the host",
                                   "copies on the device"};
     count(names[kind]);
+    if (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToHost) {
+        Lock lock(state().mutex);  // ours are pinned, all else is not: such a copy goes through a buffer of the driver
+        if (!block_of(kind == cudaMemcpyHostToDevice ? from : to)) state().counts["pageable copies"]++;
+    }
     // What kernels leave is garbage anyway: only what the host sees is worth the time.
     if (kind != cudaMemcpyDeviceToDevice || bytes <= 4096) memmove(to, from, bytes);
 }
