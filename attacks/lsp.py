@@ -66,7 +66,12 @@ class Lsp(PartialPoison):
         """Raises UserError if there are more classes than patterns of patches."""
         size = self._size(train.info.shape)
         if train.info.num_classes > 2**size:
-            raise UserError(f"lsp: {train.info.num_classes} classes do not fit on {size} features; use a smaller patch")
+            height, width = train.info.shape[1:]
+            remedy = "use a smaller patch" if self.patch > 1 else "use larger images or fewer classes"
+            raise UserError(
+                f"lsp: {train.info.num_classes} classes do not fit on {size} features (patches of {self.patch} pixels "
+                f"on {width}x{height}); {remedy}"
+            )
 
     def _size(self, shape: tuple[int, int, int]) -> int:
         """Features of an image: one per channel and patch."""

@@ -44,6 +44,17 @@ def _plugin_hint(name: str, has_near: bool) -> str:
     return "" if has_near else "If a file of yours defines it: --plugin FILE."
 
 
+def of_component(label: str, name: str, error: object) -> str:
+    """The message of a component behind its label; a name that the message begins with is not said twice.
+
+    Args:
+        label: `attack 'lsp:patch=0'`.
+        name: of the component.
+        error: what it raised, or the message.
+    """
+    return f"{label}: {str(error).removeprefix(f'{label}: ').removeprefix(f'{name}: ')}"
+
+
 _REMEDIES = {
     errno.ENOSPC: "free some disk space",
     errno.EDQUOT: "free some of the disk quota",

@@ -23,6 +23,11 @@ def is_missing(value: Any) -> bool:
         return True
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number of things in words: `1 image`, `3 images`, `2 classes`."""
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def isolated(name: str) -> str:
     """A name for the middle of a sentence: its direction of writing ends with it.
 

@@ -95,7 +95,7 @@ def from_zero(found: Numbering, count: int, folder: Path) -> Numbering:
         remedy = "; if they count from 1, rename them" if min(numbers) > 0 and max(numbers) == count else ""
         raise UserError(
             f"from-file: {folder} may hold the indices 0..{count - 1}, but {max(numbers)} is too large "
-            f"({len(numbers)} files){remedy}"
+            f"({len(numbers)} file{'s' * (len(numbers) != 1)}){remedy}"
         )
     return found
 

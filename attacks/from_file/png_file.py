@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bench.api import DataInfo
+from bench.datasets.inputs import refuse_pointer
 from bench.errors import UserError
 
 _BIT_DEPTH = 24  # position of the byte in a PNG file
@@ -34,6 +35,7 @@ def pixels(file: Path, info: DataInfo) -> Any:
             f"from-file: {file} has too many pixels ({error}); {info.name} needs {width}x{height}"
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
+        refuse_pointer(file, "from-file")
         reason = "it is empty or no image" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"from-file: {file} cannot be read ({reason}); {_AGAIN}") from error
     found = f"{png.mode} {png.width}x{png.height}"

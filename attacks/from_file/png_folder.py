@@ -25,7 +25,13 @@ def png_files(folder: Path) -> list[Path]:
 
 def _folders(folder: Path) -> list[Path]:
     """The folder and all in it."""
-    return [folder, *(deeper for below in entries(folder) if below.is_dir() for deeper in _folders(below))]
+    return [folder, *(deeper for below in _inside(folder) for deeper in _folders(below))]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The folders in a folder, without links that lead back up to it."""
+    above = (folder.resolve(), *folder.resolve().parents)
+    return [below for below in entries(folder) if below.is_dir() and below.resolve() not in above]
 
 
 def _images(folder: Path) -> list[Path]:
@@ -49,7 +55,7 @@ def open_folder(folder: Path, train: ImageSet) -> Found:
         "images",
         entries_of(torch.tensor(positions), len(train)),
         lambda chosen, images_u8: decode([ordered[entry] for entry in chosen.tolist()], train.info),
-        {"content": f"{len(ordered)} PNG images"},
+        {"content": f"{len(ordered)} PNG image{'s' * (len(ordered) != 1)}"},
         (f"from-file: {folder}: read {found.read_as}",) if found.read_as else (),
     )
 
@@ -75,7 +81,7 @@ def _by_index(folder: Path, train: ImageSet) -> Numbering:
         if len(images) < len(train):
             _refuse_others([folder], len(images))
         return from_zero(numbered(images), len(train), folder)
-    folders = [below for below in entries(folder) if below.is_dir() and png_files(below)]
+    folders = [below for below in _inside(folder) if png_files(below)]
     if not folders:
         _refuse_others(_folders(folder), 0)
     data = [below for below in folders if below.name == "data" or (len(folders) == 1 and not below.name.isdecimal())]

@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 
 from bench.api.engine import Engine
+from bench.formats import counted
 from bench.measure.cost import device_name
 from bench.store.artifacts import Store
 
@@ -220,5 +221,5 @@ def store_health(root: Path) -> Iterator[Finding]:
     states = [store.state(stage, key) for stage, key in store.artifacts()]
     cells = len(list(store.cells.glob("*.json")))
     damaged = states.count("damaged")
-    text = f"store {root}: {cells} cells, {len(states)} artifacts, {damaged} damaged"
+    text = f"store {root}: {counted(cells, 'cell')}, {counted(len(states), 'artifact')}, {damaged} damaged"
     yield Finding("note" if damaged else "ok", text, "the next run computes them again" if damaged else "")

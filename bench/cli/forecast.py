@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.datasets.splits import Splits
-from bench.formats import duration
+from bench.formats import counted, duration
 from bench.plan.arithmetic import Arithmetic
 from bench.plan.history import History
 from bench.plan.plan import Plan
@@ -59,16 +59,16 @@ def print_plan(plan: Plan, store: Store, splits: Splits, *, each_job: bool) -> N
     console.print(_jobs(plan, times) if each_job else _summary(plan, times))
     for reason in dict.fromkeys(reason for _, reason in plan.skipped):
         cells = sum(why == reason for _, why in plan.skipped)
-        console.print(f"skipped, {cells} cells: {reason}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"skipped, {counted(cells, 'cell')}: {reason}", style="yellow", markup=False, soft_wrap=True)
     if matrix.from_dataset:
         text = f"for this data set (preset {matrix.preset} or file): {', '.join(matrix.from_dataset)}"
         console.print(text, markup=False, soft_wrap=True)
     waiting = [job for stage in STAGES for job in plan.pending(stage)]
+    sides = [counted(len(getattr(matrix, f"{side}s")), side) for side in ("attack", "defense", "victim", "seed")]
     if times.estimated:
         console.print(_HOW, style="dim", soft_wrap=True)
     console.print(
-        f"{len(plan.cells)} cells ({len(matrix.attacks)} attacks x {len(matrix.defenses)} defenses x "
-        f"{len(matrix.victims)} victims x {len(matrix.seeds)} seeds), {len(plan.jobs)} jobs, "
+        f"{counted(len(plan.cells), 'cell')} ({' x '.join(sides)}), {counted(len(plan.jobs), 'job')}, "
         f"{len(waiting)} to run on {plan.session.machine}: {time_left(len(waiting), times.seconds(waiting)[0])}",
         soft_wrap=True,
     )

@@ -60,7 +60,8 @@ def verify_artifacts(root: Path) -> int:
             unreadable += 1
             console.print(str(error), soft_wrap=True)
     count = sum(1 for _ in store.artifacts())
-    console.print(f"{count} artifacts, {len(damaged)} damaged; {unreadable} unreadable cells")
+    found = f"{formats.counted(count, 'artifact')}, {len(damaged)} damaged"
+    console.print(f"{found}; {formats.counted(unreadable, 'unreadable cell')}")
     return 1 if damaged or unreadable else 0
 
 
@@ -104,7 +105,8 @@ def _collect(store: Store, dry_run: bool, unfinished: bool) -> None:
                 path.unlink()
     if kept:
         console.print(
-            f"kept {kept} artifacts needed to resume {len(plans)} interrupted runs; --unfinished deletes them"
+            f"kept {formats.counted(kept, 'artifact')} needed to resume "
+            f"{formats.counted(len(plans), 'interrupted run')}; --unfinished deletes them"
         )
     if not dry_run:
         freed += store.clean_partial()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.datasets.inputs import refuse_pointer
 from bench.errors import UserError
 from bench.store.data_files import reserve
 from bench.store.locks import owned, remove_abandoned
@@ -112,6 +113,7 @@ def _rgb(file: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UserError(f"folder: {file} has too many pixels ({error}); shrink or remove it") from error
     except UnidentifiedImageError as error:
+        refuse_pointer(file, "folder")
         raise UserError(f"folder: {file} is not a readable image; remove or replace it") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"folder: {file} is not a readable image ({error}); remove or replace it") from error

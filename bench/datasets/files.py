@@ -15,11 +15,12 @@ import torch
 from bench.api import DataInfo, ImageSet
 from bench.datasets import decoding
 from bench.datasets.arrays import check_classes, read_images
-from bench.datasets.inputs import read_labels
+from bench.datasets.inputs import read_labels, refuse_pointer
 from bench.datasets.splits import Splits, content_digest
 from bench.datasets.subsets import Subset
 from bench.datasets.tree import Labelled, find_splits
 from bench.errors import UserError
+from bench.formats import counted
 from bench.registry import datasets
 from bench.registry.source import source_digest
 from bench.select.spec import digest
@@ -61,6 +62,7 @@ class Npz(Subset):
                     )
                 arrays = {name: archive[name] for name in _ARRAYS}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            refuse_pointer(file, "npz")
             if "Object arrays" in str(error):
                 raise UserError(f"npz: {file} holds lists or objects; give one array of one size per name") from error
             reason = f" ({error})" if zipfile.is_zipfile(file) else ""
@@ -72,7 +74,10 @@ class Npz(Subset):
         images = [read_images(arrays[f"x_{split}"], f"npz: {file}: x_{split}", notes.append) for split in _SPLITS]
         for split, found, known in zip(_SPLITS, images, labels, strict=True):
             if len(found) != len(known):
-                raise UserError(f"npz: {file}: x_{split} has {len(found)} images, y_{split} has {len(known)} labels")
+                raise UserError(
+                    f"npz: {file}: x_{split} has {counted(len(found), 'image')}, y_{split} has "
+                    f"{counted(len(known), 'label')}"
+                )
         if images[0].shape[1:] != images[1].shape[1:]:
             sizes = (tuple(found.shape[1:]) for found in images)
             raise UserError("npz: {}: training images are {}, test images {}; give all one size".format(file, *sizes))
@@ -151,21 +156,25 @@ class Imagenet100(Subset):
         classes = train.classes[: self.classes]
         if len(classes) < self.classes:
             raise UserError(
-                f"imagenet100: {train.root} has {len(classes)} classes, {self.classes} are wanted; "
+                f"imagenet100: {train.root} has {_classes(classes)}, {self.classes} are wanted; "
                 f"copy the others there, or say classes={len(classes)}"
             )
         absent = sorted(set(classes) - set(test.classes))
         if absent:
-            lacks = f"{test.root} lacks {len(absent)} classes of {train.root}: {', '.join(absent[:5])}"
+            lacks = f"{test.root} lacks {_classes(absent)} of {train.root}: {', '.join(absent[:5])}"
             raise UserError(f"imagenet100: {lacks}")
         info = DataInfo("imagenet100", len(classes), (3, self.size, self.size))
         return self.cut(_Prepared(root, info, notes).load(train.of(classes), test.of(classes), "whole"))
 
 
+def _classes(names: list[str]) -> str:
+    return counted(len(names), "class", "classes")
+
+
 def _difference(train: Labelled, test: Labelled) -> str:
     """`test lacks the classes a, b of train`, and the other way around."""
     lacks = [
-        f"{one.root.name} lacks {len(absent)} classes of {other.root.name}: {', '.join(absent[:5])}"
+        f"{one.root.name} lacks {_classes(absent)} of {other.root.name}: {', '.join(absent[:5])}"
         for one, other in ((test, train), (train, test))
         if (absent := sorted(set(other.classes) - set(one.classes)))
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bench.errors import UserError
 
 Note = Callable[[str], None]
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _LITTER = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
@@ -40,6 +42,19 @@ def usable(path: Path, who: str) -> Path:
     if not path.is_file():
         raise UserError(f"{who}: {path} is a folder, but it is called like an image; rename or remove it")
     return path
+
+
+def refuse_pointer(path: Path, who: str = "") -> None:
+    """Raises UserError if the file is a Git LFS pointer: a small text where the file itself was not fetched.
+
+    Args:
+        path: a file, perhaps unreadable.
+        who: what reads it, as the error begins.
+    """
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            where = f"{who}: {path}" if who else path
+            raise UserError(f"{where} is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`")
 
 
 def read_labels(array: Any, where: str, note: Note) -> Tensor:

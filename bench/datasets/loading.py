@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bench.datasets.splits import Splits
-from bench.errors import UserError
+from bench.errors import UserError, of_component
 from bench.registry import datasets
 from bench.select.spec import select
 
@@ -24,10 +24,12 @@ def load(text: str, root: Path) -> Splits:
     if len(chosen) != 1:
         raise UserError(f"one data set at a time, got {text!r}")
     selected = chosen[0]
+    if taken := next((path for path in (root, *root.parents) if path.exists() and not path.is_dir()), None):
+        raise UserError(f"data root {root}: {taken} is a file; name a folder with --data-root")
     try:
         splits: Splits = selected.component.load(root)
     except ValueError as error:
-        raise UserError(f"dataset {selected.text!r}: {error}") from error
+        raise UserError(of_component(f"dataset {selected.text!r}", selected.name, error)) from error
     for name, split in (("training", splits.train), ("test", splits.test)):
         if len(split) == 0:
             raise UserError(f"dataset {selected.text!r} has no {name} images")

@@ -11,6 +11,7 @@ from torch import Tensor
 from bench.api import ImageSet, draw_per_class
 from bench.datasets.splits import Splits
 from bench.errors import UserError
+from bench.formats import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,9 @@ def _stratified(images: ImageSet, count: int | None, seed: int, split: str) -> I
     if count is None or count == len(images):
         return images
     if count > len(images):
-        raise UserError(f"{images.info.name}: {split}={count} asked for, but there are only {len(images)} images")
+        raise UserError(
+            f"{images.info.name}: {split}={count} asked for, but there are only {counted(len(images), 'image')}"
+        )
     rows = stratified_rows(images.labels, count, torch.Generator().manual_seed(seed))
     return images.take(rows)
 

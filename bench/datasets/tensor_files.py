@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bench.datasets.inputs import refuse_pointer
 from bench.errors import UserError
 
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
@@ -54,6 +55,7 @@ def read_named(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: if the file is damaged, of another type, holds no tensor or would have to be unpickled.
     """
+    refuse_pointer(path)
     try:
         found = _READERS[path.suffix.lower()](path)
     except pickle.UnpicklingError as error:

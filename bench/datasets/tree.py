@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.datasets.inputs import Note, entries, usable
 from bench.errors import UserError
+from bench.formats import counted
 
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 _OTHER_IMAGES = {".gif", ".avif", ".heic", ".jp2", ".svg", ".npy", ".psd"}
@@ -117,10 +118,13 @@ def _annotated(split: Path) -> Labelled:
     classes = sorted(set(class_of.values()))
     images = _images(split / "images", Counter())
     if unknown := [file.name for file in images if file.name not in class_of]:
-        raise UserError(f"folder: {path} names no class for {len(unknown)} images, the first is {unknown[0]}")
-    if absent := sorted(set(class_of) - {file.name for file in images}):
         raise UserError(
-            f"folder: {path} names {len(absent)} images that are not in {split / 'images'}, the first is {absent[0]}; "
+            f"folder: {path} names no class for {counted(len(unknown), 'image')}, the first is {unknown[0]}"
+        )
+    if absent := sorted(set(class_of) - {file.name for file in images}):
+        count = counted(len(absent), "image")
+        raise UserError(
+            f"folder: {path} names {count} not in {split / 'images'}, the first is {absent[0]}; "
             "unpack the archive again, or remove their lines"
         )
     return Labelled(split, classes, [(file, classes.index(class_of[file.name])) for file in images])

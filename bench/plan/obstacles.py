@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,26 @@ import torch
 
 from bench.api import ChecksFit, ImageSet
 from bench.datasets.splits import Splits
-from bench.errors import ContractError, UserError
+from bench.errors import ContractError, UserError, of_component, of_the_machine
 from bench.select.chain import Chain
 from bench.select.matrix import Matrix
 from bench.select.spec import Selected
 from bench.stages.crafting import candidates
 from bench.stages.train import changed_recipe
 from bench.training.crops import check_squeezed
+
+
+def find_unreadable(attacks: Iterable[Selected]) -> dict[str, str]:
+    """The attacks whose files cannot be read and have no keys, by `attack full_text`, with the reason."""
+    found: dict[str, str] = {}
+    for attack in attacks:
+        try:
+            for part in attack.parts or (attack,):
+                _ = part.content
+        except (OSError, ValueError, UserError) as error:
+            why = of_component(f"attack {attack.text!r}", attack.entry.name, of_the_machine(error) or error)
+            found[f"attack {attack.full_text}"] = why
+    return found
 
 
 def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> dict[str, str]:
@@ -44,7 +57,8 @@ def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> d
         try:
             check(selected.component, splits)
         except (ValueError, UserError) as error:
-            found.setdefault(f"{kind} {selected.full_text}", f"{kind} {selected.text!r}: {error}")
+            why = of_component(f"{kind} {selected.text!r}", selected.entry.name, error)
+            found.setdefault(f"{kind} {selected.full_text}", why)
         except Exception:  # a fault of a plug-in: its stage meets it again, and records a failed cell
             continue
     for defense, victim in itertools.product(matrix.defenses, matrix.victims):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from bench.datasets.splits import Splits
 from bench.errors import UserError
 from bench.plan.keys import cell_key, poison_job, purify_job, train_job
-from bench.plan.obstacles import find_obstacles
+from bench.plan.obstacles import find_obstacles, find_unreadable
 from bench.select.matrix import Matrix
 from bench.select.spec import Selected, digest
 from bench.stages.jobs import STAGES, Job
@@ -90,10 +91,17 @@ def make_plan(matrix: Matrix, splits: Splits, store: Store, session: Session, sk
         "shape": list(info.shape),
         "notes": list(splits.notes),
     }
+    unreadable = find_unreadable(matrix.attacks)
     jobs: dict[str, Job] = {}
     cells = []
     for seed in matrix.seeds:
         for attack in matrix.attacks:
+            if f"attack {attack.full_text}" in unreadable:
+                for pair in itertools.product(matrix.defenses, matrix.victims):
+                    cells.append(
+                        PlannedCell(cell_key(session, matrix.preset, (attack, *pair), seed), attack, *pair, seed, {})
+                    )
+                continue
             poison = poison_job(session, attack, seed)
             for defense in matrix.defenses:
                 purify = purify_job(session, defense, seed, poison)
@@ -105,8 +113,8 @@ def make_plan(matrix: Matrix, splits: Splits, store: Store, session: Session, sk
                     cells.append(PlannedCell(cell_key(session, matrix.preset, chosen, seed), *chosen, seed, keys))
     ordered = {job.key: job for stage in STAGES for job in jobs.values() if job.stage == stage}
     states = {job.key: store.state(job.stage, job.key) for job in ordered.values()}
-    pending = {cell.attack.full_text for cell in cells if states[cell.jobs["poison"]] != "valid"}
-    obstacles = find_obstacles(matrix, splits, pending)
+    pending = {cell.attack.full_text for cell in cells if cell.jobs and states[cell.jobs["poison"]] != "valid"}
+    obstacles = unreadable | find_obstacles(matrix, splits, pending)
     if obstacles and not skip_impossible:
         raise UserError("\n".join([*obstacles.values(), "--skip-impossible runs the rest of the matrix"]))
     skipped = [(replace(cell, jobs={}), reason) for cell in cells if (reason := _obstacle(cell, obstacles))]

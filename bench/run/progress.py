@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.table import Column
 
 from bench.errors import in_one_line
-from bench.formats import duration
+from bench.formats import counted, duration
 from bench.plan.history import History
 from bench.plan.plan import Plan
 from bench.stages.jobs import STAGES, Job, Report
@@ -30,7 +30,7 @@ def time_left(jobs: int, seconds: float | None) -> str:
     """`3 jobs left, about 20.0 s`; no number while the time of one of them is unknown."""
     if not jobs:
         return "nothing left"
-    left = f"{jobs} job{'s' * (jobs > 1)} left"
+    left = f"{counted(jobs, 'job')} left"
     if seconds is None:
         return f"{left}, estimating"
     return f"{left}, about {duration(seconds)}" if seconds else f"{left}, short"
@@ -114,7 +114,9 @@ class PlainProgress:
         self._plan, self._clock = plan, Clock(plan, self._history)
         self._total = sum(len(plan.pending(stage)) for stage in STAGES)
         self._done = 0
-        self._console.print(f"{len(plan.cells)} cells, {self._total} jobs to run", highlight=False)
+        self._console.print(
+            f"{counted(len(plan.cells), 'cell')}, {counted(self._total, 'job')} to run", highlight=False
+        )
 
     def started(self, job: Job) -> None:
         """Nothing: the line comes when the job ends."""
@@ -165,7 +167,7 @@ class LiveProgress:
         """Starts the bar of the whole matrix."""
         self._plan, self._clock = plan, Clock(plan, self._history)
         total = sum(len(plan.pending(stage)) for stage in STAGES)
-        self._matrix = self._progress.add_task(f"{len(plan.cells)} cells", total=total, note=self._clock.text())
+        self._matrix = self._progress.add_task(counted(len(plan.cells), "cell"), total=total, note=self._clock.text())
 
     def started(self, job: Job) -> None:
         """Starts the bar of a job."""

@@ -26,7 +26,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.errors import UserError, unknown
+from bench.errors import UserError, of_component, unknown
 from bench.registry import Entry, Registry
 from bench.select.chain import Chain, split
 from bench.select.grammar import QUOTE_PATHS, cut, existing_path, quote, unquote
@@ -213,7 +213,7 @@ def resolve(
     try:
         component, seconds = _constructed(entry, parsed)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{label}: {error}") from error
+        raise UserError(of_component(label, entry.name, error)) from error
     if registry.charged and seconds > PAYS_ONCE_SECONDS:
         raise UserError(
             f"{label}: its construction does work: {seconds:.2f} s; put it in purify, so that it is measured"

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from bench.formats import DASH, duration, joules, multiple, number, percent, ratio, runs, seconds, size, span
+from bench.formats import DASH, counted, duration, joules, multiple, number, percent, ratio, runs, seconds, size, span
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,11 @@ def test_ranges_of_seconds(low: float | None, high: float, text: str) -> None:
 )
 def test_durations_as_on_a_clock(value: float, text: str) -> None:
     assert duration(value) == text
+
+
+def test_numbers_of_things() -> None:
+    texts = [counted(0, "image"), counted(1, "image"), counted(2, "image"), counted(2, "class", "classes")]
+    assert texts == ["0 images", "1 image", "2 images", "2 classes"]
 
 
 def test_other_units() -> None:

@@ -1,9 +1,15 @@
 """Errors before any work: exit code 2, no traceback, the value, the choices and the remedy."""
 
+import json
 import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from bench import run_matrix
+from bench.datasets import loading
+from bench.errors import UserError
 
 from .conftest import TINY
 
@@ -159,9 +165,66 @@ def test_a_pickled_poison_is_answered_with_code_to_copy(bench, tmp_path):
     ended = bench("run", "--preset", "demo", "--attacks", "from-file:rem.pkl")
     assert ended.code == 2
     first, *code = ended.err.splitlines()
-    assert first.startswith("error: attack 'from-file': from-file: rem.pkl: is a pickle and is never unpickled")
+    assert first.startswith("error: attack 'from-file': rem.pkl: is a pickle and is never unpickled")
     exec("\n".join(code), {})
     assert np.load("rem-converted.npy").tolist() == [1, 2]
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 614400128\n"
+
+
+def test_pointers_of_git_lfs_are_named(bench, tmp_path):
+    for name in ("in/train/a/0.png", "in/test/a/0.png", "in/train/b/0.png", "in/test/b/0.png", "poison/0.png", "d.npz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(POINTER)
+    for words, named in (
+        (["--dataset", "npz:d.npz"], "npz: d.npz"),
+        (["--dataset", "folder:in:size=8"], "folder: in/t"),
+        (["--attacks", "from-file:poison"], "attack 'from-file:path=poison': poison/0.png"),
+        (["--attacks", "from-file:d.npz"], "attack 'from-file:path=d.npz': d.npz"),
+    ):
+        ended = bench("run", "--attacks", "none", "--defenses", "none", *TINY, *words)
+        assert ended.code == 2
+        assert ended.err.startswith(f"error: {named}")
+        assert "is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("file", "Directory 'file' is a file"),
+        ("file/data", "file is a file; name a folder with --data-root"),
+        ("absent", "no folder in/train"),
+    ],
+)
+def test_a_data_root_that_cannot_be_used(bench, tmp_path, root, message):
+    (tmp_path / "file").touch()
+    ended = bench(
+        "run", "--attacks", "none", "--defenses", "none", *TINY, "--dataset", "folder:in", "--data-root", root
+    )
+    assert ended.code == 2
+    assert message in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_data_root_that_is_a_file_is_refused_in_python_too(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"data root .*file: .*file is a file"):
+        run_matrix("none", "none", dataset="shapes:train=64:test=32", store=tmp_path / "s", data_root=tmp_path / "file")
+
+
+def test_a_poison_folder_of_some_images_is_a_warning_of_the_run(bench, tmp_path):
+    splits = loading.load("shapes:train=64:test=32", tmp_path)
+    (tmp_path / "poison").mkdir()
+    for row in (0, 5, 9):
+        image = (splits.train.images[row] ^ 4).permute(1, 2, 0).numpy()
+        Image.fromarray(image).save(tmp_path / "poison" / f"{row}.png")
+    ended = bench("run", "--attacks", "from-file:poison", "--defenses", "none", *TINY)
+    assert ended.code == 0, ended.err
+    assert ended.err.count("poison holds 3 of 64 images; the others stay clean") == 1
+    cells = [json.loads(path.read_text()) for path in (tmp_path / "results" / "cells").glob("*.json")]
+    logs = next(cell["logs"]["poison"] for cell in cells if cell["attack"]["name"] == "from-file")
+    assert (logs["images_in_file"], logs["changed_images"]) == ("3 of 64", 3)
 
 
 def test_a_victim_that_cannot_take_the_images_is_refused_before_any_work(bench, tmp_path):

@@ -1,6 +1,7 @@
 """What cannot work on a data set is said before the first second of work, and can be skipped."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,11 +23,13 @@ def archive(path, channels=3, side=16, classes=4, count=64):
 @pytest.mark.parametrize(
     ("shape", "words", "problem"),
     [
-        ({"channels": 1}, ["--attacks", "ar"], "attack 'ar': ar: coefficients exist for 3 channels"),
+        ({"channels": 1}, ["--attacks", "ar"], "attack 'ar': coefficients exist for 3 channels"),
         ({"classes": 120, "count": 240}, ["--attacks", "ar"], "shipped for up to 100 classes, not 120"),
         ({"classes": 1000, "count": 2000, "side": 8, "channels": 1}, ["--attacks", "ops"],
-         "attack 'ops': ops: 1000 classes leave no free pixel"),
-        ({"classes": 10, "side": 8, "channels": 1}, ["--attacks", "lsp"], "lsp: 10 classes do not fit on 1 features"),
+         "attack 'ops': 1000 classes leave no free pixel"),
+        ({"classes": 10, "side": 8, "channels": 1}, ["--attacks", "lsp"],
+         "attack 'lsp': 10 classes do not fit on 1 features (patches of 8 pixels on 8x8); use a smaller patch"),
+        ({"classes": 10, "side": 1}, ["--attacks", "lsp:patch=1"], "on 1x1); use larger images or fewer classes"),
         ({"side": 15}, ["--defenses", "dvae"], "network 'tiny' needs image sides divisible by 2, got 15x15"),
         ({"side": 15}, ["--defenses", "vae,ae"], "defense 'ae': network"),
         ({}, ["--attacks", "rem:classes=3:craft_on=subset"], "needs images of at least 2 classes"),
@@ -66,6 +69,33 @@ def test_the_rest_runs_and_the_board_says_what_was_skipped(bench, tmp_path):
     assert ended.out.count("skipped: ") == 5
     assert bench("show", both["key"]).code == 0
     assert bench("publish", "--out", "site").code == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda path: path.symlink_to("nowhere"), "is a link to nowhere, which is not there"),
+        (lambda path: path.symlink_to(path.name), "is a link to 8.png, which is not there"),
+        (Path.mkdir, "is a folder, but it is called like an image"),
+    ],
+    ids=["link to nowhere", "link to itself", "folder"],
+)
+def test_a_poison_folder_that_cannot_be_read_is_skipped(bench, tmp_path, spoil, problem):
+    (tmp_path / "poison").mkdir()
+    spoil(tmp_path / "poison" / "8.png")
+    words = ["--attacks", "ops,from-file:poison", "--defenses", "none", *TINY]
+    for command in ("plan", "run"):
+        ended = bench(command, *words)
+        assert ended.code == 2
+        assert "Traceback" not in ended.err
+        assert f"error: attack 'from-file:path=poison': poison/8.png {problem}" in ended.err
+    assert "skipped, 1 cell: attack 'from-file" in bench("plan", *words, "--skip-impossible").out
+    ended = bench("run", *words, "--skip-impossible")
+    assert ended.code == 0, ended.err
+    cells = [json.loads(path.read_text()) for path in (tmp_path / "results" / "cells").glob("*.json")]
+    assert {(cell["attack"]["name"], cell["status"]) for cell in cells} == {
+        ("none", "done"), ("ops", "done"), ("from-file", "skipped"),
+    }  # fmt: skip
 
 
 def test_a_matrix_of_which_nothing_is_left_is_an_error(bench, tmp_path):

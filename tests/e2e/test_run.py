@@ -82,7 +82,7 @@ def test_a_damaged_artifact_is_made_again_and_reported(bench, tmp_path, stage):
 def test_plan_shows_what_would_run_and_runs_nothing(bench, tmp_path):
     planned = bench("plan", *RUN[1:])
     assert planned.code == 0
-    assert "9 cells (3 attacks x 3 defenses x 1 victims x 1 seeds), 21 jobs, 21 to run" in planned.out
+    assert "9 cells (3 attacks x 3 defenses x 1 victim x 1 seed), 21 jobs, 21 to run" in planned.out
     assert not artifacts(tmp_path / "results")
     bench(*RUN)
     again = bench("plan", *RUN[1:], "--seeds", "2")

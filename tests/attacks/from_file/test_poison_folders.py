@@ -194,7 +194,10 @@ AGAIN = "copy or unpack it again"
 DAMAGE: dict[str, tuple[Change, str]] = {
     "empty": (lambda f: f.write_bytes(b""), rf"cannot be read \(it is empty or no image\); {AGAIN}"),
     "text": (lambda f: f.write_bytes(b"<html>404</html>"), "it is empty or no image"),
-    "a Git LFS pointer": (lambda f: f.write_bytes(b"version https://git-lfs.github.com/spec/v1"), "empty or no image"),
+    "a Git LFS pointer": (
+        lambda f: f.write_bytes(b"version https://git-lfs.github.com/spec/v1"),
+        "is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`",
+    ),
     "half": (lambda f: f.write_bytes(f.read_bytes()[: f.stat().st_size // 2]), rf"cannot be read \(.*\); {AGAIN}"),
     "without its end": (lambda f: f.write_bytes(f.read_bytes()[:-20]), rf"cannot be read \(.*\); {AGAIN}"),
     "a bit of its head": (lambda f: _flip(f, 0.04), "cannot be read"),
@@ -266,6 +269,15 @@ def test_other_lossless_files_get_the_remedy(train, poisoned, tmp_path) -> None:
     _write(tmp_path, poisoned, [f"{i}.bmp" for i in range(COUNT)])
     with pytest.raises(UserError, match=r"no PNG images and 24 of type \.bmp; if these lost nothing, convert them"):
         FromFile(str(tmp_path)).check_fit(train)
+
+
+def test_links_that_lead_back_up_are_not_followed(train, poisoned, make_context, tmp_path) -> None:
+    attack = FromFile(str(_write(tmp_path / "a", poisoned, [f"data/{i}.png" for i in range(COUNT)])))
+    before = attack.content_digest()
+    (tmp_path / "a" / "data" / "again").symlink_to("..")
+    (tmp_path / "a" / "once more").symlink_to(".")
+    assert attack.content_digest() == before
+    assert torch.equal(attack.poison(train, make_context()).images, poisoned)
 
 
 def test_a_part_with_a_suffix_poisons_that_part(train, poisoned, make_context, tmp_path) -> None:

@@ -66,7 +66,7 @@ def test_what_a_stopped_run_made_is_kept_and_used(stopped, plan_in, capsys):
     stopped.scratch()
     collect_garbage(stopped.root, dry_run=False)
     assert list(stopped.artifacts()) == before
-    assert f"kept {len(before)} artifacts needed to resume 1 interrupted runs" in capsys.readouterr().out
+    assert f"kept {len(before)} artifacts needed to resume 1 interrupted run;" in capsys.readouterr().out
     assert not (stopped.root / "partial").exists()
     store, plan = plan_in()
     outcome = run_plan(plan, store, Inline(), Silent())

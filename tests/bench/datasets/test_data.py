@@ -139,7 +139,7 @@ def test_bad_folders_are_refused(tmp_path):
     with pytest.raises(UserError, match="horse has no images"):
         load(f"folder:{base}:size=16", tmp_path / "data")
     (base / "train/cat/1.png").rename(base / "train/horse/1.png")
-    with pytest.raises(UserError, match="test lacks 1 classes of train: horse"):
+    with pytest.raises(UserError, match="test lacks 1 class of train: horse"):
         load(f"folder:{base}:size=16", tmp_path / "data")
 
 

@@ -119,7 +119,7 @@ def test_bad_folders_are_refused(tmp_path):
     for file in (base / "val/n00000001").iterdir():
         file.unlink()
     (base / "val/n00000001").rmdir()
-    with pytest.raises(UserError, match=r"val lacks 1 classes of .*train: n00000001"):
+    with pytest.raises(UserError, match=r"val lacks 1 class of .*train: n00000001"):
         load(f"imagenet100:path={base}:classes=3", tmp_path / "data")
     assert not list((tmp_path / "data/prepared").glob("*.part"))
     with pytest.raises(ValueError, match="fit must be crop or whole"):

@@ -36,6 +36,14 @@ def test_numbered_tensors_of_a_torch_file_stack_by_number(tmp_path, container: o
     assert torch.equal(found[""], torch.stack(PARTS))
 
 
+@pytest.mark.parametrize("suffix", ["npy", "npz", "safetensors", "pt", "pth"])
+def test_a_pointer_of_git_lfs_is_named_and_no_pickle_to_convert(tmp_path, suffix: str) -> None:
+    path = tmp_path / f"poison.{suffix}"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 614400128\n")
+    with pytest.raises(UserError, match=rf"^\S*poison.{suffix} is a Git LFS pointer .* `git lfs pull`$"):
+        read_tensors(path)
+
+
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
 def test_numbered_tensors_of_other_files_stack_too(tmp_path, suffix: str) -> None:
     path = tmp_path / f"parts.{suffix}"

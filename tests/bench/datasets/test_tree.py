@@ -69,7 +69,7 @@ def test_tiny_imagenet_is_read_as_it_is_unpacked(tiny, tmp_path):
 
 def test_a_list_of_annotations_that_does_not_fit_is_refused(tiny, tmp_path):
     image(tiny / "val" / "images" / "val_9.JPEG")
-    with pytest.raises(UserError, match=r"names no class for 1 images, the first is val_9\.JPEG"):
+    with pytest.raises(UserError, match=r"names no class for 1 image, the first is val_9\.JPEG"):
         load(tiny, tmp_path)
     (tiny / "val" / "val_annotations.txt").write_text("val_0.JPEG n02\n")
     with pytest.raises(UserError, match="line 1 is not `file<TAB>class"):
@@ -78,7 +78,7 @@ def test_a_list_of_annotations_that_does_not_fit_is_refused(tiny, tmp_path):
 
 def test_an_incomplete_tiny_imagenet_is_refused(tiny, tmp_path):
     (tiny / "val" / "images" / "val_1.JPEG").unlink()
-    with pytest.raises(UserError, match=r"names 1 images that are not in .*val/images, the first is val_1\.JPEG"):
+    with pytest.raises(UserError, match=r"names 1 image not in .*val/images, the first is val_1\.JPEG"):
         load(tiny, tmp_path)
     (tiny / "val" / "val_annotations.txt").unlink()
     with pytest.raises(UserError, match=r"test has images without classes; .*val/val_annotations\.txt"):
@@ -135,7 +135,7 @@ def test_validation_images_as_imagenet_unpacks_them_are_refused_by_name(base, tm
 
 def test_classes_of_one_split_are_named_with_the_split_that_lacks_them(base, tmp_path):
     (base / "test" / "dog").rename(base / "test" / "eel")
-    with pytest.raises(UserError, match="test lacks 1 classes of train: dog; train lacks 1 classes of test: eel"):
+    with pytest.raises(UserError, match="test lacks 1 class of train: dog; train lacks 1 class of test: eel"):
         load(base, tmp_path)
 
 
