@@ -63,7 +63,7 @@ def print_plan(plan: Plan, store: Store, splits: Splits, *, each_job: bool) -> N
     if matrix.from_dataset:
         text = f"for this data set (preset {matrix.preset} or file): {', '.join(matrix.from_dataset)}"
         console.print(text, markup=False, soft_wrap=True)
-    waiting = [job for stage in STAGES for job in plan.pending(stage)]
+    waiting = plan.pending()
     sides = [counted(len(getattr(matrix, f"{side}s")), side) for side in ("attack", "defense", "victim", "seed")]
     if times.estimated:
         console.print(_HOW, style="dim", soft_wrap=True)

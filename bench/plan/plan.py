@@ -1,4 +1,4 @@
-"""From a matrix to cells and the jobs they need: three waves of jobs, each job once, whatever cells share it."""
+"""From a matrix to cells and the graph of jobs they need: each job once, whatever cells share it."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class Plan:
         """Of the note in the store that says what it wants: the same jobs, the same name."""
         return digest(sorted(self.jobs))[:20]
 
-    def pending(self, stage: str) -> list[Job]:
-        """The jobs of a wave that have to run."""
-        return [job for key, job in self.jobs.items() if job.stage == stage and self.states[key] != "valid"]
+    def pending(self) -> list[Job]:
+        """The jobs that have to run, in the order of `jobs`: those of a stage before those of the next."""
+        return [job for key, job in self.jobs.items() if self.states[key] != "valid"]
 
 
 def make_plan(matrix: Matrix, splits: Splits, store: Store, session: Session, skip_impossible: bool = False) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from bench.api.engine import Engine
 from bench.datasets import loading
 from bench.datasets.splits import Splits
 from bench.errors import UserError
+from bench.plan.arithmetic import Arithmetic, assumed_pass_seconds
+from bench.plan.history import History
 from bench.plan.plan import Plan, make_plan
 from bench.registry import executors
 from bench.run.executors import Executor
 from bench.select.matrix import make_matrix
 from bench.select.settings import Settings
 from bench.select.spec import select
+from bench.stages.jobs import Job
 from bench.stages.session import Session
 from bench.store.artifacts import Store
 
@@ -81,6 +85,24 @@ class Prepared:
     plan: Plan
     store: Store
     splits: Splits
+
+    def seconds(self, job: Job) -> float:
+        """Expected time of a job, for its place in the order: recorded, by arithmetic, or the longest of its stage."""
+        return self._expected[job.key]
+
+    @functools.cached_property
+    def _expected(self) -> dict[str, float]:
+        history = History(self.store, self.plan.session)
+        arithmetic = Arithmetic(self.plan, self.splits, assumed_pass_seconds)
+        known: dict[str, float] = {}
+        longest: dict[str, float] = {}
+        for job in self.plan.pending():
+            seconds = history.seconds(job)
+            seconds = arithmetic.seconds(job) if seconds is None else seconds
+            if seconds is not None:
+                known[job.key] = seconds
+                longest[job.stage] = max(seconds, longest.get(job.stage, 0.0))
+        return {job.key: known.get(job.key, longest.get(job.stage, 1.0)) for job in self.plan.pending()}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -21,7 +22,7 @@ from bench.errors import in_one_line
 from bench.formats import counted, duration
 from bench.plan.history import History
 from bench.plan.plan import Plan
-from bench.stages.jobs import STAGES, Job, Report
+from bench.stages.jobs import Job, Report
 
 _NARROW, _WIDE = 60, 100  # columns of a terminal
 
@@ -51,29 +52,40 @@ def _failure(report: Report) -> str:
     return f"{report.error['kind']}: {in_one_line(report.error['message'])}"
 
 
-class Clock:
-    """Remaining time of the jobs that are left, from what such jobs took in the store's history and in this run."""
+def _lost(jobs: Sequence[Job]) -> str:
+    return f"; {len(jobs)} job{'s that need' if len(jobs) > 1 else ' that needs'} it will not run" if jobs else ""
 
-    def __init__(self, plan: Plan, history: History) -> None:
-        self._history = history
-        self._left = {job.key: job for stage in STAGES for job in plan.pending(stage)}
+
+class Clock:
+    """Remaining time of the jobs that are left, from what such jobs took in the store's history and in this run.
+
+    Args:
+        plan: of the jobs.
+        history: of the store.
+        slots: jobs that run at a time, at most.
+    """
+
+    def __init__(self, plan: Plan, history: History, slots: int) -> None:
+        self._history, self._slots = history, slots
+        self._left = {job.key: job for job in plan.pending()}
         self._measured: dict[tuple[str, str], list[float]] = {}
 
-    def ended(self, job: Job, seconds: float) -> None:
-        """Takes the job off the list and learns from it."""
-        self._left.pop(job.key, None)
+    def ended(self, job: Job, seconds: float, lost: Iterable[Job] = ()) -> None:
+        """Takes the job off the list, and those that need it if it failed, and learns from it."""
+        for gone in (job, *lost):
+            self._left.pop(gone.key, None)
         self._measured.setdefault((job.stage, job.preimage["component"]["name"]), []).append(seconds)
 
     def remaining(self) -> float | None:
-        """Seconds of the jobs that are left; None while the time of one of them is unknown."""
-        total = 0.0
+        """Seconds until all jobs are done; None while the time of one of them is unknown."""
+        total = longest = 0.0
         for job in self._left.values():
             here = self._measured.get((job.stage, job.preimage["component"]["name"]))
             seconds = sum(here) / len(here) if here else self._history.seconds(job)
             if seconds is None:
                 return None
-            total += seconds
-        return total
+            total, longest = total + seconds, max(longest, seconds)
+        return max(longest, total / self._slots)
 
     def text(self) -> str:
         """Number of the jobs that are left, with their time."""
@@ -109,10 +121,10 @@ class PlainProgress:
 
     def __exit__(self, *exc_info: object) -> None: ...
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: Plan, slots: int) -> None:
         """Says how much there is to do."""
-        self._plan, self._clock = plan, Clock(plan, self._history)
-        self._total = sum(len(plan.pending(stage)) for stage in STAGES)
+        self._plan, self._clock = plan, Clock(plan, self._history, slots)
+        self._total = len(plan.pending())
         self._done = 0
         self._console.print(
             f"{counted(len(plan.cells), 'cell')}, {counted(self._total, 'job')} to run", highlight=False
@@ -121,16 +133,16 @@ class PlainProgress:
     def started(self, job: Job) -> None:
         """Nothing: the line comes when the job ends."""
 
-    def advanced(self, done: int, total: int, note: str) -> None:
+    def advanced(self, job: Job, done: int, total: int, note: str) -> None:
         """Nothing: a log wants one line per job."""
 
-    def ended(self, job: Job, report: Report) -> None:
+    def ended(self, job: Job, report: Report, lost: Sequence[Job] = ()) -> None:
         """The job's line."""
-        self._done += 1
-        self._clock.ended(job, report.seconds)
+        self._done += 1 + len(lost)
+        self._clock.ended(job, report.seconds, lost)
         state = "done" if report.status == "done" else f"FAILED ({_failure(report)})"
         line = f"[{self._done}/{self._total}] {title(job, self._plan)}: {state}, {duration(report.seconds)}"
-        self._console.print(f"{line}; {self._clock.text()}", highlight=False, markup=False, soft_wrap=True)
+        self._console.print(f"{line}{_lost(lost)}; {self._clock.text()}", highlight=False, markup=False, soft_wrap=True)
         self._warned.say(report)
 
 
@@ -146,13 +158,13 @@ def _columns(width: int) -> list[ProgressColumn]:
 
 
 class LiveProgress:
-    """Bars on a terminal: the matrix, the current job with its epoch, and the remaining time."""
+    """Bars on a terminal: the matrix, each running job with its epoch, and the remaining time."""
 
     def __init__(self, console: Console, history: History) -> None:
         self._history, self._warned = history, Warned(console)
         self._progress = Progress(*_columns(console.width), console=console, expand=True)
-        self._current: TaskID | None = None
-        self._shown = 0.0
+        self._running: dict[str, TaskID] = {}
+        self._shown: dict[str, float] = {}
 
     def __enter__(self) -> LiveProgress:
         self._progress.start()
@@ -163,31 +175,31 @@ class LiveProgress:
     ) -> None:
         self._progress.stop()
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: Plan, slots: int) -> None:
         """Starts the bar of the whole matrix."""
-        self._plan, self._clock = plan, Clock(plan, self._history)
-        total = sum(len(plan.pending(stage)) for stage in STAGES)
+        self._plan, self._clock = plan, Clock(plan, self._history, slots)
+        total = len(plan.pending())
         self._matrix = self._progress.add_task(counted(len(plan.cells), "cell"), total=total, note=self._clock.text())
 
     def started(self, job: Job) -> None:
         """Starts the bar of a job."""
-        if self._current is not None:
-            self._progress.remove_task(self._current)
-        self._current = self._progress.add_task(title(job, self._plan), total=1, note="")
+        self._running[job.key] = self._progress.add_task(title(job, self._plan), total=1, note="")
 
-    def advanced(self, done: int, total: int, note: str) -> None:
-        """Moves the bar of the running job, a few times a second at most."""
+    def advanced(self, job: Job, done: int, total: int, note: str) -> None:
+        """Moves the bar of a running job, a few times a second at most."""
         now = time.monotonic()
-        if self._current is not None and (now - self._shown > 0.1 or done == total):
-            self._shown = now
-            self._progress.update(self._current, completed=done, total=total, note=note)
+        if job.key in self._running and (now - self._shown.get(job.key, 0.0) > 0.1 or done == total):
+            self._shown[job.key] = now
+            self._progress.update(self._running[job.key], completed=done, total=total, note=note)
 
-    def ended(self, job: Job, report: Report) -> None:
-        """Moves the bar of the matrix; a failure stays on the screen as a line."""
-        self._clock.ended(job, report.seconds)
-        self._progress.update(self._matrix, advance=1, note=self._clock.text())
+    def ended(self, job: Job, report: Report, lost: Sequence[Job] = ()) -> None:
+        """Moves the bar of the matrix and removes the job's; a failure stays on the screen as a line."""
+        self._clock.ended(job, report.seconds, lost)
+        self._progress.update(self._matrix, advance=1 + len(lost), note=self._clock.text())
+        if job.key in self._running:
+            self._progress.remove_task(self._running.pop(job.key))
         if report.status == "failed":
-            line = f"FAILED {title(job, self._plan)}: {_failure(report)}"
+            line = f"FAILED {title(job, self._plan)}: {_failure(report)}{_lost(lost)}"
             self._progress.console.print(line, style="red", markup=False, highlight=False)
         self._warned.say(report)
 

@@ -83,5 +83,5 @@ def run_matrix(
     settings = Settings(preset, dataset, attacks, defenses, victims, seeds, parameters)
     chosen = choose_executor(executor)
     with prepared([settings], options) as ready:
-        outcome = run_plan(ready.plan, ready.store, chosen, Silent())
+        outcome = run_plan(ready.plan, ready.store, chosen, Silent(), ready.seconds)
     return as_text(cells_frame(outcome.cells))

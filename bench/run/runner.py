@@ -1,43 +1,45 @@
-"""Runs a plan: three waves of jobs, a cell's file as soon as its training is done; continues after failures."""
+"""Runs a plan: a job when its inputs exist, a cell's file when its training is done; continues after failures."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
 
 from bench.errors import UserError
 from bench.plan.plan import Plan, PlannedCell
-from bench.run.executors import Executor, Watcher
+from bench.run.executors import Executor, Reports, Watcher
 from bench.run.records import cell_result, skipped_results
-from bench.stages.jobs import STAGES, Job, Report
+from bench.run.schedule import Schedule, Seconds
+from bench.stages.jobs import Job, Report
 from bench.store.artifacts import Store
 from bench.store.results import CellResult, write_cell
 
 
 class Observer(Watcher, Protocol):
-    """The progress display: a watcher that also hears of waves, ends and damaged artifacts."""
+    """The progress display: a watcher that also hears of the plan and of ends."""
 
-    def planned(self, plan: Plan) -> None:
-        """Before the first job."""
+    def planned(self, plan: Plan, slots: int) -> None:
+        """Before the first job; so many jobs run at a time, at most."""
         ...
 
-    def ended(self, job: Job, report: Report) -> None:
-        """A job ended, well or not."""
+    def ended(self, job: Job, report: Report, lost: Sequence[Job] = ()) -> None:
+        """A job ended; if it failed, the lost jobs need it and will not run."""
         ...
 
 
 class Silent:
     """An observer that shows nothing."""
 
-    def planned(self, plan: Plan) -> None: ...
+    def planned(self, plan: Plan, slots: int) -> None: ...
     def started(self, job: Job) -> None: ...
-    def advanced(self, done: int, total: int, note: str) -> None: ...
-    def ended(self, job: Job, report: Report) -> None: ...
+    def advanced(self, job: Job, done: int, total: int, note: str) -> None: ...
+    def ended(self, job: Job, report: Report, lost: Sequence[Job] = ()) -> None: ...
 
 
 @dataclass
@@ -67,24 +69,36 @@ class Outcome:
         return [cell for cell in self.cells if cell.status == "skipped"]
 
 
-def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer) -> Outcome:
+def run_plan(
+    plan: Plan, store: Store, executor: Executor, observer: Observer, seconds: Seconds | None = None
+) -> Outcome:
     """Runs what the store lacks and writes one file per cell; nothing computed is lost if it is interrupted.
 
     The caller holds `store.in_use()` since before the plan was made. Of a store that is read-only, a matrix that is
     finished can be read.
 
+    Args:
+        plan: of the matrix.
+        store: the session's.
+        executor: of the jobs.
+        observer: is told how far it is.
+        seconds: expected time of a job, which decides the order if several run at a time; all alike if None.
+
     Raises:
-        UserError: if the store is read-only and lacks something, or if it lost an artifact during the run.
+        UserError: if the store is read-only and lacks something, if it lost an artifact during the run, or if the
+            executor cannot run jobs here.
     """
-    lacking = sum(len(plan.pending(stage)) for stage in STAGES)
-    if store.read_only and lacking:
+    pending = plan.pending()
+    if store.read_only and pending:
         raise UserError(
-            f"store {store.root} is read-only and lacks {lacking} of {len(plan.jobs)} artifacts of this matrix; "
+            f"store {store.root} is read-only and lacks {len(pending)} of {len(plan.jobs)} artifacts of this matrix; "
             "copy it to a folder that can be written, and give that with --store"
         )
     if store.read_only:
         cells = [cell_result(cell, plan, store, {}) for cell in plan.cells] + skipped_results(plan)
         return Outcome(cells, reused=Counter(job.stage for job in plan.jobs.values()))
+    schedule = Schedule(pending, seconds) if seconds and executor.slots > 1 else Schedule(pending)
+    reports = executor.run(schedule, plan.session, observer) if pending else _none()
     outcome = Outcome([])
     for key, state in plan.states.items():
         job = plan.jobs[key]
@@ -103,24 +117,32 @@ def run_plan(plan: Plan, store: Store, executor: Executor, observer: Observer) -
     for cell in plan.cells:
         waiting.setdefault(cell.jobs["train"], []).append(cell)
     store.begin_plan(plan.name, ((job.stage, key) for key, job in plan.jobs.items()))
-    observer.planned(plan)
+    observer.planned(plan, executor.slots)
     finish(cell for cell in plan.cells if all(plan.states[key] == "valid" for key in cell.jobs.values()))
-    for stage in STAGES:
-        ready = [job for job in plan.pending(stage) if not any(key in errors for key in job.inputs.values())]
-        jobs = {job.key: job for job in ready}
-        for report in _until_interrupted(executor.run(ready, plan.session, observer)):
-            outcome.computed[stage] += 1
-            if report.status == "failed":
+    with closing(reports):
+        for report in _until_interrupted(reports):
+            outcome.computed[report.stage] += 1
+            lost: list[Job] = []
+            if report.status == "done":
+                schedule.done(report.key)
+            else:
                 errors[report.key] = report.error
-            observer.ended(jobs[report.key], report)
-            finish(waiting.get(report.key, ()))
-    finish(cell for cell in plan.cells if cell.key not in results)  # their training never began
+                lost = schedule.failed(report.key)
+            observer.ended(plan.jobs[report.key], report, lost)
+            for key in (report.key, *(job.key for job in lost)):
+                finish(waiting.get(key, ()))
+    finish(cell for cell in plan.cells if cell.key not in results)  # their training was in the store
     skipped = skipped_results(plan)
     for result in skipped:
         write_cell(store.cells, result)
     outcome.cells = [results[cell.key] for cell in plan.cells] + skipped
     store.end_plan(plan.name)
     return outcome
+
+
+def _none() -> Reports:
+    """The reports of no job."""
+    yield from ()
 
 
 def _until_interrupted(reports: Iterator[Report]) -> Iterator[Report]:

@@ -89,7 +89,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
         _print_notes(ready)
         # The stream itself, not whatever standard error is at the time: a stage's own output goes to its log file.
         with progress_display(Console(file=sys.stderr), History(store, plan.session)) as display:
-            outcome = run_plan(plan, store, chosen, display)
+            outcome = run_plan(plan, store, chosen, display, ready.seconds)
         console = Console()
         frames = frames_of(outcome.cells)
         print_leaderboard(frames.board, console)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator
 from typing import Protocol
 
+from bench.run.schedule import Schedule
 from bench.stages.jobs import Job, Report
 from bench.stages.session import Session
+
+Reports = Generator[Report, None, None]
 
 
 class Watcher(Protocol):
@@ -16,14 +19,29 @@ class Watcher(Protocol):
         """A job begins (or is handed to the cluster)."""
         ...
 
-    def advanced(self, done: int, total: int, note: str) -> None:
-        """The running job's progress; only from executors that run in this process."""
+    def advanced(self, job: Job, done: int, total: int, note: str) -> None:
+        """A running job's progress, from executors that hear of it."""
         ...
 
 
 class Executor(Protocol):
-    """Maps jobs to reports, in any order; all keys differ, so nothing needs a lock. A frozen dataclass."""
+    """Takes jobs and gives reports, in any order; tensors travel through the store only. A frozen dataclass.
 
-    def run(self, jobs: Sequence[Job], session: Session, watcher: Watcher) -> Iterator[Report]:
-        """Yields a report for every job; tensors travel through the store only."""
+    Attributes:
+        slots: jobs at a time, at most; with more than one the order of jobs follows their expected seconds.
+    """
+
+    @property
+    def slots(self) -> int: ...
+
+    def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
+        """Yields a report for every job that it takes, until `jobs.take()` is None while none of them runs.
+
+        The runner tells the schedule of a report before it asks for the next one, so `jobs.take()` after a `yield`
+        gives the jobs that became ready. All keys differ, so nothing needs a lock. A generator that is closed (after
+        Ctrl-C) stops the jobs that run.
+
+        Raises:
+            UserError: at the call, before any work, if it cannot run jobs here.
+        """
         ...

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
 from dataclasses import dataclass
 
 from bench.registry import executors
-from bench.run.executors import Watcher
+from bench.run.executors import Reports, Watcher
+from bench.run.schedule import Schedule
 from bench.stages.execute import execute
-from bench.stages.jobs import Job, Report
 from bench.stages.session import Session
 
 
@@ -17,8 +17,10 @@ from bench.stages.session import Session
 class Inline:
     """In this process, one job at a time; costs are measured on an otherwise idle device."""
 
-    def run(self, jobs: Sequence[Job], session: Session, watcher: Watcher) -> Iterator[Report]:
+    slots = 1
+
+    def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
         """Yields each report as its job ends."""
-        for job in jobs:
+        while job := jobs.take():
             watcher.started(job)
-            yield execute(job, session, watcher.advanced)
+            yield execute(job, session, functools.partial(watcher.advanced, job))

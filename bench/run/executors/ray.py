@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.errors import UserError
 from bench.registry import executors
-from bench.run.executors import Watcher
+from bench.run.executors import Reports, Watcher
 from bench.run.executors.submitit import execute_text
+from bench.run.schedule import Schedule
 from bench.stages.jobs import Job, Report
 from bench.stages.session import Session
 
@@ -28,8 +29,10 @@ class Ray:
     cpus: float = 1.0
     gpus: float = 0.0
 
-    def run(self, jobs: Sequence[Job], session: Session, watcher: Watcher) -> Iterator[Report]:
-        """Submits all jobs and yields reports as they end."""
+    slots = 1_000_000  # the cluster decides
+
+    def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
+        """Submits every job when it is ready and yields reports as they end."""
         try:
             import ray
         except ImportError as error:
@@ -39,11 +42,17 @@ class Ray:
                 ray.init(address=self.address, log_to_driver=False)
             except ConnectionError as error:
                 raise UserError(f"executor ray: no cluster at {self.address!r} ({error}); try address=local") from error
+        return self._reports(ray, jobs, session, watcher)
+
+    def _reports(self, ray: Any, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(execute_text)
-        running = {task.remote(job.to_json(), session.to_json()): job for job in jobs}
-        for job in jobs:
-            watcher.started(job)
-        while running:
+        running: dict[Any, Job] = {}
+        while True:
+            while job := jobs.take():
+                watcher.started(job)
+                running[task.remote(job.to_json(), session.to_json())] = job
+            if not running:
+                return
             (reference, *_), _ = ray.wait(list(running), num_returns=1)
             job = running.pop(reference)
             try:

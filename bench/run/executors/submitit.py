@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import UserError
 from bench.registry import executors
-from bench.run.executors import Watcher
+from bench.run.executors import Reports, Watcher
+from bench.run.schedule import Schedule
 from bench.stages.jobs import Job, Report
 from bench.stages.session import Session
 
@@ -49,19 +50,24 @@ class Submitit:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def run(self, jobs: Sequence[Job], session: Session, watcher: Watcher) -> Iterator[Report]:
-        """Keeps `parallel` jobs running and yields reports as they end."""
-        if not jobs:
-            return
-        submitter = self._submitter(session.store / "logs" / "submitit")
-        waiting = list(jobs)
+    @property
+    def slots(self) -> int:
+        """Jobs at a time."""
+        return self.parallel
+
+    def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
+        """Keeps `parallel` jobs running, as far as so many are ready, and yields reports as they end."""
+        return self._reports(self._submitter(session.store / "logs" / "submitit"), jobs, session, watcher)
+
+    def _reports(self, submitter: Any, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
         running: dict[Any, Job] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < self.parallel:
-                    job = waiting.pop(0)
+            while True:
+                while len(running) < self.parallel and (job := jobs.take()):
                     watcher.started(job)
                     running[submitter.submit(execute_text, job.to_json(), session.to_json())] = job
+                if not running:
+                    return
                 yield from self._finished(running)
         finally:
             for handle in running:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from bench.run.progress import LiveProgress
+from bench.run.progress import LiveProgress, PlainProgress
+from bench.stages.jobs import Report
 
 
 def named(text):
@@ -23,13 +24,13 @@ def test_a_narrow_terminal_cuts_the_title_and_nothing_else(width):
         defense=named("dvae:kld=1.5:epochs=60"),
         victim=named("small-cnn:epochs=20"),
     )
-    plan = SimpleNamespace(cells=28 * [cell], pending=lambda stage: [job] if stage == "train" else [])
+    plan = SimpleNamespace(cells=28 * [cell], pending=lambda: [job])
     out = io.StringIO()
     console = Console(file=out, width=width, height=30, force_terminal=True, color_system=None)
     with LiveProgress(console, SimpleNamespace(seconds=lambda job: 7500.0)) as display:
-        display.planned(plan)
+        display.planned(plan, 1)
         display.started(job)
-        display.advanced(7, 60, "loss 0.53")
+        display.advanced(job, 7, 60, "loss 0.53")
         display._progress.refresh()
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
     matrix, running = [line.rstrip() for line in shown.splitlines() if "/" in line][-2:]
@@ -39,3 +40,37 @@ def test_a_narrow_terminal_cuts_the_title_and_nothing_else(width):
         assert part in running
     assert "…" in running, "the title alone is cut"
     assert max(map(len, (matrix, running))) <= width
+
+
+def test_every_running_job_has_a_line_of_its_own():
+    jobs = [
+        SimpleNamespace(key=str(n), stage="train", seed=n, preimage={"component": {"name": "linear"}}) for n in range(3)
+    ]
+    cells = [
+        SimpleNamespace(jobs={"train": job.key}, attack=named("ops"), defense=named("iss"), victim=named("linear"))
+        for job in jobs
+    ]
+    plan = SimpleNamespace(cells=cells, pending=lambda: jobs)
+    console = Console(file=io.StringIO(), width=120, height=30, force_terminal=True)
+    with LiveProgress(console, SimpleNamespace(seconds=lambda job: 60.0)) as display:
+        display.planned(plan, 2)
+        for job in jobs[:2]:
+            display.started(job)
+        display.advanced(jobs[1], 7, 60, "")
+        display.advanced(jobs[0], 3, 60, "")
+        display.ended(jobs[0], Report("0", "train", "done", 60.0))
+        display.started(jobs[2])
+        tasks = display._progress.tasks
+    assert [(task.description[-6:], task.completed) for task in tasks[1:]] == [("seed 1", 7), ("seed 2", 0)]
+    assert tasks[0].fields["note"] == "2 jobs left, about 1 min 00 s", "two at a time"
+
+
+def test_jobs_that_will_not_run_are_counted_and_not_waited_for():
+    jobs = [SimpleNamespace(key=str(n), stage="train", seed=n, preimage={"component": {"name": "x"}}) for n in range(4)]
+    cell = SimpleNamespace(jobs={"train": "0"}, attack=named("ops"), defense=named("iss"), victim=named("linear"))
+    out = io.StringIO()
+    display = PlainProgress(Console(file=out, width=200), SimpleNamespace(seconds=lambda job: 10.0))
+    display.planned(SimpleNamespace(cells=[cell], pending=lambda: jobs), 1)
+    display.ended(jobs[0], Report("0", "train", "failed", 1.0, {"kind": "E", "message": "m"}), jobs[1:3])
+    assert "[3/4] " in out.getvalue()
+    assert "FAILED (E: m), 1.0 s; 2 jobs that need it will not run; 1 job left, about" in out.getvalue()

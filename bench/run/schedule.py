@@ -1,0 +1,64 @@
+"""The order of jobs: a job is ready when its inputs exist, and the one with the longest path ahead of it goes first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from graphlib import TopologicalSorter
+
+from bench.stages.jobs import Job
+
+Seconds = Callable[[Job], float]
+
+
+class Schedule:
+    """The jobs that have to run, each given out once; an executor takes them, the runner says how they ended.
+
+    Args:
+        jobs: with different keys. Inputs that are not among them exist already.
+        seconds: expected time of a job. The path of a job is its own time and that of the longest chain of jobs that
+            wait for it. Of equal paths the first in `jobs` goes first.
+    """
+
+    def __init__(self, jobs: Iterable[Job], seconds: Seconds = lambda job: 1.0) -> None:
+        self._jobs = {job.key: job for job in jobs}
+        self._waits_for = {
+            key: {needed for needed in job.inputs.values() if needed in self._jobs} for key, job in self._jobs.items()
+        }
+        self._dependents: dict[str, list[str]] = {key: [] for key in self._jobs}
+        for key, inputs in self._waits_for.items():
+            for needed in inputs:
+                self._dependents[needed].append(key)
+        self._path: dict[str, float] = {}
+        for key in reversed([*TopologicalSorter(self._waits_for).static_order()]):
+            ahead = max((self._path[dependent] for dependent in self._dependents[key]), default=0.0)
+            self._path[key] = seconds(self._jobs[key]) + ahead
+        self._order = {key: number for number, key in enumerate(self._jobs)}
+        self._ready = [self._ranked(key) for key, inputs in self._waits_for.items() if not inputs]
+        heapq.heapify(self._ready)
+        self._lost: set[str] = set()
+
+    def take(self) -> Job | None:
+        """The next job that can start now; None if there is none before another one ends."""
+        return self._jobs[heapq.heappop(self._ready)[2]] if self._ready else None
+
+    def done(self, key: str) -> None:
+        """The job's artifact exists: jobs that waited for nothing else are ready."""
+        for dependent in self._dependents[key]:
+            self._waits_for[dependent].discard(key)
+            if not self._waits_for[dependent]:
+                heapq.heappush(self._ready, self._ranked(dependent))
+
+    def failed(self, key: str) -> list[Job]:
+        """The job has no artifact: the jobs that need it, which now never become ready and were not lost before."""
+        found: set[str] = set()
+        left = [key]
+        while left:
+            new = set(self._dependents[left.pop()]) - found - self._lost
+            found |= new
+            left += new
+        self._lost |= found
+        return [job for job in self._jobs.values() if job.key in found]
+
+    def _ranked(self, key: str) -> tuple[float, int, str]:
+        return -self._path[key], self._order[key], key
