@@ -64,8 +64,8 @@ def _printed(console: Console, cell: CellResult, store: Store) -> None:
     for stage, key in keys.items():
         path = store.log(stage, key)
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            console.print(f"{stage} printed {len(lines)} lines: {path}", soft_wrap=True)
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            console.print(f"{stage} printed {formats.counted(len(lines), 'line')}: {path}", soft_wrap=True)
             console.print("\n".join(lines[-_PRINTED_LINES:]), markup=False, style="dim", soft_wrap=True)
 
 

@@ -1,8 +1,14 @@
-"""Capture of prints and warnings of a plug-in: into the stage's log file, not into the progress display."""
+"""Capture of prints and warnings of a plug-in: into the stage's log file, not into the progress display.
+
+What libraries write without Python goes there too: during a stage, file descriptors 1 and 2 lead to the log. The
+display writes to a copy of standard error, see `past_the_logs`.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import io
+import os
 import sys
 import warnings
 from collections import Counter
@@ -37,7 +43,7 @@ class _Log:
             with self._dropped_if_unwritable():
                 if self._file is None:
                     self._path.parent.mkdir(parents=True, exist_ok=True)
-                    self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace")
+                    self._file = self._path.open("a", 1, "utf-8", "backslashreplace")
                 self._file.write(text[:room])
             self._written += min(room, len(text))
         self._omitted += max(0, len(text) - max(0, room))
@@ -49,14 +55,20 @@ class _Log:
                 self._file.flush()
 
     def end(self) -> None:
-        """Says what was left out, and closes the file."""
-        if self._file is not None:
-            with self._dropped_if_unwritable():
-                if self._omitted:
-                    self._file.write(f"\n[{self._omitted} more characters were left out]\n")
-                self._file.flush()
-            with suppress(OSError):
+        """Closes the file, cuts it if it is too long, says what was left out, and removes it if it is empty."""
+        with suppress(OSError):
+            if self._file is not None:
                 self._file.close()
+        with self._dropped_if_unwritable():
+            size = self._path.stat().st_size if self._path.is_file() else 0
+            if size > _MOST_CHARACTERS:  # written past `write`, by its descriptor
+                os.truncate(self._path, _MOST_CHARACTERS)
+                self._omitted += size - _MOST_CHARACTERS
+            if self._omitted:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(f"\n[{self._omitted} more characters were left out]\n")
+            elif not size and self._path.is_file():
+                self._path.unlink()
 
     @contextmanager
     def _dropped_if_unwritable(self) -> Iterator[None]:
@@ -95,12 +107,62 @@ _stream = _Stream()
 
 
 @contextmanager
+def past_the_logs() -> Iterator[TextIO]:
+    """Standard error for the progress display: by a descriptor of its own, which no stage leads to its log."""
+    try:
+        copy = os.dup(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # no descriptor: a notebook, a closed standard error
+        yield sys.stderr
+        return
+    with open(copy, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors) as stream:
+        yield stream
+
+
+@contextmanager
+def _descriptors_to(path: Path) -> Iterator[None]:
+    """Inside it, descriptors 1 and 2 of the process lead to the end of the file; if that cannot be, nothing happens."""
+    before: dict[int, int] = {}
+    try:
+        for number in (1, 2):
+            os.fstat(number)  # raises where it is closed: a copy of the other would take its place
+        for number in (1, 2):
+            before[number] = os.dup(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError:  # a descriptor is closed, or the log cannot be written, which is said where it is
+        for kept in before.values():
+            os.close(kept)
+        yield
+        return
+    _flush()
+    for number in before:
+        os.dup2(file, number)
+    os.close(file)
+    try:
+        yield
+    finally:
+        _flush()
+        for number, kept in before.items():
+            os.dup2(kept, number)
+            os.close(kept)
+
+
+def _flush() -> None:
+    """Writes what Python's own streams and the C library hold back, while their descriptors lead where they should."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()  # type: ignore[union-attr]
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).fflush(None)
+
+
+@contextmanager
 def captured(path: Path) -> Iterator[Counter[str]]:
     """Inside the block, standard output and standard error go to the file at `path`, and warnings are counted.
 
-    The file is made only if there is something to write; if it cannot be written, that is one more warning. Every
-    distinct warning is in the file once, with its count; of one line of code the first few texts, then all others
-    together.
+    So does what is written to descriptors 1 and 2 by libraries and by processes that start inside the block. The file
+    is made only if there is something to write; if it cannot be written, that is one more warning. Every distinct
+    warning is in the file once, with its count; of one line of code the first few texts, then all others together.
 
     Args:
         path: of the log file; one that is there is replaced.
@@ -129,7 +191,12 @@ def captured(path: Path) -> Iterator[Counter[str]]:
 
     _stream.log = log
     try:
-        with warnings.catch_warnings(), redirect_stdout(_stream), redirect_stderr(_stream):
+        with (
+            _descriptors_to(path),
+            warnings.catch_warnings(),
+            redirect_stdout(_stream),
+            redirect_stderr(_stream),
+        ):
             warnings.showwarning = count
             if not sys.warnoptions:
                 warnings.simplefilter("always")

@@ -8,7 +8,7 @@ import pytest
 from .conftest import TINY
 
 RUDE = '''
-import sys, warnings
+import os, sys, warnings
 from dataclasses import dataclass
 from bench.registry import defenses
 
@@ -83,6 +83,7 @@ def prints(self, train, ctx):
     for row in range(100):
         print("progress of my own", row)
     print("to standard error", file=sys.stderr)
+    os.write(2, b"past Python\\n")
     return train
 
 
@@ -167,12 +168,14 @@ def test_what_a_plug_in_prints_is_in_its_log_and_in_show(run, bench, tmp_path):
     ended, cells = run("prints")
     assert ended.code == 0
     assert "progress of my own" not in ended.out + ended.err
+    assert "past Python" not in ended.out + ended.err
     shown = bench("show", cells[0]["key"])
-    assert "purify printed 101 lines" in shown.out
+    assert "purify printed 102 lines" in shown.out
     assert "progress of my own 99" in shown.out
     assert "to standard error" in shown.out
+    assert "past Python" in shown.out
     assert "progress of my own 50" not in shown.out, "the end of it is enough"
-    (path,) = {line.split(": ", 1)[1] for line in shown.out.splitlines() if "printed 101 lines" in line}
+    (path,) = {line.split(": ", 1)[1] for line in shown.out.splitlines() if "printed 102 lines" in line}
     assert "progress of my own 50" in (tmp_path / path).read_text()
 
 

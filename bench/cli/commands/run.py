@@ -76,6 +76,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     from bench.run.prepare import choose_executor
     from bench.run.progress import progress_display
     from bench.run.runner import run_plan
+    from bench.stages.capture import past_the_logs
     from leaderboard.export.atomic_folder import check_folder
     from leaderboard.export.terminal import print_leaderboard
     from leaderboard.publish import publish
@@ -84,11 +85,10 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     chosen = choose_executor(executor)
     out = out or options["store"] / "leaderboard"
     check_folder(out)
-    with _prepared(config, runs=True, **options) as ready:
+    with past_the_logs() as stream, _prepared(config, runs=True, **options) as ready:
         plan, store = ready.plan, ready.store
         _print_notes(ready)
-        # The stream itself, not whatever standard error is at the time: a stage's own output goes to its log file.
-        with progress_display(Console(file=sys.stderr), History(store, plan.session)) as display:
+        with progress_display(Console(file=stream), History(store, plan.session)) as display:
             outcome = run_plan(plan, store, chosen, display, ready.seconds)
         console = Console()
         frames = frames_of(outcome.cells)

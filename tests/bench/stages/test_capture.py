@@ -1,8 +1,11 @@
 """What a plug-in prints and warns of: in a file, counted, never in the display."""
 
+import ctypes
 import functools
 import io
 import logging
+import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.stages import capture
-from bench.stages.capture import captured
+from bench.stages.capture import captured, past_the_logs
 
 
 def test_prints_go_to_the_file_and_not_to_the_terminal(tmp_path, capfd):
@@ -20,6 +23,50 @@ def test_prints_go_to_the_file_and_not_to_the_terminal(tmp_path, capfd):
     print("after")
     assert (tmp_path / "logs" / "a.txt").read_text() == "to standard output\nto standard error\n"
     assert capfd.readouterr() == ("after\n", "")
+
+
+def test_what_libraries_and_processes_write_past_python_goes_to_the_file_in_order(tmp_path, capfd):
+    path = tmp_path / "logs" / "a.txt"
+    library = ctypes.CDLL(None)
+    library.puts(b"of C, before")
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with past_the_logs() as display, captured(path):
+        os.write(1, b"to descriptor 1\n")
+        library.puts(b"of C, which waits in its own buffer")
+        library.fflush(None)
+        print("of Python")
+        subprocess.run(["sh", "-c", "echo of a process; echo its error >&2"], check=True)
+        print("progress", file=display, flush=True)
+        library.puts(b"of C, at the end")
+    os.write(2, b"after\n")
+    assert path.read_text().splitlines() == [
+        "to descriptor 1",
+        "of C, which waits in its own buffer",
+        "of Python",
+        "of a process",
+        "its error",
+        "of C, at the end",
+    ]
+    assert capfd.readouterr() == ("of C, before\n", "progress\nafter\n")
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_an_interrupt_gives_the_descriptors_back(tmp_path, capfd):
+    with pytest.raises(KeyboardInterrupt), captured(tmp_path / "a.txt"):
+        raise KeyboardInterrupt
+    os.write(1, b"after\n")
+    assert capfd.readouterr() == ("after\n", "")
+    assert not (tmp_path / "a.txt").exists()
+
+
+def test_a_closed_descriptor_is_no_error(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from bench.stages.capture import captured, past_the_logs\n"
+        "os.close(2)\nwith past_the_logs(), captured(Path('a.txt')): print('captured')\nprint('after')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
+    assert ended.stdout == "after\n"
+    assert (tmp_path / "a.txt").read_text() == "captured\n"
 
 
 def test_silence_leaves_no_file_and_removes_an_old_one(tmp_path):
@@ -64,6 +111,9 @@ def test_a_flood_of_prints_does_not_fill_the_disk(tmp_path, monkeypatch):
     text = path.read_text()
     assert text.startswith("0123456789\n")
     assert text.endswith("[450 more characters were left out]\n")
+    with captured(path):
+        os.write(1, 50 * b"0123456789\n")
+    assert path.read_text().endswith("0\n[450 more characters were left out]\n")
 
 
 def test_what_was_printed_before_an_error_is_kept(tmp_path):
