@@ -21,6 +21,7 @@ from bench.store.results import CellResult
 from leaderboard.export.command_lines import reproduce_command
 from leaderboard.published.values import comparisons, measured_of
 from leaderboard.site.comparison_table import comparison_row
+from leaderboard.site.phase_names import phase_in_words
 from leaderboard.site.sheets import Sheet, Sheets
 from leaderboard.tables.cell_rows import cell_row
 from leaderboard.tables.columns import COORDINATES
@@ -116,9 +117,8 @@ def _cost_rows(cell: CellResult, others: Sequence[CellResult]) -> list[list[str]
             spent = (formats.seconds(cost.wall_seconds), *sizes, formats.joules(cost.energy_joules))
             rows.append([stage, whole + runs, *spent, cost.device, _EXCLUSIVE[cost.exclusive], cost.created])
             for phase, seconds in cost.phases.items():
-                name = "warm (rehearsal, not charged)" if phase == "warm" else phase
                 energy = formats.joules(cost.phase_joules.get(phase))
-                rows.append(["", name, formats.seconds(seconds), "", "", energy, "", "", ""])
+                rows.append(["", phase_in_words(phase), formats.seconds(seconds), "", "", energy, "", "", ""])
     return rows
 
 
