@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from bench import formats
 from bench.store.results import PAYS_ONCE_SECONDS, CellResult
@@ -59,7 +61,13 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
     return {name: environment.get_template(f"{name}.j2").render(given) for name, given in values.items()}
+
+
+def breakable(name: str) -> Markup:
+    """A name whose direction of writing ends with it; a line ends behind `:`, `=`, `,` or `_` rather than in a word."""
+    return Markup("<bdi>{}</bdi>").format(Markup("<wbr>").join(re.split(r"(?<=[:=,_])(?=\S)", name)))
 
 
 def page_assets() -> dict[str, bytes]:

@@ -139,6 +139,12 @@ def test_ties_share_the_mark_and_the_place(make_cell: MakeCell) -> None:
     assert '<dt>Best defenses, tied</dt><dd class="cut" title="a, b"><bdi>a, b</bdi></dd>' in page.replace("\n", "")
 
 
+def test_a_long_name_breaks_behind_its_marks(make_cell: MakeCell) -> None:
+    page = page_of([make_cell(d, "iss-jpeg:quality=10") for d in ("none", "from_file:path=a,b.npz")])
+    assert "<bdi>from_<wbr>file:<wbr>path=<wbr>a,<wbr>b.npz</bdi>" in page
+    assert "<bdi>iss-jpeg:<wbr>quality=<wbr>10</bdi>" in page
+
+
 def test_the_answer_of_an_incomplete_matrix_says_so(make_cell: MakeCell) -> None:
     page = page_of([make_cell(), make_cell("lsp", "dvae", status="failed")])
     assert "no defense has all its cells yet" in page
