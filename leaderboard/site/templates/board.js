@@ -6,6 +6,8 @@ const form = document.getElementById("filters");
 const table = document.querySelector(".board");
 const more = document.getElementById("more");
 const COLUMNS = ["data", "preset", "victim", "precision", "defense"];
+const PLACES = COLUMNS.slice(0, -1).filter((column) => table.querySelector(`.place-${column}`));
+const PRINTED_ATTACKS = 4; // columns of attacks that fit on paper next to the others
 const LIMIT = 25; // rows that are laid out at once; with 20 attacks a browser needs most of a second for some hundred
 
 const Board = {
@@ -42,8 +44,8 @@ function filter() {
     const place = places(row);
     const fits = wanted.every((name, i) => !name || name === place[i]) && words.every((word) => textOf(row).includes(word));
     fitting += fits;
-    const hidden = !fits || (fitting > LIMIT && !all && rowName(row) !== chosen);
-    if (row.hidden !== hidden) row.hidden = hidden;
+    if (row.hidden === fits) row.hidden = !fits;
+    row.classList.toggle("later", fits && fitting > LIMIT && !all && rowName(row) !== chosen);
     if (fits) groups.add(row.dataset.group);
   }
   document.querySelector(".count").textContent = `${fitting} of ${table.tBodies[0].rows.length} rows`;
@@ -52,15 +54,22 @@ function filter() {
   for (const section of document.querySelectorAll("section.group")) section.hidden = !groups.has(section.dataset.group);
   const first = [...groups].sort((a, b) => a - b)[0];
   for (const answer of document.querySelectorAll(".answer")) answer.hidden = answer.dataset.group !== first;
-  const attack = form.elements.attack;
-  const number = state.get("attack") ? attack.selectedIndex : 0;
-  const hidden = COLUMNS.slice(0, -1).filter((column) => state.get(column)).map((column) => `.place-${column}`);
-  const [every, attacks, metrics] = [boxes.find((box) => !box.dataset.column), boxes.filter(ofAttack), boxes.filter((box) => !ofAttack(box))];
-  hidden.push(...metrics.filter((box) => box.dataset.column && !box.checked).map((box) => `.board .${box.dataset.column}`));
-  if (number > 0) hidden.push(`.at:not(.at${number})`);
-  else if (!every.checked) hidden.push(`.board .at${attacks.filter((box) => box.checked).map((box) => `:not(.${box.dataset.column})`).join("")}`);
-  const rule = hidden.length ? `${hidden.join(", ")} { display: none; }` : "";
-  if (columnStyle.textContent !== rule) columnStyle.textContent = rule; // a new style is computed for every cell
+  showColumns(state);
+}
+
+function showColumns(state) {
+  const number = state.get("attack") ? form.elements.attack.selectedIndex : 0;
+  const every = boxes.find((box) => !box.dataset.column);
+  const attacks = number > 0 ? [`at${number}`] : boxes.filter((box) => ofAttack(box) && (every.checked || box.checked)).map((box) => box.dataset.column);
+  table.classList.toggle("broad", attacks.length > PRINTED_ATTACKS);
+  const hidden = PLACES.filter((column) => state.get(column)).map((column) => `.place-${column}`);
+  hidden.push(...boxes.filter((box) => box.dataset.column && !ofAttack(box) && !box.checked).map((box) => `.board .${box.dataset.column}`));
+  if (number > 0 || !every.checked) hidden.push(`${number > 0 ? "" : ".board "}.at${attacks.map((name) => `:not(.${name})`).join("")}`);
+  const fixed = PLACES.filter((column) => !state.get(column)); // they follow the name and stay where they are
+  const rules = fixed.map((column, i) => `.board .place-${column} { left: calc(var(--rank) + var(--name) + ${i} * var(--place)); }`);
+  if (hidden.length) rules.push(`${hidden.join(", ")} { display: none; }`);
+  const style = rules.join(" ");
+  if (columnStyle.textContent !== style) columnStyle.textContent = style; // a new style is computed for every cell
 }
 
 const boxes = [...form.querySelectorAll("[name=column]")];

@@ -17,7 +17,8 @@ function el(tag, attributes, ...children) {
   return element;
 }
 
-const isolated = (text) => el("bdi", {}, text); // its direction of writing ends with it
+// A name: its direction of writing ends with it, and a line ends behind a mark rather than in a word.
+const isolated = (text) => el("bdi", {}, text.split(/(?<=[:=,_])(?=\S)/).flatMap((part, i) => (i ? [el("wbr"), part] : [part])));
 const missing = (value) => value === null || value === undefined;
 function words(value) {
   if (missing(value)) return DASH;
@@ -30,11 +31,12 @@ const card = (title, ...children) => el("section", { class: "card" }, el("h2", {
 const facts = (pairs) =>
   el("dl", { class: "columns" }, pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 
-const SENTENCES = ["meaning", "why", "recipe of the source"]; // columns that need room
+const KIND = { meaning: "words", why: "words", "recipe of the source": "words", measured: "detail" }; // classes of columns
 
 function grid(label, heads, rows) {
-  const body = rows.map((row) => el("tr", {}, row.map((value, i) => (i ? el("td", { class: SENTENCES.includes(heads[i]) ? "words" : null }, value) : el("th", { scope: "row" }, value)))));
-  const head = el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name))));
+  const kinds = heads.map((name) => ({ class: KIND[name] ?? null }));
+  const body = rows.map((row) => el("tr", {}, row.map((value, i) => (i ? el("td", kinds[i], value) : el("th", { scope: "row" }, value)))));
+  const head = el("thead", {}, el("tr", {}, heads.map((name, i) => el("th", { scope: "col", ...kinds[i] }, name))));
   const table = el("table", { class: "plain" }, head, el("tbody", {}, body));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
 }

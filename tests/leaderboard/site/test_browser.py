@@ -284,6 +284,10 @@ def test_a_long_board_shows_its_beginning_until_asked(open_page: OpenPage, make_
     sync_api.expect(page.locator("th[aria-sort=ascending]")).to_have_text("defense")
     page.wait_for_function("document.querySelector('.board tbody .pick').textContent.trim() === 'd00'")
     assert defenses(page) == [f"d{i:02}" for i in range(25)], "the first of the new order"
+    page.emulate_media(media="print")
+    assert len(defenses(page)) == 50, "paper has no button"
+    page.emulate_media(media="screen")
+    assert len(defenses(page)) == 25
     page.get_by_role("button", name="Show all 50 rows").click()
     assert len(defenses(page)) == 50
     assert state(page) == {"sort": "defense~ascending", "all": "1"}

@@ -135,13 +135,38 @@ def test_charts_are_drawn_for_paper(open_page: OpenPage, site: str, name: str, s
     assert page.locator("html.printing").count() == 0
 
 
-def test_paper_holds_the_heat_map_of_twenty_attacks(open_page: OpenPage, make_cell: MakeCell, tmp_path: Path) -> None:
+OUTSIDE = """() => [...document.querySelectorAll(".card")].flatMap((card) => {
+    const edge = card.getBoundingClientRect().right - parseFloat(getComputedStyle(card).paddingRight);
+    const seen = (element) => element.getClientRects().length && !element.closest(".hidden, .tile, .plot");
+    const outside = (element) => element.getBoundingClientRect().right > edge + 1;
+    return [...card.querySelectorAll("*")].filter((e) => seen(e) && outside(e)).map((e) => e.outerHTML.slice(0, 150));
+})"""
+
+
+@pytest.mark.parametrize("width", [718, 794, 1047])
+@pytest.mark.parametrize("name", ["index.html", "index.html#column=attacks", "cell.html#00000000000000000005"])
+def test_nothing_sticks_out_of_its_card_on_paper(open_page: OpenPage, site: str, name: str, width: int) -> None:
+    """718 and 1047 pixels are an A4 page with its margins, upright and across."""
+    page = open_page(f"{site}/{name}", viewport={"width": width, "height": 1000})
+    page.locator(".card").first.wait_for(state="attached")
+    page.emulate_media(media="print")
+    assert page.locator(".card table:visible").count() > 0
+    assert page.evaluate(OUTSIDE) == []
+
+
+def test_paper_holds_flags_and_the_heat_map_of_twenty_attacks(
+    open_page: OpenPage, make_cell: MakeCell, tmp_path: Path
+) -> None:
     attacks = ["none", *(f"attack-{i:02}" for i in range(19)), LONG]
-    cells = [make_cell(a, d, seed=seed) for a in attacks for d in ("none", "dvae", LONG) for seed in (0, 1)]
+    logs = {"poison": {"converged": False}}
+    defenses = ("none", "dvae", LONG)
+    cells = [
+        make_cell(a, d, seed=seed, logs=logs, exclusive=False) for a in attacks for d in defenses for seed in (0, 1)
+    ]
     page = open_page(publish(cells, tmp_path / "site")["index.html"].as_uri(), viewport={"width": 718, "height": 1000})
     page.emulate_media(media="print")
-    wide = page.locator(".card:has(.heat)").evaluate("(card) => card.scrollWidth - card.clientWidth")
-    assert wide <= 0, "718 pixels are an A4 page"
+    assert page.locator(".board .chip:visible").count() > 0
+    assert page.evaluate(OUTSIDE) == []
 
 
 def headings(page: "Page") -> list[str]:
@@ -183,15 +208,19 @@ def test_columns_are_chosen_from_the_keyboard_and_stand_in_the_address(open_page
     assert headings(page) == headings(open_page(page.url)) == ["#", "defense", "victim"]
 
 
-@pytest.mark.parametrize("size", [DESK, PHONE])
-def test_the_first_columns_stay_while_the_table_scrolls(open_page: OpenPage, site: str, size: dict[str, int]) -> None:
+@pytest.mark.parametrize(("size", "fixed"), [(DESK, 3), (PHONE, 2)])
+def test_the_first_columns_stay_while_the_table_scrolls(
+    open_page: OpenPage, site: str, size: dict[str, int], fixed: int
+) -> None:
+    """Rank, defense and victim; on a phone the victim stands under the defense."""
     page = open_page(f"{site}/index.html#column=attacks&column=flags", viewport=size)
-    places = "(cells) => cells.slice(0, 2).map((cell) => cell.getBoundingClientRect().left)"
+    places = f"(cells) => cells.slice(0, {fixed}).map((cell) => cell.getBoundingClientRect().left)"
     first = page.locator(".board tbody tr").first.locator("> *")
     before = first.evaluate_all(places)
     page.locator(".scroll:has(.board)").evaluate("(scroll) => (scroll.scrollLeft = 2000)")
     assert page.locator(".scroll:has(.board)").evaluate("(scroll) => scroll.scrollLeft") == 2000
-    assert first.evaluate_all(places) == before
+    assert first.evaluate_all(places) == before == sorted(set(before))
+    sync_api.expect(first.nth(fixed - 1)).to_contain_text("resnet18")
     assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
 
 
