@@ -7,7 +7,6 @@ window.addCells = (records) => Object.entries(records).forEach(([key, record]) =
 
 const SCORES = new Map(JSON.parse(document.getElementById("scores").textContent).map((score) => [score.name, score]));
 const place = document.getElementById("cell");
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const DASH = "–";
 
 function el(tag, attributes, ...children) {
@@ -112,22 +111,23 @@ function costs(cell) {
 
 function curve(cell) {
   if (!cell.curve.epoch?.length) return null;
+  const save = (format) => el("button", { type: "button", "data-save": format, "data-filename": `curve-${cell.key}` }, format.toUpperCase());
   return card("Training curve", el("div", { class: "plot", id: "curve", role: "img", "aria-label": "Accuracy by epoch on training images and on clean test images" }),
-    el("p", { class: "caption" }, "Accuracy on a fixed sample of the training images and on the untouched test set. A poison works where the two part; the headline is the last epoch."));
+    el("p", { class: "caption" }, "Accuracy on a fixed sample of the training images and on the untouched test set. A poison works where the two part; the headline is the last epoch."),
+    window.Plotly ? el("p", { class: "tools" }, "Save the chart as ", save("svg"), " ", save("png")) : null);
+}
+
+function curveFigure(cell) {
+  const trace = (name, values, dash, role) => ({ name, x: cell.curve.epoch, y: (values ?? []).map((v) => (missing(v) ? null : 100 * v)), mode: "lines+markers", line: { color: css(role), dash, width: 2 }, marker: { size: 4 }, hovertemplate: "%{y:.1f} % in epoch %{x}" });
+  return {
+    data: [trace("training images", cell.curve.train_accuracy, "dash", "--plot-oracle"), trace("clean test images", cell.curve.clean_test_accuracy, "solid", "--plot-single")],
+    layout: framed({ title: { text: "epoch" }, dtick: cell.curve.epoch.length > 10 ? null : 1 }, { title: { text: "accuracy (%)" }, range: [0, 102] }),
+  };
 }
 
 function drawCurve(cell, width) {
   const target = document.getElementById("curve");
-  if (!target || !window.Plotly) return;
-  const color = css("--muted");
-  const axis = { gridcolor: css("--line"), linecolor: css("--line"), zeroline: false, automargin: true, fixedrange: true };
-  const trace = (name, values, dash, role) => ({ name, x: cell.curve.epoch, y: (values ?? []).map((v) => (missing(v) ? null : 100 * v)), mode: "lines+markers", line: { color: css(role), dash, width: 2 }, marker: { size: 4 }, hovertemplate: "%{y:.1f} % in epoch %{x}" });
-  Plotly.react(target, [trace("training images", cell.curve.train_accuracy, "dash", "--plot-oracle"), trace("clean test images", cell.curve.clean_test_accuracy, "solid", "--plot-single")], {
-    xaxis: { ...axis, title: { text: "epoch" }, dtick: cell.curve.epoch.length > 10 ? null : 1 }, yaxis: { ...axis, title: { text: "accuracy (%)" }, range: [0, 102] },
-    font: { family: getComputedStyle(document.body).fontFamily, color, size: 12 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 8, r: 16, t: 8, b: 8 }, width, height: target.clientHeight, legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
-    hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--text") } },
-  }, { responsive: true, displayModeBar: false });
+  if (target && window.Plotly) drawFigure(target, curveFigure(cell), width);
 }
 
 function scores(cell) {
@@ -180,7 +180,7 @@ function show(key) {
 function drawFor(paper) {
   document.documentElement.classList.toggle("printing", paper); // paper is white, and 600 pixels fit on an A4 page
   const cell = cells.get(keyOf());
-  if (cell) drawCurve(cell, paper ? Math.min(document.getElementById("curve")?.clientWidth, 600) : undefined);
+  if (cell) drawCurve(cell, paper ? Math.min(document.getElementById("curve")?.clientWidth, PRINTED_WIDTH) : undefined);
 }
 
 function keyOf() {
@@ -200,6 +200,9 @@ function load() {
   document.head.append(script);
 }
 
+place.addEventListener("click", ({ target }) => {
+  if (target.dataset.save) saveFigure(() => curveFigure(cells.get(keyOf())), target);
+});
 window.addEventListener("hashchange", () => {
   load();
   scrollTo(0, 0);

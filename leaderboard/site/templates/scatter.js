@@ -2,11 +2,9 @@
 
 // The charts: what is in sight is drawn at once, the others while the browser is idle, all of them before printing.
 
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const narrow = () => matchMedia("(max-width: 600px)").matches;
 const plots = [...document.querySelectorAll(".plot")];
 const stale = new Set(plots);
-const PRINTED_WIDTH = 600; // pixels that fit on an A4 page
 const whenIdle = window.requestIdleCallback ?? setTimeout;
 let waiting = false;
 
@@ -33,26 +31,16 @@ function styled(trace, chosen) {
   };
 }
 
+function figureOf(plot) {
+  const figures = figuresOf(plot);
+  const { data, layout } = figures[Board.state.get("axis")] ?? figures[plot.dataset.axis];
+  const chosen = Number(document.querySelector("tr.chosen")?.dataset.row ?? -1);
+  return { data: data.map((trace) => styled(trace, chosen)), layout: framed(layout.xaxis, layout.yaxis) };
+}
+
 function draw(plot, width) {
   stale.delete(plot);
-  const figures = figuresOf(plot);
-  const figure = figures[Board.state.get("axis")] ?? figures[plot.dataset.axis];
-  const chosen = Number(document.querySelector("tr.chosen")?.dataset.row ?? -1);
-  const axis = { gridcolor: css("--line"), linecolor: css("--line"), zeroline: false, automargin: true, fixedrange: true };
-  const layout = {
-    ...figure.layout,
-    xaxis: { ...axis, ...figure.layout.xaxis },
-    yaxis: { ...axis, ...figure.layout.yaxis },
-    font: { family: getComputedStyle(document.body).fontFamily, color: css("--muted"), size: 12 },
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 8, r: 16, t: 8, b: 8 },
-    width,
-    height: plot.clientHeight,
-    legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
-    hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--text") }, align: "left" },
-  };
-  Plotly.react(plot, figure.data.map((trace) => styled(trace, chosen)), layout, { responsive: true, displayModeBar: false });
+  drawFigure(plot, figureOf(plot), width);
   if (!plot.clickable) {
     plot.clickable = true;
     plot.on("plotly_click", (event) => choose(event.points[0].customdata));
@@ -107,6 +95,9 @@ function markAxis() {
 if (window.Plotly) {
   document.addEventListener("change", (event) => {
     if (event.target.closest(".axis")) Board.set("axis", event.target.value);
+  });
+  document.addEventListener("click", ({ target }) => {
+    if (target.dataset.save) saveFigure(() => figureOf(target.closest(".card").querySelector(".plot")), target);
   });
   Board.listeners.push((name) => {
     markAxis();
