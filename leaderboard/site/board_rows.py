@@ -20,7 +20,7 @@ class Cell:
     """A table cell: its text, what it sorts by ("" sorts last), and whether it is the best of its column.
 
     `column` is the class of its column; `link` leads to the cell behind it, or is ""; `bar` is the length of a bar
-    behind the number in percent, or "".
+    behind the number in percent, or ""; `half_width` is that of its 95 % interval, a fraction as in the files, or "".
     """
 
     text: str
@@ -30,6 +30,7 @@ class Cell:
     column: str = ""
     link: str = ""
     bar: str = ""
+    half_width: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,15 @@ def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame) -
     notes["cost_seconds"] = ", ".join(filter(None, (within, device)))
     text = shown.text(value)
     sort = text if isinstance(value, tuple) else str(value)
-    bar = text if shown.name == "mean_accuracy" else ""
-    return Cell(text, sort, is_best(row, shown, board), notes.get(shown.name, ""), column, bar=bar)
+    of_mean = shown.name == "mean_accuracy"
+    bar, half_width = (text, _number(row["half_width_95"])) if of_mean else ("", "")
+    return Cell(
+        text, sort, is_best(row, shown, board), notes.get(shown.name, ""), column, bar=bar, half_width=half_width
+    )
+
+
+def _number(value: Any) -> str:
+    return "" if formats.is_missing(value) else str(value)
 
 
 def _attack_cell(row: pd.Series[Any], name: str, attack: int, board: pd.DataFrame, pair: Pair | None) -> Cell:
@@ -113,4 +121,12 @@ def _attack_cell(row: pd.Series[Any], name: str, attack: int, board: pd.DataFram
     best = is_best(row, of_attack(name), board)
     note = "" if pair.half_width_95 is None else f"± {formats.percent(pair.half_width_95)}"
     link = pair.keys[min(pair.keys)] if pair.keys else ""
-    return Cell(formats.percent(pair.accuracy), str(pair.accuracy), best, note, f"at at{attack}", link)
+    return Cell(
+        formats.percent(pair.accuracy),
+        str(pair.accuracy),
+        best,
+        note,
+        f"at at{attack}",
+        link,
+        half_width=_number(pair.half_width_95),
+    )

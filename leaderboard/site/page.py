@@ -23,7 +23,7 @@ from leaderboard.tables.columns import BOARD_COLUMNS
 from leaderboard.tables.flags import Flag, has
 
 EXPORTS = ("leaderboard.csv", "cells.csv", "comparison.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex")
-_OWN = ("site.css", "board.js", "figure.js", "scatter.js", "cell.js")
+_OWN = ("site.css", "board.js", "copy.js", "figure.js", "scatter.js", "cell.js")
 
 
 def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[Method]) -> dict[str, str]:

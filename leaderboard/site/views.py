@@ -17,7 +17,7 @@ from leaderboard.site.comparison_table import ComparisonView, comparison_view
 from leaderboard.site.headline import Answer, headline
 from leaderboard.site.heatmap import HeatRow, heat_cell
 from leaderboard.site.scatter import figures, on_several_devices
-from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text
+from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text, half_width_column
 from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 from leaderboard.tables.table import Frames, current_cells
 
@@ -63,8 +63,8 @@ class Group:
 class Heading:
     """A column of the board.
 
-    `name` is that of the leaderboard's column, `column` its class, `usual` whether it is shown before any choice, and
-    `low_first` whether it is best where it is low.
+    `name` is that of the leaderboard's column, `column` its class, `usual` whether it is shown before any choice,
+    `low_first` whether it is best where it is low, and `half_width` the column of its intervals, or "".
     """
 
     text: str
@@ -73,6 +73,7 @@ class Heading:
     column: str
     usual: bool = False
     low_first: bool = False
+    half_width: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,14 @@ def page_view(tables: Tables) -> Page:
             for (index, row), of_row in zip(part.iterrows(), own, strict=True)
         ]
     headings = [_heading(column, f"m{number}") for number, column in enumerate(shown)]
-    headings += [_heading(of_attack(name), f"at at{n}") for name, n in numbers.items() if n]
+    headings += [_heading(of_attack(name), f"at at{n}", half_width_column(name)) for name, n in numbers.items() if n]
     return Page(list(numbers), groups, headings, rows, _problems(current), _absent(current))
 
 
-def _heading(shown: Shown, column: str) -> Heading:
+def _heading(shown: Shown, column: str, half_width: str = "") -> Heading:
     usual, low_first = View.PAGE in shown.views, not shown.high_first
-    return Heading(shown.title, shown.described, shown.name, column, usual, low_first)
+    half_width = "half_width_95" if shown.name == "mean_accuracy" else half_width
+    return Heading(shown.title, shown.described, shown.name, column, usual, low_first, half_width)
 
 
 def _data_labels(board: pd.DataFrame) -> dict[tuple[str, str], str]:

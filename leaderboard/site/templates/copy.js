@@ -1,0 +1,90 @@
+"use strict";
+
+// The rows and columns of the current view as text: CSV with names and values of leaderboard.csv, the others as shown.
+
+const copied = document.querySelector(".copied");
+const fallback = document.getElementById("copy-text");
+const NAMED = { data: ["data set", "dataset_selection"], preset: ["preset", "preset"], victim: ["victim", "victim_selection"], precision: ["precision", "precision"] };
+
+function view() {
+  const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
+  const shown = (head) => (head.dataset.place ? !Board.state.get(head.dataset.place) : getComputedStyle(head).display !== "none");
+  const heads = [...table.tHead.rows[0].cells].filter(shown);
+  return { rows, heads };
+}
+
+function asShown(row, head) {
+  const cell = row.cells[head.cellIndex];
+  if (head.classList.contains("name")) return row.dataset.defense;
+  const note = cell.querySelector("small")?.textContent ?? "";
+  const text = cell.textContent.trim().slice(0, note ? -note.length : undefined);
+  return note.startsWith("±") ? `${text} ${note}` : note ? `${text} (${note})` : text;
+}
+
+const spaced = (text) => text.replace(/\s+/g, " ");
+const headOf = (head) => head.dataset.title ?? head.textContent.trim();
+
+function caption({ rows }) { // what is the same in all rows
+  const same = Object.keys(NAMED).filter((name) => new Set(rows.map((row) => row.dataset[name])).size === 1 && rows[0].dataset[name]);
+  return ["purify-bench leaderboard", ...same.map((name) => `${NAMED[name][0]} ${spaced(rows[0].dataset[name])}`)].join(", ");
+}
+
+function quoted(text) { // as a spreadsheet reads it, and never runs it
+  const safe = /^[=+\-@\t\r]/.test(text) && isNaN(text) ? `'${text}` : text;
+  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+function csv({ rows, heads }) {
+  const columns = Object.entries(NAMED).map(([name, [, field]]) => [field, (row) => row.dataset[name]]);
+  for (const head of heads.filter((head) => !head.dataset.place)) {
+    const of = (row) => row.cells[head.cellIndex];
+    columns.push([head.dataset.field, (row) => of(row).dataset.sort]);
+    if (head.dataset.half && rows.some((row) => of(row).dataset.half)) columns.push([head.dataset.half, (row) => of(row).dataset.half ?? ""]);
+  }
+  const unique = columns.filter(([name], i) => columns.findIndex(([other]) => other === name) === i);
+  return [unique.map(([name]) => name), ...rows.map((row) => unique.map(([, value]) => value(row)))].map((line) => `${line.map(quoted).join(",")}\n`).join("");
+}
+
+function markdown(shown) {
+  const { rows, heads } = shown;
+  const safe = (text) => spaced(text).replace(/[\\`*_[\]<>|#!]/g, "\\$&");
+  const line = (cells) => `| ${cells.join(" | ")} |`;
+  const value = (row, head) => (row.cells[head.cellIndex].classList.contains("best") ? `**${safe(asShown(row, head))}**` : safe(asShown(row, head)));
+  const sides = heads.map((head) => (head.classList.contains("number") ? "---:" : "---"));
+  return [safe(caption(shown)), "", line(heads.map((head) => safe(headOf(head)))), line(sides), ...rows.map((row) => line(heads.map((head) => value(row, head)))), ""].join("\n");
+}
+
+const TEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "–": "--", "−": "$-$", "×": "$\\times$", "±": "$\\pm$", "µ": "$\\mu$", "≤": "$\\le$", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", '"': "{''}" };
+
+function tex(text) { // pdfLaTeX has no letters beyond Latin
+  const glyph = (letter) => TEX[letter] ?? (/[&%$#_{}]/.test(letter) ? `\\${letter}` : letter <= "\u017f" ? letter : `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
+  return [...spaced(text)].map(glyph).join("");
+}
+
+function latex(shown) {
+  const { rows, heads } = shown;
+  const value = (row, head) => (row.cells[head.cellIndex].classList.contains("best") ? `\\textbf{${tex(asShown(row, head))}}` : tex(asShown(row, head)));
+  const line = (cells) => `${cells.join(" & ")} \\\\`;
+  const sides = heads.map((head) => (head.classList.contains("number") || head.classList.contains("rank") ? "r" : "l")).join("");
+  return [`% ${tex(caption(shown))}. Needs \\usepackage{booktabs}.`, `\\begin{tabular}{${sides}}`, "\\toprule", line(heads.map((head) => tex(headOf(head)))), "\\midrule",
+    ...rows.map((row) => line(heads.map((head) => value(row, head)))), "\\bottomrule", "\\end{tabular}", ""].join("\n");
+}
+
+const FORMATS = { CSV: csv, Markdown: markdown, LaTeX: latex };
+
+async function copy(format) {
+  const shown = view();
+  if (!shown.rows.length) return (copied.textContent = "No row fits the filters.");
+  const text = FORMATS[format](shown);
+  try {
+    await navigator.clipboard.writeText(text);
+    fallback.hidden = true;
+    copied.textContent = `Copied as ${format}: ${shown.rows.length} rows, ${shown.heads.length} columns.`;
+  } catch { // the browser allows no copying from here
+    Object.assign(fallback, { value: text, hidden: false });
+    fallback.select();
+    copied.textContent = "The browser does not allow copying from this page: the text is marked below.";
+  }
+}
+
+for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => copy(button.dataset.copy));
