@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench import formats
 from leaderboard.published.pairs import Pair
+from leaderboard.site.sparkline import Sparkline
 from leaderboard.tables.columns import AND
 from leaderboard.tables.flags import Flag, has, shown_flags
 from leaderboard.tables.groups import is_best, place
@@ -35,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class BoardRow:
-    """A defense on the board; `kind` is single, oracle, undefended or incomplete."""
+    """A defense on the board; `kind` is single, oracle, undefended or incomplete; `curve` that of its training."""
 
     number: int
     group: int
@@ -46,6 +47,7 @@ class BoardRow:
     uses: list[str]
     flags: dict[str, Flag]
     cells: list[Cell]
+    curve: Sparkline | None
 
 
 def board_row(
@@ -56,6 +58,7 @@ def board_row(
     shown: list[Shown],
     pairs: dict[str, Pair],
     numbers: dict[str, int],
+    curve: Sparkline | None,
 ) -> BoardRow:
     """A row with everything it shows.
 
@@ -67,6 +70,7 @@ def board_row(
         shown: columns with one value per row.
         pairs: by attack.
         numbers: attack to number.
+        curve: of the training, if there is one.
     """
     return BoardRow(
         number=number,
@@ -81,6 +85,7 @@ def board_row(
             *(_cell(row, column, number, board) for number, column in enumerate(shown)),
             *(_attack_cell(row, name, n, board, pairs.get(name)) for name, n in numbers.items() if n),
         ],
+        curve=curve,
     )
 
 

@@ -18,6 +18,7 @@ from bench.store.scores import SCORES
 from leaderboard.published.values import largest_repeat, tolerance
 from leaderboard.site.methods import Method, method_cards
 from leaderboard.site.scatter import AXES
+from leaderboard.site.sparkline import HEIGHT, WIDTH, sparklines
 from leaderboard.site.views import Page, Tables, page_view
 from leaderboard.tables.columns import BOARD_COLUMNS
 from leaderboard.tables.flags import Flag, has
@@ -35,13 +36,14 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
         methods: descriptions from the registry; what they lack is taken from the cells.
     """
     frame = tables.cells
-    page = page_view(tables)
+    page = page_view(tables, sparklines(cells))
     values: dict[str, dict[str, Any]] = {
         "index.html": {
             "page": page,
             "filters": _filters(page),
             "places": [(name, label) for name, label, choices in _filters(page)[:4] if len(choices) > 1],
             "axes": AXES,
+            "curve_size": (WIDTH, HEIGHT),
             "facts": _facts(cells, frame, tables.board),
             "exports": EXPORTS,
             "environment": _environment(frame),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from leaderboard.site.comparison_table import ComparisonView, comparison_view
 from leaderboard.site.headline import Answer, headline
 from leaderboard.site.heatmap import HeatRow, heat_cell
 from leaderboard.site.scatter import figures, on_several_devices
+from leaderboard.site.sparkline import Sparkline, row_names
 from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text, half_width_column
 from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 from leaderboard.tables.table import Frames, current_cells
@@ -88,18 +89,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole board: attacks by number, groups, headings, rows, and what is missing."""
+    """The whole board: attacks by number, groups, headings, rows, whether a row has a curve, and what is missing."""
 
     attacks: list[str]
     groups: list[Group]
     headings: list[Heading]
     rows: list[BoardRow]
+    has_curves: bool
     problems: list[Problem]
     absent: list[str]
 
 
-def page_view(tables: Tables) -> Page:
-    """Everything on the page, in the order of the board."""
+def page_view(tables: Tables, curves: Mapping[tuple[str, ...], Sparkline]) -> Page:
+    """Everything on the page, in the order of the board; `curves` are those of `sparklines`."""
     current, board, pairs = current_cells(tables.cells), tables.board.reset_index(drop=True), tables.pairs
     numbers = {name: number for number, name in enumerate(["none", *accuracy_columns(board)])}
     written = as_text(board)
@@ -111,12 +113,13 @@ def page_view(tables: Tables) -> Page:
         cells = current[(current[GROUP] == list(part[GROUP].iloc[0])).all(axis=1)]
         groups.append(_group(number, part, cells, own, comparison_view(published_of(own)), labels, numbers))
         rows += [
-            board_row(int(str(index)), number, row, part, shown, of_row, numbers)
+            board_row(int(str(index)), number, row, part, shown, of_row, numbers, curves.get(row_names(row)))
             for (index, row), of_row in zip(part.iterrows(), own, strict=True)
         ]
     headings = [_heading(column, f"m{number}") for number, column in enumerate(shown)]
     headings += [_heading(of_attack(name), f"at at{n}", half_width_column(name)) for name, n in numbers.items() if n]
-    return Page(list(numbers), groups, headings, rows, _problems(current), _absent(current))
+    has_curves = any(row.curve for row in rows)
+    return Page(list(numbers), groups, headings, rows, has_curves, _problems(current), _absent(current))
 
 
 def _heading(shown: Shown, column: str, half_width: str = "") -> Heading:

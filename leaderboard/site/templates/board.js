@@ -141,7 +141,7 @@ form.addEventListener("reset", (event) => {
   Board.set("row", "");
 });
 table.addEventListener("click", (event) => {
-  const head = event.target.closest("thead th");
+  const head = event.target.closest("thead button")?.closest("th");
   if (head) {
     sortBy(head, OPPOSITE[head.getAttribute("aria-sort")] ?? ("lowFirst" in head.dataset ? "ascending" : "descending"));
     Board.set("sort", `${head.dataset.name}~${head.getAttribute("aria-sort")}`);

@@ -8,8 +8,9 @@ const NAMED = { data: ["data set", "dataset_selection"], preset: ["preset", "pre
 
 function view() {
   const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
+  const written = (head) => !head.classList.contains("curve"); // a picture
   const shown = (head) => (head.dataset.place ? !Board.state.get(head.dataset.place) : getComputedStyle(head).display !== "none");
-  const heads = [...table.tHead.rows[0].cells].filter(shown);
+  const heads = [...table.tHead.rows[0].cells].filter((head) => written(head) && shown(head));
   return { rows, heads };
 }
 

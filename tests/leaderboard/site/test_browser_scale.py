@@ -174,12 +174,13 @@ def headings(page: "Page") -> list[str]:
 
 
 USUAL = ["#", "defense", "victim", "mean %", "worst %", "clean %", "cost", "× training"]
+CURVE = "training"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_board_of_many_attacks_fits_a_desk(open_page: OpenPage, site: str, scheme: str) -> None:
     page = open_page(f"{site}/index.html", viewport=DESK, color_scheme=scheme)
-    assert headings(page) == USUAL
+    assert headings(page) == [*USUAL, CURVE]
     assert page.evaluate("document.documentElement.scrollWidth") == 1440
     assert page.locator(".scroll:has(.board)").evaluate("(scroll) => scroll.scrollWidth - scroll.clientWidth") <= 0
     assert page.locator(".board thead").evaluate("(head) => head.offsetHeight") < 100
@@ -192,16 +193,16 @@ def test_columns_are_chosen_from_the_keyboard_and_stand_in_the_address(open_page
     page.locator("summary", has_text="Columns").first.press("Enter")
     for label in ("energy", "attack-007", "clean %"):
         page.get_by_label(label, exact=True).press("Space")
-    assert headings(page) == [*(name for name in USUAL if name != "clean %"), "energy", "attack-007"]
+    assert headings(page) == [*(name for name in USUAL if name != "clean %"), "energy", "attack-007", CURVE]
     again = open_page(page.url)
     assert headings(again) == headings(page)
     page.get_by_role("button", name="Reset").click()
-    assert headings(page) == USUAL
+    assert headings(page) == [*USUAL, CURVE]
     assert "#" not in page.url
     page.get_by_label("all attacks").check()
-    assert len(headings(page)) == len(USUAL) + 120
+    assert len(headings(page)) == len(USUAL) + 121
     page.locator("select[name=attack]").select_option("attack-003")
-    assert headings(page) == [*USUAL, "attack-003"], "the attack that is looked for, whatever is chosen"
+    assert headings(page) == [*USUAL, "attack-003", CURVE], "the attack that is looked for, whatever is chosen"
     while page.locator(".chooser input:checked").count():
         page.locator(".chooser input:checked").first.uncheck()
     page.locator("select[name=attack]").select_option("")
