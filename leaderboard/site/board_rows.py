@@ -10,7 +10,7 @@ import pandas as pd
 from bench import formats
 from leaderboard.published.pairs import Pair
 from leaderboard.site.sparkline import Sparkline
-from leaderboard.tables.columns import AND
+from leaderboard.tables.columns import AND, BOARD_COLUMNS
 from leaderboard.tables.flags import Flag, has, shown_flags
 from leaderboard.tables.groups import is_best, place
 from leaderboard.tables.shown import Shown, of_attack
@@ -18,7 +18,7 @@ from leaderboard.tables.shown import Shown, of_attack
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell: its text, what it sorts by ("" sorts last), and whether it is the best of its column.
+    """A table cell: its text, what it sorts by (as in the files; "" sorts last), and whether it is best in its column.
 
     `column` is the class of its column; `link` leads to the cell behind it, or is ""; `bar` is the length of a bar
     behind the number in percent, or ""; `half_width` is that of its 95 % interval, a fraction as in the files, or "".
@@ -108,7 +108,7 @@ def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame) -
     device = AND.join(row["device"]) if has(Flag.SEVERAL_DEVICES, row["flags"]) else ""
     notes["cost_seconds"] = ", ".join(filter(None, (within, device)))
     text = shown.text(value)
-    sort = text if isinstance(value, tuple) else str(value)
+    sort = BOARD_COLUMNS[shown.name].separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
     of_mean = shown.name == "mean_accuracy"
     bar, half_width = (text, _number(row["half_width_95"])) if of_mean else ("", "")
     return Cell(
