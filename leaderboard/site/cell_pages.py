@@ -32,7 +32,7 @@ _CHARGED = {
     "view_seconds": "view of the test images",
     "cost_seconds": "cost: what the defender pays",
 }
-_COMPARED = ("undefended_accuracy", "clean_baseline_accuracy", "recovery", "cost_multiple")
+_COMPARED = ("recovery", "cost_multiple")
 _EXCLUSIVE = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -57,7 +57,7 @@ def cell_files(
     for cell in sorted(cells, key=lambda cell: cell.key):
         others = elsewhere.get(cell.key, [])
         record = _record(cell) | {
-            "headline": _headline(cell, rows[cell.key]),
+            "headline": _headline(cell, rows[cell.key], relatives.accuracies(cell.key)),
             "charged": [[name, formats.seconds(rows[cell.key][column])] for column, name in _CHARGED.items()],
             "costs": _cost_rows(cell, others),
             "relatives": relatives.of(cell.key),
@@ -91,13 +91,9 @@ def _record(cell: CellResult) -> dict[str, Any]:
     }
 
 
-def _headline(cell: CellResult, row: Mapping[str, Any]) -> dict[str, str]:
+def _headline(cell: CellResult, row: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, str]:
     """Numbers of the tiles, as text; "" for a multiple that is unknown."""
-    percents = {
-        "accuracy": cell.clean_test_accuracy,
-        "undefended": row["undefended_accuracy"],
-        "clean": row["clean_baseline_accuracy"],
-    }
+    percents = {"accuracy": cell.clean_test_accuracy, **baselines}
     return {
         **{name: formats.DASH if formats.is_missing(v) else f"{formats.percent(v)} %" for name, v in percents.items()},
         "images": formats.DASH if cell.test_images is None else f"{cell.test_images:,}",
@@ -155,6 +151,7 @@ class _Relatives:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         done = frame[frame["status"] == "done"]
+        self._accuracy = dict(zip(done["key"], done["clean_test_accuracy"], strict=True))
         columns = [*COORDINATES, "attack", "defense"]
         self._rows = {
             key: tuple(values)
@@ -177,6 +174,11 @@ class _Relatives:
             "undefended": self._by_coordinates.get((*coordinates[:-1], seed)),
             "clean": self._by_coordinates.get((*coordinates[:-2], "clean", seed)),
         }
+
+    def accuracies(self, key: str) -> dict[str, Any]:
+        """Of the undefended cell and the clean baseline; a failed cell has them too."""
+        found = self.of(key)
+        return {name: self._accuracy.get(found[name]) for name in ("undefended", "clean")}
 
 
 class _Artifacts:

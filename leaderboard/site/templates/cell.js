@@ -21,6 +21,7 @@ const isolated = (text) => el("bdi", {}, text.split(/(?<=[:=,_])(?=\S)/).flatMap
 const missing = (value) => value === null || value === undefined;
 function words(value) {
   if (missing(value)) return DASH;
+  if (Array.isArray(value)) return value.map(words).join(", ");
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
@@ -40,13 +41,13 @@ function grid(label, heads, rows) {
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
 }
 
-const link = (key, text) => (key ? el("a", { href: `#${encodeURIComponent(key)}` }, text) : DASH);
+const link = (key, text) => (key && text !== DASH ? el("a", { href: `#${encodeURIComponent(key)}` }, text) : DASH);
 
 function headline(cell) {
   const { seeds, undefended, clean } = cell.relatives;
   const shown = cell.headline;
   const tiles = [
-    ["clean test accuracy", shown.accuracy, `last epoch, n = ${shown.images} test images`],
+    ["clean test accuracy", shown.accuracy, shown.images === DASH ? "not measured" : `last epoch, n = ${shown.images} test images`],
     ["without defense", link(undefended, shown.undefended), "same attack, victim and seed"],
     ["clean baseline", link(clean, shown.clean), "same victim and seed, clean data"],
     ["recovery", shown.recovery, "0 undefended, 1 clean"],
@@ -162,7 +163,7 @@ function provenance(cell) {
   return [
     artifacts.length ? card("Artifacts", grid("Artifacts", ["stage", "key (sha256 of all it depends on)", "sha256 of the data", "size"], artifacts)) : null,
     logs.length ? card("Logs of the methods", grid("Logs", ["stage", "name", "value"], logs)) : null,
-    card("Versions and machine", facts(Object.entries(cell.provenance).filter(([name]) => name !== "command").map(([name, value]) => [spoken(name), words(value)]))),
+    card("Versions and machine", facts(inWords(flat(cell.provenance).filter(([name]) => name !== "command")))),
   ];
 }
 

@@ -268,6 +268,23 @@ def test_a_cell_without_artifacts_says_so(open_page: OpenPage, make_cell: MakeCe
     sync_api.expect(page.locator("main")).to_contain_text("No contact sheet")
 
 
+def test_a_failed_cell_says_why_and_what_others_reach(open_page: OpenPage, make_cell: MakeCell, tmp_path: Path) -> None:
+    failed = make_cell("lsp", "dvae", status="failed")
+    site = publish([make_cell(), failed], tmp_path / "site")["index.html"].parent.as_uri()
+    page = open_page(f"{site}/cell.html#{failed.key}")
+    assert page.locator(".answers dd").all_inner_texts()[:4] == [
+        "–",
+        "not measured",
+        "50.0 %",
+        "same attack, victim and seed",
+    ]
+    sync_api.expect(page.locator(".card").first).to_contain_text("out of memory")
+    versions = page.locator("section.card", has_text="Versions and machine").inner_text()
+    assert "2.15.0" in versions
+    assert "{" not in page.locator("main").inner_text(), "no JSON"
+    assert "3, 32, 32" in page.locator("section.card", has_text="Settings in full").inner_text()
+
+
 def test_the_method_page_describes_what_is_registered(open_page: OpenPage, site: str) -> None:
     page = open_page(f"{site}/methods.html#defense-dvae")
     sync_api.expect(page.locator("#defense-dvae")).to_contain_text("Purify.")

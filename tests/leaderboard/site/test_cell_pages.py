@@ -41,6 +41,12 @@ def test_a_cell_has_its_numbers_and_its_relatives(matrix: list[CellResult]) -> N
     assert found[relatives["clean"]]["seed"] == 1
 
 
+def test_a_failed_cell_has_its_baselines(matrix: list[CellResult], make_cell: MakeCell) -> None:
+    failed = make_cell("lsp", "at", status="failed")
+    headline = records([*matrix, failed])[failed.key]["headline"]
+    assert (headline["accuracy"], headline["undefended"], headline["clean"]) == (DASH, "14.0 %", "94.0 %")
+
+
 def test_keys_spread_over_files_by_their_first_characters(make_cell: MakeCell) -> None:
     cells = [replace(make_cell(seed=i), key=key) for i, key in enumerate(("00ab", "00cd", "f3", "../x", "Z"))]
     names = set(cell_files(cells, cells_frame(cells), Sheets(), []))
