@@ -21,7 +21,7 @@ from bench.store.results import CellResult
 from leaderboard.export.command_lines import reproduce_command
 from leaderboard.published.values import comparisons, measured_of
 from leaderboard.site.comparison_table import comparison_row
-from leaderboard.site.phase_names import phase_in_words
+from leaderboard.site.phase_names import phase_in_words, when
 from leaderboard.site.sheets import Sheet, Sheets
 from leaderboard.tables.cell_rows import cell_row
 from leaderboard.tables.columns import COORDINATES
@@ -58,7 +58,7 @@ def cell_files(
         others = elsewhere.get(cell.key, [])
         record = _record(cell) | {
             "headline": _headline(cell, rows[cell.key], relatives.accuracies(cell.key)),
-            "charged": [[name, formats.seconds(rows[cell.key][column])] for column, name in _CHARGED.items()],
+            "charged": [[name, _seconds(rows[cell.key][column])] for column, name in _CHARGED.items()],
             "costs": _cost_rows(cell, others),
             "relatives": relatives.of(cell.key),
             "artifacts": artifacts.of(cell),
@@ -85,7 +85,7 @@ def _record(cell: CellResult) -> dict[str, Any]:
         **{name: getattr(cell, name) for name in names},
         **{kind: vars(getattr(cell, kind)) for kind in ("attack", "defense", "victim")},
         "curve": _columns(cell.curve),
-        "scores": {name: formats.number(value) for name, value in cell.scores.items() if value is not None},
+        "scores": {name: _words(value) for name, value in cell.scores.items() if value is not None},
         "logs": [[stage, name, _words(value)] for stage, log in cell.logs.items() for name, value in log.items()],
         "reproduce": reproduce_command(cell),
     }
@@ -98,9 +98,14 @@ def _headline(cell: CellResult, row: Mapping[str, Any], baselines: Mapping[str, 
         **{name: formats.DASH if formats.is_missing(v) else f"{formats.percent(v)} %" for name, v in percents.items()},
         "images": formats.DASH if cell.test_images is None else f"{cell.test_images:,}",
         "recovery": formats.ratio(row["recovery"]),
-        "cost": formats.seconds(row["cost_seconds"]),
+        "cost": _seconds(row["cost_seconds"]),
         "multiple": "" if formats.is_missing(row["cost_multiple"]) else formats.multiple(row["cost_multiple"]),
     }
+
+
+def _seconds(value: Any) -> str:
+    """A time that may be below zero: a shorter training."""
+    return formats.seconds(value).replace("-", "−")
 
 
 def _cost_rows(cell: CellResult, others: Sequence[CellResult]) -> list[list[str]]:
@@ -111,8 +116,9 @@ def _cost_rows(cell: CellResult, others: Sequence[CellResult]) -> list[list[str]
             runs = f", {formats.runs(cost.repeats, cost.pays_once)}" if cost.repeats else ""
             sizes = (formats.size(cost.peak_gpu_bytes), formats.size(cost.peak_host_bytes))
             spent = (formats.seconds(cost.wall_seconds), *sizes, formats.joules(cost.energy_joules))
-            rows.append([stage, whole + runs, *spent, cost.device, _EXCLUSIVE[cost.exclusive], cost.created])
-            for phase, seconds in cost.phases.items():
+            created = cost.created.replace("T", " ").replace("+00:00", " UTC")
+            rows.append([stage, whole + runs, *spent, cost.device, _EXCLUSIVE[cost.exclusive], created])
+            for phase, seconds in sorted(cost.phases.items(), key=lambda item: when(item[0])):
                 energy = formats.joules(cost.phase_joules.get(phase))
                 rows.append(["", phase_in_words(phase), formats.seconds(seconds), "", "", energy, "", "", ""])
     return rows
@@ -211,9 +217,12 @@ class _Artifacts:
 
 
 def _words(value: Any) -> str:
-    """A logged value: numbers and text as they are read, anything else as JSON."""
-    plain = value is None or (isinstance(value, (int, float, str)) and not isinstance(value, bool))
-    return formats.number(value) if plain else json.dumps(value)
+    """A logged value: numbers and text as they are read, lists of them with commas, anything else as JSON."""
+    if isinstance(value, list):
+        return ", ".join(map(_words, value)) or "none"
+    if isinstance(value, (bool, dict)):
+        return json.dumps(value)
+    return value if isinstance(value, str) else formats.number(value).replace("-", "−")
 
 
 def _script(records: dict[str, Any]) -> bytes:

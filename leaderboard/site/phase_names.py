@@ -9,18 +9,19 @@ PHASES = {
     "features": "making features",
     "search": "searching the pixels",
     "surrogate": "training the surrogate",
+    "change_recipe": "making the recipe",
+    "fit": "training the method's own network",
+    "train": "training",
     "noise": "making the noise",
     "craft": "making the perturbation",
+    "evaluate": "evaluation, not charged",
     "perturb": "adding the perturbation",
     "write": "writing the pixels",
-    "report": "describing the poison",
-    "fit": "training the method's own network",
     "apply": "changing the images",
-    "change_recipe": "making the recipe",
-    "train": "training",
-    "evaluate": "evaluation, not charged",
+    "report": "describing the poison",
     "view": "view of the test images",
 }
+"""In the order in which they begin."""
 
 
 def phase_in_words(name: str) -> str:
@@ -32,3 +33,9 @@ def phase_in_words(name: str) -> str:
     part, _, phase = name.rpartition(".")
     words = PHASES.get(phase, phase.replace("_", " "))
     return f"{words} ({part})" if part else words
+
+
+def when(name: str) -> tuple[str, int]:
+    """Sort key of a phase: by part, then as they begin; a plug-in's own stand last."""
+    part, _, phase = name.rpartition(".")
+    return part, list(PHASES).index(phase) if phase in PHASES else len(PHASES)

@@ -21,17 +21,17 @@ const isolated = (text) => el("bdi", {}, text.split(/(?<=[:=,_])(?=\S)/).flatMap
 const missing = (value) => value === null || value === undefined;
 function words(value) {
   if (missing(value)) return DASH;
-  if (Array.isArray(value)) return value.map(words).join(", ");
-  return typeof value === "string" ? value : JSON.stringify(value);
+  if (Array.isArray(value)) return value.map(words).join(", ") || "none";
+  return typeof value === "string" ? value || '""' : JSON.stringify(value);
 }
 
 const spoken = (name) => name.replaceAll("_", " "); // a name of code
 
 const card = (title, ...children) => el("section", { class: "card" }, el("h2", {}, title), ...children);
-const facts = (pairs) =>
-  el("dl", { class: "columns" }, pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+const facts = (pairs, kind = "columns") =>
+  el("dl", { class: kind }, pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 
-const KIND = { meaning: "words", why: "words", "recipe of the source": "words", measured: "detail" }; // classes of columns
+const KIND = { meaning: "words", why: "words", "recipe of the source": "words", measured: "detail", "key (sha256 of all it depends on)": "hash", "sha256 of the data": "hash" }; // classes of columns
 
 function grid(label, heads, rows) {
   const kinds = heads.map((name) => ({ class: KIND[name] ?? null }));
@@ -107,7 +107,7 @@ function costs(cell) {
   if (!cell.costs.length) return null;
   return card("Costs by stage and phase",
     grid("Costs", ["stage", "phase", "seconds", "peak GPU", "peak host", "energy", "device", "exclusive", "measured"], cell.costs),
-    facts(cell.charged));
+    facts(cell.charged, "columns marks"));
 }
 
 function curve(cell) {
@@ -162,7 +162,7 @@ function provenance(cell) {
   const { artifacts, logs } = cell;
   return [
     artifacts.length ? card("Artifacts", grid("Artifacts", ["stage", "key (sha256 of all it depends on)", "sha256 of the data", "size"], artifacts)) : null,
-    logs.length ? card("Logs of the methods", grid("Logs", ["stage", "name", "value"], logs)) : null,
+    logs.length ? card("Logs of the methods", grid("Logs", ["stage", "name", "value"], logs.map(([stage, name, value]) => [stage, spoken(name), value]))) : null,
     card("Versions and machine", facts(inWords(flat(cell.provenance).filter(([name]) => name !== "command")))),
   ];
 }

@@ -98,10 +98,11 @@ def test_results_in_another_store_stand_beside(make_cell: MakeCell) -> None:
 
 def test_numbers_are_sent_as_text(make_cell: MakeCell) -> None:
     """The page and the terminal write a number alike: both take it from `bench.formats`."""
-    logs = {"poison": {"loss": 1 / 3, "steps": 20, "converged": True, "sizes": [1, 2], "unknown": None}}
+    logs = {"poison": {"loss": 1 / 3, "steps": 20, "converged": True, "sizes": [1, -0.5], "unknown": None}}
     cell = replace(make_cell(logs=logs), scores={"poison_psnr_db": 30.123456, "purified_psnr_db": None})
     record = records([cell])[cell.key]
-    assert [row[2] for row in record["logs"]] == ["0.333333", "20", "true", "[1, 2]", DASH]
+    assert [row[2] for row in record["logs"]] == ["0.333333", "20", "true", "1, −0.5", DASH]
     assert record["scores"] == {"poison_psnr_db": "30.1235"}
     (train,) = [row for row in record["costs"] if row[0] == "train"]
     assert train[2:6] == ["101 s", "2 GiB", "3 GiB", "10.1 kJ"]
+    assert train[-1] == "2026-01-02 03:04:05 UTC"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from leaderboard.site.phase_names import PHASES, phase_in_words
+from leaderboard.site.phase_names import PHASES, phase_in_words, when
 
 ROOT = Path(__file__).parents[3]
 NAMED = re.compile(r"""phase(?:\(|=|: str = )"([^"]+)\"""")
@@ -26,3 +26,8 @@ def test_every_phase_of_the_repository_has_words() -> None:
 )
 def test_phases_are_words(name: str, words: str) -> None:
     assert phase_in_words(name) == words
+
+
+def test_phases_stand_in_the_order_in_which_they_begin() -> None:
+    names = ["evaluate", "own", "ops.search", "train", "warm", "change_recipe"]
+    assert sorted(names, key=when) == ["warm", "change_recipe", "train", "evaluate", "own", "ops.search"]
