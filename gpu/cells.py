@@ -38,14 +38,25 @@ class Place:
 
 
 def names(scale: Scale, seeds: int = 1) -> list[str]:
-    """`<preset>/<attack>/<defense>/<seed>`, the clean set first; all of a seed before the next."""
-    return [
-        f"{preset}/{attack}/{defense}/{seed}"
-        for seed in range(seeds)
-        for preset in scale.presets
-        for attack in scale.attacks
-        for defense in DEFENSES
-    ]
+    """`<preset>/<attack>/<defense>/<seed>`, by value; all of a seed before the next.
+
+    The groups of attacks in turn, undefended, with D-VAE and with ISS; adversarial training before the last group.
+    """
+    found = []
+    for seed in range(seeds):
+        groups = [
+            [
+                f"{preset}/{attack}/{defense}/{seed}"
+                for preset in scale.presets
+                for attack in group
+                for defense in DEFENSES
+            ]
+            for group in scale.groups
+        ]
+        trained = [[f"{scale.at_preset}/{attack}/at/{seed}" for attack in group] for group in scale.groups]
+        for group in (*groups[:-1], *trained[:-1], groups[-1], trained[-1]):
+            found += group
+    return found
 
 
 def settings_of(name: str, scale: Scale, dataset: str) -> Settings:

@@ -148,13 +148,18 @@ def _measure(name: str, scale: Scale, place: Place) -> dict[str, Any]:
             entry["cells"] = cells.run_slice(name, scale, place)
             failed = [cell["error"] for cell in entry["cells"] if cell["status"] != "done"]
             if failed:
-                entry["error"] = f"{failed[0]['kind']} in {failed[0]['stage']}: {failed[0]['message']}"
+                entry["error"] = _line(f"{failed[0]['kind']} in {failed[0]['stage']}: {failed[0]['message']}")
     except UserError:
         raise
     except Exception as error:  # out of memory, no compiler: the other slices still say something
         traceback.print_exc()
-        entry["error"] = f"{type(error).__name__}: {error}"
+        entry["error"] = _line(f"{type(error).__name__}: {error}")
     return {**entry, "seconds": round(time.monotonic() - start, 3)}
+
+
+def _line(text: str) -> str:
+    """The first line of a reason, as the table shows it; a compiler's goes on for pages, and is printed whole."""
+    return text.strip().partition("\n")[0]
 
 
 def run() -> None:

@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-MODULES = ("click", "numpy", "PIL", "psutil", "pydantic", "safetensors", "timm", "torch", "torchvision")
+MODULES = ("click", "numpy", "PIL", "psutil", "pydantic", "pynvml", "safetensors", "timm", "torch", "torchvision")
 
 
 def missing() -> list[str]:

@@ -19,7 +19,7 @@ class Pretended:
     def __init__(self, folder):
         self._folder = folder
 
-    def run(self, *command, gpus=1, env=None, timeout=300, cwd=ROOT):
+    def run(self, *command, gpus=1, env=None, timeout=600, cwd=ROOT):
         """The finished process of `python COMMAND...` with this number of GPUs; `env` is added (None takes away)."""
         variables = {**build.environment(self._folder, gpus), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         variables = {name: value for name, value in {**variables, **(env or {})}.items() if value is not None}

@@ -132,7 +132,7 @@ def test_a_store_of_another_engine_is_refused_before_anything_runs(tmp_path):
 
 def test_a_failing_slice_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     def broken(scale, device, precision):
-        raise MemoryError("no room")
+        raise MemoryError("no room\nand a page of reasons")
 
     monkeypatch.setitem(rates.SLICES, "rates/training", broken)
     assert run(tmp_path, "--slice", "rates/training", "--slice", "rates/pgd") == 1
@@ -243,7 +243,7 @@ def test_operations_of_the_papers_network():
 
 @pytest.mark.parametrize("scale", [FULL, TOY], ids=lambda scale: scale.name)
 def test_a_slice_is_its_own_cells_and_nothing_else(scale):
-    sizes = {"none": 1, "dvae": 1, "iss": 3}
+    sizes = {"none": 1, "dvae": 1, "iss": 3, "at": 1}
     for name in cells.names(scale, seeds=2):
         preset, attack, defense, seed = name.split("/")
         matrix = make_matrix([cells.settings_of(name, scale, scale.data)], baselines=False)
@@ -257,6 +257,20 @@ def test_both_presets_are_judged_on_the_same_poisons():
         settings = [cells.settings_of(f"{preset}/{attack}/none/0", FULL, "shapes") for preset in FULL.presets]
         texts = {make_matrix([layer], baselines=False).attacks[0].full_text for layer in settings}
         assert len(texts) == 1
+
+
+def test_slices_are_ordered_by_value():
+    """A card lent for a quarter of an hour: what crafts in seconds, then EM and TAP, then AT, then REM."""
+    found = [name for name in cells.names(FULL, seeds=2) if name.endswith("/0")]
+    assert found == cells.names(FULL), "a seed is finished before the next begins"
+    ranks = [
+        3 if attack == "rem" else 2 if defense == "at" else 1 if attack in ("em", "tap") else 0
+        for _, attack, defense, _ in (name.split("/") for name in found)
+    ]
+    assert ranks == sorted(ranks)
+    assert found[:3] == ["paper/none/none/0", "paper/none/dvae/0", "paper/none/iss/0"]
+    assert "fast/lsp/at/0" in found
+    assert "paper/lsp/at/0" not in found, "longer than a slice"
 
 
 def test_every_slice_has_its_words():

@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SOURCES = ("runtime.cpp", "driver.cpp", "libraries.cpp")
 LIBRARY = "libcuda.so.1"  # the name under which Triton looks for it
-_NEEDED = re.compile(r"(__cuda|cuda[A-Z]|cublas|cudnn[A-Z]|cu[A-Z])(?<!cuF)\w+")
+_NEEDED = re.compile(r"(?!cuFile)(__cuda|cuda[A-Z]|cublas|cudnn[A-Z]|cu[A-Z])\w+")
 _DEFINED = re.compile(r"\b((?:__cuda|cuda|cublas|cudnn|cu[A-Z])\w+)\(|\b(?:MADE|COUNTED)\((\w+)")
 
 
@@ -84,12 +84,14 @@ def environment(folder: Path, gpus: int = 1) -> dict[str, str]:
 
 
 def _generated() -> str:
-    """A function that counts its calls for every symbol that torch needs and the sources do not define."""
+    """A function that counts its calls for every symbol that torch or Triton needs and the sources do not define."""
     needed: set[str] = set()
     for library in (_torch() / "lib").glob("lib*.so"):
         listed = subprocess.run(["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True)
         names = (line.split()[-1].partition("@")[0] for line in listed.stdout.splitlines())
         needed |= {name for name in names if _NEEDED.fullmatch(name)}
+    for source in (_torch().parent / "triton/backends/nvidia").glob("*.c"):  # compiled by Triton where it runs
+        needed |= set(re.findall(r"\b(cu[A-Z]\w+)\(", source.read_text(encoding="utf-8")))
     text = "".join((HERE / name).read_text(encoding="utf-8") for name in SOURCES)
     defined = {name for pair in _DEFINED.findall(text) for name in pair}
     lines = [f'int {name}() {{ count("{name}", 1); return 0; }}' for name in sorted(needed - defined)]
