@@ -110,6 +110,20 @@ ATTACKS = {
         {"sparsity": 1, "objective": "code"},
         {"craft_on": "subset"} | WHOLE_SET,
     ),
+    # step_size None is eps / 10: tests/attacks/test_pil
+    "pil": Source(
+        "arXiv:2601.19967, the method's section",
+        {
+            "eps": 8 * LEVEL,
+            "steps": 30,
+            "step_size": None,
+            "balance": 0.9,
+            "surrogate_epochs": 30,
+            "batch_size": 512,
+            "lr": 0.003,
+        },
+        {"craft_on": "all"} | WHOLE_SET,
+    ),
 }
 
 DEFENSES = {
