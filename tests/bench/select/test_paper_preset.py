@@ -124,6 +124,11 @@ ATTACKS = {
         },
         {"craft_on": "all"} | WHOLE_SET,
     ),
+    "cuda": Source(
+        "arXiv:2303.04278, the method's section",
+        {"blur": 0.3, "kernel": 3},
+        {"craft_on": "subset"} | WHOLE_SET,
+    ),
 }
 
 DEFENSES = {
