@@ -129,6 +129,11 @@ ATTACKS = {
         {"blur": 0.3, "kernel": 3},
         {"craft_on": "subset"} | WHOLE_SET,
     ),
+    # Sizes named in psandovalsegura/learn-from-unlearnable: constants.py; how the patterns are drawn is not.
+    "class-random": Source("constants.py", {"eps": 8 * LEVEL}, {"craft_on": "subset"} | WHOLE_SET),
+    "regions": Source("constants.py", {"eps": 8 * LEVEL, "regions": 4}, {"craft_on": "subset"} | WHOLE_SET),
+    "patches": Source("constants.py", {"eps": 8 * LEVEL, "side": 4}, {"craft_on": "subset"} | WHOLE_SET),
+    "class-color": Source("ours", {}, {"amplitude": 0.1, "craft_on": "subset"} | WHOLE_SET),
 }
 
 DEFENSES = {
