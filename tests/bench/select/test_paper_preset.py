@@ -134,6 +134,20 @@ ATTACKS = {
     "regions": Source("constants.py", {"eps": 8 * LEVEL, "regions": 4}, {"craft_on": "subset"} | WHOLE_SET),
     "patches": Source("constants.py", {"eps": 8 * LEVEL, "side": 4}, {"craft_on": "subset"} | WHOLE_SET),
     "class-color": Source("ours", {}, {"amplitude": 0.1, "craft_on": "subset"} | WHOLE_SET),
+    # step_size None is eps / 10: tests/attacks/test_hypo
+    "hypo": Source(
+        "TLMichael/Delusive-Adversary: main.py; budget, steps and network as in lafeat/apbench: attack/hypo_poisons.py",
+        {
+            "eps": 8 * LEVEL,
+            "steps": 100,
+            "step_size": None,
+            "surrogate_epochs": 150,
+            "batch_size": 128,
+            "lr": 0.1,
+            "surrogate": "resnet18",
+        },
+        {"craft_on": "all", "crop_padding": 4, "flip": True} | NO_LIMIT | WHOLE_SET,
+    ),
 }
 
 DEFENSES = {
@@ -192,6 +206,7 @@ SURROGATES = {
     "em": {"nesterov": False, "schedule": "constant", "clip_grad_norm": 5.0},
     "rem": {"nesterov": False, "schedule": "multistep", "milestones": (2000, 4000), "clip_grad_norm": None},
     "tap": {"nesterov": True, "schedule": "multistep", "milestones": (14, 24, 35), "clip_grad_norm": None},
+    "hypo": {"nesterov": False, "schedule": "multistep", "milestones": (100, 125), "clip_grad_norm": None},
 }
 ADAM = Recipe(60, 128, "adam", 5e-3, weight_decay=0.0, crop_padding=0, flip=False, schedule="cosine-epoch")
 PURIFIERS = {"dvae": ADAM, "vae": ADAM, "ae": Recipe(60, 128, "sgd", 0.1, 0.9, crop_padding=0, flip=False)}
