@@ -148,6 +148,22 @@ ATTACKS = {
         },
         {"craft_on": "all", "crop_padding": 4, "flip": True} | NO_LIMIT | WHOLE_SET,
     ),
+    # step_size None is eps / 8: tests/attacks/test_sep
+    "sep": Source(
+        "Sizhe-Chen/SEP: README, vanilla.py, ens.py",
+        {
+            "steps": 30,
+            "step_size": None,
+            "checkpoints": 30,
+            "surrogate_epochs": 120,
+            "crop_padding": 4,
+            "flip": True,
+            "batch_size": 128,
+            "lr": 0.1,
+            "surrogate": "resnet18",
+        },
+        {"eps": 8 * LEVEL, "craft_on": "all"} | NO_LIMIT | WHOLE_SET,
+    ),
 }
 
 DEFENSES = {
@@ -207,6 +223,7 @@ SURROGATES = {
     "rem": {"nesterov": False, "schedule": "multistep", "milestones": (2000, 4000), "clip_grad_norm": None},
     "tap": {"nesterov": True, "schedule": "multistep", "milestones": (14, 24, 35), "clip_grad_norm": None},
     "hypo": {"nesterov": False, "schedule": "multistep", "milestones": (100, 125), "clip_grad_norm": None},
+    "sep": {"nesterov": False, "schedule": "multistep", "milestones": (75, 90), "clip_grad_norm": None},
 }
 ADAM = Recipe(60, 128, "adam", 5e-3, weight_decay=0.0, crop_padding=0, flip=False, schedule="cosine-epoch")
 PURIFIERS = {"dvae": ADAM, "vae": ADAM, "ae": Recipe(60, 128, "sgd", 0.1, 0.9, crop_padding=0, flip=False)}
