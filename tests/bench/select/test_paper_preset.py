@@ -148,6 +148,20 @@ ATTACKS = {
         },
         {"craft_on": "all", "crop_padding": 4, "flip": True} | NO_LIMIT | WHOLE_SET,
     ),
+    # step_size None is 1.1 * eps / steps
+    "ntga": Source(
+        "lionelmessi6410/ntga: generate_attack.py; the time in a comment of README.md",
+        {
+            "eps": 8 * LEVEL,
+            "steps": 10,
+            "step_size": None,
+            "time": 4096.0,
+            "block": 512,
+            "validation": 10_000,
+            "depth": 5,
+        },
+        {"craft_on": "subset"} | WHOLE_SET,
+    ),
     # step_size None is eps / 8: tests/attacks/test_sep
     "sep": Source(
         "Sizhe-Chen/SEP: README, vanilla.py, ens.py",
