@@ -95,7 +95,7 @@ def _raised(error: BaseException, selected: Selected) -> str:
 
 
 def _kind_of(name: str) -> str:
-    found = [kind for kind in CONTRACTS if name in BY_KIND[kind] or name in BY_KIND[kind].families()]
+    found = [kind for kind in CONTRACTS if name in BY_KIND[kind] or name in BY_KIND[kind].groups()]
     if len(found) > 1:
         raise UserError(f"{name!r} is the name of several kinds: {', '.join(found)}; choose with --kind")
     if found:

@@ -39,13 +39,15 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
     else:
         for name, entry in BY_KIND[kind].items():
             family = f" (family {entry.family})" if entry.family else ""
-            table.add_row(name, entry.summary + family)
+            traits = BY_KIND[kind].traits(name)
+            table.add_row(name, entry.summary + family + (f" ({', '.join(traits.words)})" if traits else ""))
     console = Console(highlight=False, markup=False)
     console.print(table)
     for problem in BY_KIND[kind].broken.values() if kind in BY_KIND else ():
         console.print(f"missing: {problem}", style="red")
     if kind == "attacks":
         console.print("Chains: em+ops (CIFAR-10-S); each part is crafted from the clean images.")
+        console.print("Words in brackets select all such attacks: --attacks class-wise")
     if kind == "victims":
         console.print("Every timm model name is a victim too: resnet18, resnet50, densenet121, mobilenetv2_100, ...")
     console.print("`bench describe NAME` shows paper, parameters, cost and an example.")
@@ -143,6 +145,9 @@ def _facts(kind: str, entry: Entry[Any]) -> Iterator[tuple[str, str]]:
         yield "paper", entry.source + (f" (https://arxiv.org/abs/{arxiv[1]})" if arxiv else "")
     if entry.family:
         yield "family", f"{entry.family}; this name selects all its members"
+    if traits := BY_KIND[kind].traits(entry.name):
+        yield "kind", f"{', '.join(traits.words)}; each word selects all such {kind}"
+        yield "designed against", traits.against or "plain training"
     if kind == "defenses":
         optional = entry.parameters.get("test_view") is False
         acts = {

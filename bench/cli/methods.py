@@ -18,6 +18,8 @@ def methods() -> list[Method]:
             source=entry.source,
             family=entry.family,
             uses=entry.uses,
+            traits=traits.words if (traits := registry.traits(name)) else (),
+            against=traits.against if traits else "",
             description=entry.cls.__doc__ or "",
             inherited=tuple(base.__doc__ or "" for base in entry.cls.__mro__[1:-1]),
             parameters={

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.api import ChangesRecipe, Defense, Purifies, SeesTestImages, TrainsDifferently
+from bench.registry import attacks
 from bench.select.spec import Selected, plain
 from bench.store.results import Component
 
@@ -16,6 +17,8 @@ def describe(selected: Selected) -> Component:
     extra: dict[str, Any] = {}
     if hasattr(component, "budget"):
         extra["budget"] = str(component.budget)
+        if traits := attacks.traits(selected.name):
+            extra["traits"] = list(traits.words)
     if hasattr(component, "recipe"):
         extra["recipe"] = {name: plain(value) for name, value in asdict(component.recipe).items()}
     if isinstance(component, Defense):

@@ -25,6 +25,7 @@ from typing import Any, Generic, TypeVar
 from bench.errors import UserError, unknown
 from bench.registry.discovery import module_of, sources
 from bench.registry.source import forget
+from bench.registry.traits import Traits
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -108,6 +109,7 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         self.faces = faces
         self.charged = charged
         self._entries: dict[str, Entry[T]] = {}
+        self._traits: dict[str, Traits] = {}
         self._broken: dict[str, str] = {}
         self._loaded = False
         self._open_ended: _OpenEnded | None = None
@@ -149,6 +151,15 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
 
         return decorate
 
+    def describe(self, name: str, traits: Traits) -> None:
+        """Says what kind of component a name is; may precede its registration."""
+        self._traits[name] = traits
+
+    def traits(self, name: str) -> Traits | None:
+        """Traits that `describe` gave this name, or None."""
+        self.load()
+        return self._traits.get(name)
+
     def serve_open_ended(self, entry: str, parameter: str, names: Callable[[], Collection[str]]) -> None:
         """Lets unregistered names that `names()` contains select `entry` with `parameter` set to the name."""
         self._open_ended = _OpenEnded(entry, parameter, names)
@@ -185,15 +196,17 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
                 return self._entries[self._open_ended.entry], {self._open_ended.parameter: name}
             raise unknown(self.kind, name, [*self._entries, *names], " ".join(self.broken.values()), plugin=True)
         remedy = " ".join([f"`bench list {self.kind}s` lists them.", *self.broken.values()])
-        raise unknown(self.kind, name, [*self._entries, *self.families()], remedy, plugin=True)
+        raise unknown(self.kind, name, [*self._entries, *self.groups()], remedy, plugin=True)
 
-    def families(self) -> dict[str, list[str]]:
-        """Family name -> names of its members."""
+    def groups(self) -> dict[str, list[str]]:
+        """Words that select several components, families and words of traits -> names of their members."""
         self.load()
         found: dict[str, list[str]] = {}
-        for entry in self._entries.values():
-            if entry.family:
-                found.setdefault(entry.family, []).append(entry.name)
+        for name, entry in self._entries.items():
+            traits = self._traits.get(name)
+            for word in (entry.family, *(traits.words if traits else ())):
+                if word:
+                    found.setdefault(word, []).append(name)
         return found
 
     def __getitem__(self, name: str) -> Entry[T]:

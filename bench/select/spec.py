@@ -285,13 +285,13 @@ def _type_name(hint: Any) -> str:
 def _expand(registry: Registry[Any], word: str) -> list[tuple[str, dict[str, Any]]]:
     """Names that one word of a selection means, with the parameters written after it."""
     name, *segments = cut(word, ":")
-    families = registry.families()
+    groups = registry.groups()
     if name == "all":
         names = [n for n in _matching(registry, "*") if n != "none"]
     elif name in registry:
         names = [name]
-    elif name in families:
-        names = families[name]
+    elif name in groups:
+        names = groups[name]
     elif any(c in name for c in "*?["):
         names = _matching(registry, name)
         if not names:

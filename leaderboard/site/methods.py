@@ -26,6 +26,8 @@ class Method:
         source: the paper (arXiv id or venue), or "".
         family: or "".
         uses: knowledge beyond the poisoned set.
+        traits: words for the kind of an attack.
+        against: the defense an attack was designed to survive, or "".
         description: its docstring, or "".
         inherited: docstrings of the classes it builds on, nearest first: they say what inherited parameters mean.
         parameters: with their defaults as text; "required" where there is none.
@@ -36,6 +38,8 @@ class Method:
     source: str = ""
     family: str = ""
     uses: tuple[str, ...] = ()
+    traits: tuple[str, ...] = ()
+    against: str = ""
     description: str = ""
     inherited: tuple[str, ...] = ()
     parameters: Mapping[str, str] | None = None
@@ -71,7 +75,7 @@ def method_cards(methods: Sequence[Method], cells: Iterable[CellResult]) -> list
 
 def _from_cells(kind: str, name: str, selections: Mapping[str, Component]) -> Method:
     first = selections[min(selections)]
-    return Method(kind, name, first.source, first.family, tuple(first.uses))
+    return Method(kind, name, first.source, first.family, tuple(first.uses), tuple(first.extra.get("traits", ())))
 
 
 def _card(method: Method, selections: Mapping[str, Component]) -> MethodCard:

@@ -41,6 +41,7 @@ def cell_row(cell: CellResult, flags: Sequence[Flag] = ()) -> dict[str, Any]:
         "attack_selection": cell.attack.text,
         "attack_parameters": _json(_by_content(cell.attack.parameters, cell.logs.get("poison", {}))),
         "budget": _text(cell.attack.extra.get("budget")),
+        "attack_traits": tuple(cell.attack.extra.get("traits", ())),
         "defense": cell.defense.name,
         "defense_selection": cell.defense.text,
         "defense_parameters": _json(_by_content(cell.defense.parameters, cell.logs.get("purify", {}))),

@@ -57,6 +57,7 @@ CELL_COLUMNS = {
     "attack_selection": Column("string", "name and non-default parameters"),
     "attack_parameters": Column("string", "JSON; all parameters, a file by the digest of its content if it is logged"),
     "budget": Column("string", "norm and radius of the perturbation, or `no norm bound`"),
+    "attack_traits": Column("object", "kind of the attack with its default parameters", separator=", "),
     "defense": Column("string", "registered name of the defense; none: undefended"),
     "defense_selection": Column("string", "name and non-default parameters"),
     "defense_parameters": Column("string", "JSON; likewise"),

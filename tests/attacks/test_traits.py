@@ -1,0 +1,41 @@
+"""The table of traits agrees with what the attacks are and do."""
+
+import pytest
+
+from attacks.traits import _TABLE
+from bench.check.component import quick_defaults
+from bench.registry import attacks, defenses
+from bench.select.spec import select
+from bench.stages.crafting import craft
+
+
+def test_every_attack_that_crafts_has_traits() -> None:
+    assert set(attacks) - set(_TABLE) == {"none", "from-file"}
+    assert set(_TABLE) <= set(attacks)
+
+
+@pytest.mark.parametrize("name", sorted(_TABLE))
+def test_traits_are_true(name: str, learnable_set, make_context) -> None:
+    (selected,) = select(attacks, name, quick_defaults("attacks"))
+    attack, traits = selected.component, attacks.traits(name)
+    assert traits.bounded == (attack.budget.norm != "none")
+    work = attack.work(learnable_set().info, 100)
+    assert work is None or traits.surrogate == (work.network is not None)
+    assert traits.against in ("", *defenses)
+
+    train = learnable_set(count=40, noise_levels=0)  # all images of a class are the same one
+    poisoned, _ = craft(attack, train, make_context())
+    alike = all(len(poisoned.images[train.labels == label].flatten(1).unique(dim=0)) == 1 for label in range(4))
+    assert alike or traits.noise == "sample-wise"
+
+
+def test_words_select_all_attacks_that_have_them() -> None:
+    chosen = {selected.name for selected in select(attacks, "class-wise")}
+    assert chosen == {"ops", "cuda", "class-random", "regions", "patches", "class-color"}
+    assert [selected.name for selected in select(attacks, "unbounded")] == ["cuda"]
+    both = {selected.name for selected in select(attacks, "surrogate,surrogate-free")}
+    assert both == set(_TABLE)
+
+
+def test_no_word_is_the_name_of_a_component() -> None:
+    assert not set(attacks.groups()) & set(attacks)
