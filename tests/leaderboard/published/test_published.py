@@ -140,8 +140,8 @@ def test_another_experiment_is_not_compared(changes: dict[str, object], reason: 
 def test_neither_an_oracle_nor_an_unknown_recipe_is_compared() -> None:
     oracle = compare(MEASURED, replace(PRINTED, marks=("oracle",)))
     assert (oracle.verdict, "an oracle's value" in oracle.reason) == ("not comparable", True)
-    unknown = compare(replace(MEASURED, attack="dc"), replace(PRINTED, attack="dc"))
-    assert (unknown.verdict, "the recipe of dc is not in the table" in unknown.reason) == ("not comparable", True)
+    unknown = compare(replace(MEASURED, attack="gue"), replace(PRINTED, attack="gue"))
+    assert (unknown.verdict, "the recipe of gue is not in the table" in unknown.reason) == ("not comparable", True)
 
 
 def test_values_of_methods_that_do_not_exist_here_wait_in_the_table() -> None:

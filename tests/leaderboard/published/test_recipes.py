@@ -124,7 +124,7 @@ def test_apbench_has_other_methods_of_the_same_name(attack: str) -> None:
 
 def test_64_rows_of_apbench_are_other_methods() -> None:
     rows = [value for value in published_values() if value.source == "qin2023apbench" and not value.marks]
-    of_old_methods = [v for v in rows if v.names[1] in attacks and v.names[2] in defenses]
+    of_old_methods = [v for v in rows if v.names[1] in ("em", "rem", "tap") and v.names[2] in defenses]
     assert sum(bool(recipe(v.source, "attack", v.attack, v.dataset).other) for v in of_old_methods) == 64
 
 
