@@ -43,6 +43,8 @@ class Cutout(LossDefense):
 
     size: int = 16
 
+    replayable = True
+
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"cutout: size must be at least 1 pixel, got {self.size}")
@@ -64,6 +66,8 @@ class Mixup:
 
     rounds: int = 2
     probability: float = 0.5
+
+    replayable = True
 
     def __post_init__(self) -> None:
         _check("mixup", self.rounds, self.probability)
@@ -88,6 +92,8 @@ class CutMix:
 
     rounds: int = 2
     probability: float = 0.5
+
+    replayable = True
 
     def __post_init__(self) -> None:
         _check("cutmix", self.rounds, self.probability)

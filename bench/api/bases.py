@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,7 +44,12 @@ class LossDefense(ABC):
     """Base of defenses that change the images of every training step and keep the loss: mean cross-entropy.
 
     A defense with another loss needs no base: it writes `batch_loss` itself.
+
+    Attributes:
+        replayable: see `TrainsDifferently`.
     """
+
+    replayable: ClassVar[bool] = False
 
     @property
     def step_passes(self) -> float:

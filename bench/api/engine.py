@@ -8,8 +8,9 @@ board never averages, ranks or compares them. It is part of the key of stages th
 those are is a matter of a plug-in's source, and computing again is cheaper than a wrong hit.
 
 All three are in every manifest, and in the name of the device next to every cost, so that costs of different engines
-are never compared. `auto` is resolved before anything is planned (`Engine.choose`): plans, keys and jobs know only
-float32 and bfloat16.
+are never compared. Precision `auto` is resolved before anything is planned (`Engine.choose`): plans, keys and jobs
+know only float32 and bfloat16. Mode `auto` is eager on a CPU; on a GPU it stays `auto`, also in the device's name,
+because every training decides for itself, by its rehearsal, and logs its choice (`bench.training.rehearsal`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import nn
 
 from bench.errors import UserError, unknown
 
-Mode = Literal["eager", "compile"]
+Mode = Literal["eager", "compile", "graph", "auto"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -36,7 +37,9 @@ class Engine:
     """Plain data, sent with every job.
 
     Attributes:
-        mode: `eager`, or `compile`: the networks that `bench.training.fit` trains go through torch.compile.
+        mode: `eager`; `compile`: the networks that `bench.training.fit` trains go through torch.compile; `graph`: its
+            steps are replayed from a CUDA graph where that is possible and gives equal losses; `auto`: they are where
+            that is faster too.
         deterministic: repeatable to the bit on the same machine; an operation that cannot be is an error.
         precision: of matrix products and convolutions in everything that runs under `bench.training.autocast`:
             trainings, gradients of attacks, evaluation. Weights, losses and images are float32 in both.
@@ -47,8 +50,10 @@ class Engine:
     precision: Precision = "float32"
 
     @classmethod
-    def choose(cls, device: str, mode: str = "eager", deterministic: bool = False, precision: str = "auto") -> Engine:
-        """The engine for a device. `auto` is bfloat16 on a GPU that computes in it, float32 elsewhere.
+    def choose(cls, device: str, mode: str = "auto", deterministic: bool = False, precision: str = "auto") -> Engine:
+        """The engine for a device.
+
+        Mode `auto` is eager on a CPU; precision `auto` is bfloat16 on a GPU that computes in it, float32 elsewhere.
 
         Raises:
             UserError: for an unknown word, or what this device or its tools cannot do.
@@ -59,6 +64,8 @@ class Engine:
                 raise unknown(what, name, choices)
         if precision == "auto":
             precision = "bfloat16" if device.startswith("cuda") and has_bfloat16(device) else "float32"
+        if mode == "auto" and not device.startswith("cuda"):
+            mode = "eager"
         words: dict[str, Any] = {"mode": mode, "precision": precision}
         engine = cls(deterministic=deterministic, **words)
         engine._check(device)
@@ -67,13 +74,16 @@ class Engine:
     @property
     def label(self) -> str:
         """Addition to the name of a device: `, bfloat16, compiled, deterministic`; precision always."""
-        words = [self.precision, *["compiled"] * (self.mode == "compile"), *["deterministic"] * self.deterministic]
+        mode = {"eager": "", "compile": "compiled", "graph": "CUDA graphs", "auto": "auto engine"}[self.mode]
+        words = [self.precision, *[mode] * bool(mode), *["deterministic"] * self.deterministic]
         return "".join(f", {word}" for word in words)
 
     def _check(self, device: str) -> None:
         if self.precision == "bfloat16" and not has_bfloat16(device):
             name = torch.cuda.get_device_name(device)
             raise UserError(f"device {device!r} ({name}) does not compute in bfloat16; use --precision float32 or auto")
+        if self.mode == "graph" and not device.startswith("cuda"):
+            raise UserError(f"engine graph needs a CUDA GPU, and the device is {device!r}; use --engine eager or auto")
         if self.mode != "compile":
             return
         if device.startswith("cuda") and find_spec("triton") is None:
@@ -110,7 +120,7 @@ class Engine:
         One graph a shape and mode: PyTorch goes back to eager, without a word, after a few recompilations of the same
         code, so every block starts afresh.
         """
-        if self.mode == "eager":
+        if self.mode != "compile":
             yield
             return
         torch.compiler.reset()
@@ -123,7 +133,7 @@ class Engine:
 
     def paused(self) -> AbstractContextManager[None]:
         """Evaluation inside a compiled block is eager: its batch sizes are others, each good for a single pass."""
-        return nullcontext() if self.mode == "eager" else torch.compiler.set_stance("force_eager")
+        return nullcontext() if self.mode != "compile" else torch.compiler.set_stance("force_eager")
 
 
 _applied: Precision = "float32"  # of the process, like PyTorch's own switches: also for threads that a plug-in starts

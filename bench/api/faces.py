@@ -70,7 +70,12 @@ class Purifies(Protocol):
 
 @runtime_checkable
 class TrainsDifferently(Protocol):
-    """Face of a defense: replaces the loss of a batch (adversarial training, mixing)."""
+    """Face of a defense: replaces the loss of a batch (adversarial training, mixing).
+
+    A class attribute `replayable = True` declares that the loss does the same operations for all batches of a size: it
+    decides nothing by a value or by Python's state, and draws from `ctx.stream` alone. Then a GPU may replay its steps
+    from a graph; other losses run as they are.
+    """
 
     def batch_loss(self, model: nn.Module, images_01: Tensor, labels: Tensor, ctx: Context) -> Tensor:
         """A scalar to minimize; images are float (B, C, H, W), already augmented, on the device.

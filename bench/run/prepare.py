@@ -35,7 +35,7 @@ class Options:
         store: folder of artifacts and results.
         data_root: folder of downloaded and prepared data.
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
-        engine: `eager` or `compile`.
+        engine: `auto`, `eager`, `compile` or `graph`.
         deterministic: repeatable to the bit, and slower.
         precision: `auto`, `float32` or `bfloat16`.
         threads: CPU threads; None leaves PyTorch's number.
@@ -52,7 +52,7 @@ class Options:
     store: Path = Path("results")
     data_root: Path = Path("data")
     device: str = "auto"
-    engine: str = "eager"
+    engine: str = "auto"
     deterministic: bool = False
     precision: str = "auto"
     threads: int | None = None

@@ -33,7 +33,7 @@ def run_matrix(
     executor: str = "inline",
     threads: int | None = None,
     repeat_costs: int = 1,
-    engine: Literal["eager", "compile"] = "eager",
+    engine: Literal["auto", "eager", "compile", "graph"] = "auto",
     deterministic: bool = False,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     skip_impossible: bool = False,
@@ -56,7 +56,8 @@ def run_matrix(
         executor: selection of an executor.
         threads: CPU threads; None leaves PyTorch's number.
         repeat_costs: runs of a purification, of which the median counts; what is in the store keeps its cost.
-        engine: `compile` sends training steps through torch.compile.
+        engine: `compile` sends training steps through torch.compile, `graph` replays them from CUDA graphs; `auto`, on
+            a GPU, replays those that a rehearsal finds equal and faster so.
         deterministic: repeatable to the bit, and slower.
         precision: of matrix products and convolutions; `auto` is bfloat16 on a GPU that computes in it, else float32.
         skip_impossible: record cells that cannot work on this data set as skipped, instead of raising an error.

@@ -69,7 +69,16 @@ def train(task: Task) -> Made:
                 }
             )
 
-        fit(model, batches, loss_of(defense, model, ctx), recipe, ctx, phase="train", after_epoch=after_epoch)
+        fit(
+            model,
+            batches,
+            loss_of(defense, model, ctx),
+            recipe,
+            ctx,
+            phase="train",
+            after_epoch=after_epoch,
+            replayable=not isinstance(defense, TrainsDifferently) or getattr(defense, "replayable", False) is True,
+        )
         logs = ctx.recorded()
     payload = {
         "clean_test_accuracy": _share_right(predictions, test.labels),

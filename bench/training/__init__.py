@@ -6,10 +6,12 @@ Plug-ins import the names of `__all__` from here; projected gradient steps are `
 
 from bench.training.batches import Batch, Batches, resident, shift_and_flip
 from bench.training.evaluate import accuracy, predict
-from bench.training.loop import Loss, TrainingDivergedError, cross_entropy, fit, rehearse
+from bench.training.loop import TrainingDivergedError, cross_entropy, fit
 from bench.training.numbers import autocast, to_float, to_uint8
 from bench.training.optimizer import Stepper, lr_factor, make_optimizer
+from bench.training.rehearsal import rehearse
 from bench.training.seeding import build, seeded
+from bench.training.step import Loss
 
 __all__ = [
     "Batch",

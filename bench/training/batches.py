@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bench.api import ImageSet, check_crops
-from bench.training.crops import crop_and_resize, draw_boxes
+from bench.training.crops import center_boxes, crop_and_resize, draw_boxes
 from bench.training.feed import feed
 from bench.training.numbers import to_float
 
@@ -38,6 +39,30 @@ class Batch:
     labels: Tensor
     rows: Tensor
     epoch: int
+
+
+class Drawn(NamedTuple):
+    """A batch before its augmentation: images as they are stored, and what was drawn for each; on the device.
+
+    Attributes:
+        epoch: counted from 0.
+        images: uint8 (B, C, H, W).
+        labels: int64 (B,).
+        rows: int64 (B,) positions in the training set.
+        dy: int64 (B,), as in `shift_and_flip`.
+        dx: int64 (B,), likewise.
+        flip: bool (B,), likewise.
+        boxes: float (B, 4), as in `crop_and_resize`; (0, 4) without resized crops.
+    """
+
+    epoch: int
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    dy: Tensor
+    dx: Tensor
+    flip: Tensor
+    boxes: Tensor
 
 
 class Batches:
@@ -91,6 +116,10 @@ class Batches:
         return math.ceil(self._used / self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
+        return map(self.augmented, self.drawn())
+
+    def drawn(self) -> Iterator[Drawn]:
+        """The batches of the next epoch; `augmented` finishes them."""
         where, *draws = self._draw_epoch()
         order, dy, dx, flip, boxes = (draw.to(self._device) for draw in (where, *draws))
         epoch, self._epoch = self._epoch, self._epoch + 1
@@ -100,29 +129,39 @@ class Batches:
         for here in parts:
             rows = order[here]
             images = self._images[rows] if fed is None else next(fed)
-            if self._aspect_ratios is not None:
-                images_01 = crop_and_resize(to_float(images), boxes[here], flip[here])
-                yield Batch(images_01, self._labels[rows], rows, epoch)
-                continue
-            if self._crop_padding:
-                images = shift_and_flip(images, dy[here], dx[here], flip[here])
-            elif self._flip:
-                images = torch.where(flip[here, None, None, None], images.flip(-1), images)
-            yield Batch(to_float(images), self._labels[rows], rows, epoch)
+            yield Drawn(epoch, images, self._labels[rows], rows, dy[here], dx[here], flip[here], boxes[here])
 
-    def noise(self, generator: torch.Generator) -> list[Batch]:
-        """Random images with random labels, one batch of every size that an epoch has; moves no random stream."""
-        sizes = {self._batch_size, self._used % self._batch_size or self._batch_size}
-        shape, classes = self._images.shape[1:], self._num_classes
-        return [
-            Batch(
-                to_float(torch.randint(256, (size, *shape), dtype=torch.uint8, generator=generator).to(self._device)),
-                torch.randint(classes, (size,), generator=generator).to(self._device),
-                torch.arange(size, device=self._device),
-                epoch=0,
+    def augmented(self, drawn: Drawn) -> Batch:
+        """The batch with its crops and flips: the same operations for every batch of a size."""
+        images = drawn.images
+        if self._aspect_ratios is not None:
+            return Batch(
+                crop_and_resize(to_float(images), drawn.boxes, drawn.flip), drawn.labels, drawn.rows, drawn.epoch
             )
-            for size in sorted(sizes)
-        ]
+        if self._crop_padding:
+            images = shift_and_flip(images, drawn.dy, drawn.dx, drawn.flip)
+        elif self._flip:
+            images = torch.where(drawn.flip[:, None, None, None], images.flip(-1), images)
+        return Batch(to_float(images), drawn.labels, drawn.rows, drawn.epoch)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the batches of an epoch, ascending: the last one may be smaller than the others."""
+        return tuple(sorted({self._batch_size, self._used % self._batch_size or self._batch_size}))
+
+    def noise(self, size: int, generator: torch.Generator) -> Drawn:
+        """Random images with random labels, not moved; touches no random stream of an epoch."""
+        still = torch.zeros(size, dtype=torch.int64)
+        parts = (
+            torch.randint(256, (size, *self._images.shape[1:]), dtype=torch.uint8, generator=generator),
+            torch.randint(self._num_classes, (size,), generator=generator),
+            torch.arange(size),
+            still,
+            still,
+            still.bool(),
+            torch.empty(0, 4) if self._aspect_ratios is None else center_boxes(torch.ones(size)),
+        )
+        return Drawn(0, *(part.to(self._device) for part in parts))
 
     def _draw_epoch(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         size, generator, pad = self._size, self._generator, self._crop_padding

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from bench.api import Context, Recipe
-from bench.training.batches import Batch, Batches
-from bench.training.numbers import autocast
+from bench.training.batches import Batches
+from bench.training.graph import Replayed, own_stream
 from bench.training.optimizer import Stepper
+from bench.training.rehearsal import rehearse, replays
 from bench.training.seeding import seeded
-from bench.training.snapshot import restored
-
-Loss = Callable[[Batch], Tensor]
+from bench.training.step import Loss, Step
 
 
 class TrainingDivergedError(Exception):
@@ -39,12 +38,13 @@ def fit(
     phase: str = "fit",
     parameter_groups: Iterable[dict[str, Any]] | None = None,
     after_epoch: Callable[[int, float], None] | None = None,
+    replayable: bool = False,
 ) -> list[float]:
     """Trains `model` by the recipe.
 
     A rehearsal precedes the first step, so that loading, allocation and compilation at first use are not charged to the
     training that happens to be first: they are the phase `warm`. Where `ctx.engine` compiles, calls of `model` are
-    compiled.
+    compiled; where it has graphs, the rehearsal decides whether steps are replayed.
 
     Args:
         model: on `ctx.device`; put into train mode at every epoch.
@@ -56,6 +56,9 @@ def fit(
         phase: name under which the time of training is recorded; `after_epoch` is outside it.
         parameter_groups: for the optimizer, each with an optional `lr_scale`; all parameters alike if None.
         after_epoch: called with the epoch (from 0) and its mean loss.
+        replayable: declares that within an epoch the loss does the same operations for all batches of a size: it
+            decides nothing by a value or by Python's state, changes tensors that it keeps in place alone, and draws
+            from `ctx.stream` or torch's generator of the device. Only then may an engine replay a captured step.
 
     Returns:
         The mean loss of every epoch.
@@ -63,21 +66,23 @@ def fit(
     Raises:
         TrainingDivergedError: if an epoch's mean loss is not finite.
     """
-    stepper = Stepper(parameter_groups or [{"params": list(model.parameters())}], recipe, len(batches))
+    chosen = parameter_groups or [{"params": model.parameters()}]
+    groups = [{**group, "params": list(group["params"])} for group in chosen]
     losses: list[float] = []
     with ctx.engine.compiled(model), seeded(ctx.generator("train-noise"), ctx.device):
         with ctx.meter.warm():
             rehearse(model, batches, loss, recipe, ctx)
+            replayed = replays(model, batches, loss, groups, recipe, ctx, phase, replayable)
+        step = Step.new(batches, loss, Stepper(groups, recipe, len(batches), capturable=replayed), ctx)
         for epoch in range(recipe.epochs):
-            with ctx.phase(phase):
+            with ctx.phase(phase), own_stream(ctx.device) if replayed else nullcontext():
                 model.train()
-                total = torch.zeros((), device=ctx.device)
-                for batch in batches:
-                    with autocast(ctx.device), ctx.training_step():
-                        value = loss(batch)
-                    stepper.step(value)
-                    total += value.detach().float()
-                losses.append(float(total) / len(batches))
+                step.total.zero_()
+                take = Replayed(step) if replayed else step
+                for drawn in batches.drawn():
+                    take(drawn)
+                    step.stepper.advance()
+                losses.append(float(step.total) / len(batches))
             if not math.isfinite(losses[-1]):
                 raise TrainingDivergedError(
                     f"loss became {losses[-1]} in epoch {epoch + 1} of {recipe.epochs} (lr {recipe.lr:g}); lower lr"
@@ -87,21 +92,3 @@ def fit(
                     after_epoch(epoch, losses[-1])
             ctx.progress(epoch + 1, recipe.epochs, f"{phase}, loss {losses[-1]:.3f}")
     return losses
-
-
-def rehearse(model: nn.Module, batches: Batches, loss: Loss, recipe: Recipe, ctx: Context) -> None:
-    """Forward and backward on random images with random labels, for a batch of every size; leaves no trace.
-
-    The optimizer's step is rehearsed on a weight of its own. The network and all that its modules hold, torch's
-    generators and `ctx` are as before, without gradients: what a loss keeps of a rehearsal, which is not charged, is of
-    no use to the training.
-    """
-    with restored(model), ctx.rehearsal(), seeded(ctx.generator("rehearsal"), ctx.device):
-        model.train()
-        for batch in batches.noise(ctx.generator("rehearsal-images")):
-            with autocast(ctx.device), ctx.training_step():
-                value = loss(batch)
-            value.backward()  # type: ignore[no-untyped-call]
-    model.zero_grad(set_to_none=True)
-    weight = nn.Parameter(torch.ones(1, device=ctx.device))
-    Stepper([{"params": [weight]}], recipe, 1).step(weight.sum())

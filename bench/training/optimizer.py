@@ -19,24 +19,54 @@ class Stepper:
         groups: parameter groups, each with an optional `lr_scale`.
         recipe: optimizer, learning rate, schedule, gradient clipping.
         steps_per_epoch: optimizer steps that count as one epoch of the recipe; 1 if its epochs are steps.
+        capturable: a CUDA graph may capture `update`: learning rates are float32 scalars on the device.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], recipe: Recipe, steps_per_epoch: int) -> None:
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], recipe: Recipe, steps_per_epoch: int, capturable: bool = False
+    ) -> None:
         self._optimizer = make_optimizer(groups, recipe)
-        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: lr_factor(recipe, step, steps_per_epoch)
-        )
         self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        self._clip_grad_norm = recipe.clip_grad_norm
+        self._recipe, self._steps_per_epoch, self._taken = recipe, steps_per_epoch, 0
+        self._peaks: list[float] = [group["lr"] for group in self._optimizer.param_groups]
+        self._capturable = capturable
+        if capturable:
+            self._optimizer._warned_capturable_if_run_uncaptured = True  # the first one is
+            for group in self._optimizer.param_groups:
+                group.update(lr=torch.tensor(group["lr"], device=group["params"][0].device), capturable=True)
+        self._schedule()
 
     def step(self, loss: Tensor) -> None:
+        """Backpropagates a scalar, moves the parameters and goes on in the schedule."""
+        self.update(loss)
+        self.advance()
+
+    def update(self, loss: Tensor) -> None:
         """Backpropagates a scalar and moves the parameters."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self._clip_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._clip_grad_norm)
+        if self._recipe.clip_grad_norm is not None:
+            self._clip(self._recipe.clip_grad_norm)
         self._optimizer.step()
-        self._scheduler.step()
+
+    def advance(self) -> None:
+        """Sets the learning rates of the next step."""
+        self._taken += 1
+        self._schedule()
+
+    def _clip(self, largest: float) -> None:
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        # Norms one by one in a graph: those of many tensors at once copy a table from the host in every replay.
+        norm = nn.utils.get_total_norm(gradients, foreach=False if self._capturable else None)
+        nn.utils.clip_grads_with_norm_(self._parameters, largest, norm)
+
+    def _schedule(self) -> None:
+        factor = lr_factor(self._recipe, self._taken, self._steps_per_epoch)
+        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(peak * factor)  # in place: a graph reads it there
+            else:
+                group["lr"] = peak * factor
 
 
 def make_optimizer(groups: Iterable[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:

@@ -60,6 +60,8 @@ class AdversarialTraining(LossDefense):
     epochs: int | None = 100
     schedule: Literal["multistep", "victim"] = "multistep"
 
+    replayable = True
+
     def __post_init__(self) -> None:
         _check_radius("at", self.eps, self.norm)
         _check_numbers("at", steps=self.steps, step_size=self.step_size, travel=self.travel, epochs=self.epochs)

@@ -45,7 +45,7 @@ def train_network(
     Args:
         network: on `ctx.device`; left in eval mode.
         train: not modified.
-        terms: named scalars of a batch; the one called `loss` is minimized.
+        terms: named scalars of a batch, `replayable` as `fit` has it; the one called `loss` is minimized.
         recipe: of the training.
         ctx: provides randomness, phases and progress.
         parameter_groups: as in `bench.training.fit`.
@@ -64,14 +64,26 @@ def train_network(
     def loss(batch: Batch) -> Tensor:
         parts, sums = terms(batch), sums_of_the_epoch()
         for name, value in parts.items():
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
+            if name not in sums:
+                sums[name] = torch.zeros_like(value)
+            sums[name] += value.detach()  # in place, also in a graph
         return parts["loss"]
 
     def after_epoch(epoch: int, mean_loss: float) -> None:
-        means.update({name: float(total) / len(batches) for name, total in sums_of_the_epoch().items()})
-        sums_of_the_epoch().clear()
+        for name, total in sums_of_the_epoch().items():
+            means[name] = float(total) / len(batches)
+            total.zero_()
 
-    fit(network, batches, loss, recipe, ctx, parameter_groups=parameter_groups, after_epoch=after_epoch)
+    fit(
+        network,
+        batches,
+        loss,
+        recipe,
+        ctx,
+        parameter_groups=parameter_groups,
+        after_epoch=after_epoch,
+        replayable=True,
+    )
     network.eval()
     return means
 

@@ -52,12 +52,19 @@ def reproduce_command(cell: CellResult) -> str:
         "victims": cell.victim.text,
         "seeds": f"{cell.seed}," if cell.seed else "1",
         "precision": cell.precision,
-        "engine": "compile" if cell.provenance.get("engine") == "compile" else "",
+        "engine": _engine(cell),
     }
     words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
     words += ["--deterministic"] * (cell.provenance.get("deterministic") is True)
     words += [word for plugin in _plugins(cell) for word in ("--plugin", plugin)]
     return shlex.join(["bench", "run", *words])
+
+
+def _engine(cell: CellResult) -> str:
+    """The engine, unless it is what `auto` means on that device."""
+    engine = cell.provenance.get("engine")
+    default = "auto" if cell.provenance.get("cuda") else "eager"
+    return str(engine) if engine and engine != default else ""
 
 
 def _plugins(cell: CellResult) -> list[str]:

@@ -200,14 +200,18 @@ def test_what_tap_moves_in_has_the_mean_color_of_the_set(learnable_set, make_con
 def test_learning_rates_and_clipping(learnable_set, make_context, monkeypatch, attack, rates, clipped) -> None:
     seen: list[float] = []
     limits: list[float] = []
-    step = Stepper.step
+    step, clip = Stepper.update, Stepper._clip
 
     def record(self: Stepper, loss: Tensor) -> None:
         seen.append(self._optimizer.param_groups[0]["lr"])
         step(self, loss)
 
-    monkeypatch.setattr(Stepper, "step", record)
-    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda parameters, limit: limits.append(limit))
+    def limit(self: Stepper, largest: float) -> None:
+        limits.append(largest)
+        clip(self, largest)
+
+    monkeypatch.setattr(Stepper, "update", record)
+    monkeypatch.setattr(Stepper, "_clip", limit)
     attack.poison(learnable_set(count=40), make_context())
     assert seen == pytest.approx(rates)
     assert limits == clipped

@@ -47,6 +47,10 @@ def _has_a_norm(selected: Selected) -> bool:
     return bool(selected.component.budget.norm != "none")
 
 
+def _is_replayable(selected: Selected) -> bool:
+    return getattr(selected.component, "replayable", False) is True
+
+
 def _has(face: type) -> Callable[[Selected], bool]:
     return lambda selected: isinstance(selected.component, face)
 
@@ -76,6 +80,7 @@ CONTRACTS: dict[str, tuple[Contract, ...]] = {
         Contract(losses.batch_loss_leaves_the_model_as_it_was, _has(TrainsDifferently)),
         Contract(losses.batch_loss_repeats_with_the_same_seed, _has(TrainsDifferently)),
         Contract(losses.batch_loss_draws_anew_at_every_batch, _has(TrainsDifferently)),
+        Contract(losses.batch_loss_is_the_same_operations_if_replayable, _is_replayable),
         Contract(defenses.changed_recipe_is_a_recipe, _has(ChangesRecipe)),
     ),
     "victims": (Contract(victims.builds_a_classifier), Contract(victims.trains), Contract(victims.trains_in_bfloat16)),

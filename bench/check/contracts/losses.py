@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 from bench.api import Context, ImageSet
 from bench.api.engine import Engine, Precision
@@ -113,6 +115,25 @@ def batch_loss_draws_anew_at_every_batch(selected: Selected, tiny: Splits) -> No
         )
 
 
+def batch_loss_is_the_same_operations_if_replayable(selected: Selected, tiny: Splits) -> None:
+    """A loss that is declared replayable does the same operations, with the same constants, at every batch."""
+    model, batch = _network(tiny), tiny.train.take(torch.arange(8))
+    steps = []
+    with context(selected) as ctx:
+        for _ in range(1 + _STEPS):
+            watch = _Operations()
+            with watch:
+                _loss(selected, model, batch, ctx)
+            steps.append(watch.found)
+    for number, operations in enumerate(steps[2:], 3):  # the first batch may make what is kept
+        changed = next((new for old, new in zip_longest(steps[1], operations) if old != new), None)
+        demand(
+            operations == steps[1],
+            f"declared replayable, but batch {number} has other operations than batch 2, first {changed}; a graph "
+            "would repeat those of batch 2: leave `replayable` out",
+        )
+
+
 def _network(tiny: Splits) -> torch.nn.Sequential:
     """A small network with batch normalization, in train mode; the same weights every time."""
     channels, classes = tiny.train.info.shape[0], tiny.train.info.num_classes
@@ -153,6 +174,25 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if torch.Tag.nondeterministic_seeded in func.tags and isinstance(result, Tensor) and result.numel():
             self.found.append((func.overloadpacket.__name__.strip("_"), result.detach().clone()))
         return result
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Every operation with the shapes of its tensors and its other arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = tree_map(_described, (args, kwargs or {}))
+        self.found.append(f"{func} {given}")
+        return func(*args, **(kwargs or {}))
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    return "generator" if isinstance(value, torch.Generator) else value
 
 
 def _moved_inside(selected: Selected, tiny: Splits) -> bool:

@@ -37,8 +37,8 @@ def _matrix_options(command: Any) -> Any:
         ),
         click.option(
             "--engine",
-            type=click.Choice(["eager", "compile"]),
-            default="eager",
+            type=click.Choice(["auto", "eager", "compile", "graph"]),
+            default="auto",
             show_default=True,
             help="Engine of training steps; part of the device's name, not of keys.",
         ),

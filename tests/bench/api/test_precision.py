@@ -64,7 +64,7 @@ def test_a_gpu_without_bfloat16(monkeypatch):
             "unknown precision 'bfloat'; did you mean bfloat16. Choices: auto, bfloat16, float32",
         ),
         ({"precision": "float16"}, "unknown precision 'float16'.*Choices: auto, bfloat16, float32"),
-        ({"engine": "jit"}, "unknown engine 'jit'.*Choices: compile, eager"),
+        ({"engine": "jit"}, "unknown engine 'jit'.*Choices: auto, compile, eager, graph"),
     ],
 )
 def test_an_unknown_word_is_an_error_before_any_work(tmp_path, words, message):

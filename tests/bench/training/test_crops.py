@@ -149,7 +149,9 @@ def test_a_squeezed_image_is_cropped_in_its_own_geometry(random_set):
 
 def test_noise_for_a_rehearsal_has_the_shape_of_a_batch(random_set):
     found = batches(random_set(20))
-    assert [b.images_01.shape for b in found.noise(seeded())] == [(4, 3, 8, 8), (8, 3, 8, 8)]
+    generator = seeded()
+    noise = [found.augmented(found.noise(size, generator)) for size in found.sizes]
+    assert [batch.images_01.shape for batch in noise] == [(4, 3, 8, 8), (8, 3, 8, 8)]
 
 
 def test_two_kinds_of_crops_exclude_each_other(random_set):

@@ -160,7 +160,7 @@ def _with_files(text: str, ctx: Context) -> str:
 @contextmanager
 def _context() -> Iterator[Context]:
     """On the device, metered, with the engine that `--precision auto` chooses for it: bfloat16."""
-    engine = Engine.choose("cuda")
+    engine = Engine.choose("cuda", "eager")
     with TemporaryDirectory() as scratch, engine.applied(), Meter(CUDA, engine) as meter:
         yield Context(0, CUDA, Path(scratch), "test", meter, engine=engine)
 

@@ -24,7 +24,7 @@ SEARCHED = ("bench/training", "bench/stages", "attacks", "defenses")
 # One of each kind of code: file, function, number of the removal there, and the case that must fail.
 NOTICED = (
     ("bench/training/seeding.py", "build", 0, "victims", "small-cnn"),
-    ("bench/training/batches.py", "__iter__", 0, "victims", "small-cnn"),
+    ("bench/training/batches.py", "drawn", 0, "victims", "small-cnn"),
     ("bench/training/evaluate.py", "accuracy", 0, "victims", "small-cnn"),
     ("attacks/tap/__init__.py", "craft", 0, "attacks", "tap:shift=2:flip=true:restarts=2"),
     ("defenses/dvae/training.py", "rewrite", 0, "defenses", "dvae"),

@@ -59,7 +59,8 @@ def waits_are_errors(yes: bool = True) -> Iterator[None]:
 
 def refuse_waits_in_steps() -> None:
     """For the rest of the process, a wait is an error in a loss, an optimizer step, a gradient step, a next batch."""
-    step, backward, iterate, frozen = Context.training_step, Stepper.step, Batches.__iter__, pgd.frozen
+    step, update, drawn, augmented = Context.training_step, Stepper.update, Batches.drawn, Batches.augmented
+    frozen = pgd.frozen
 
     @contextmanager
     def training_step(self, inside=True):
@@ -68,7 +69,11 @@ def refuse_waits_in_steps() -> None:
 
     def optimizer_step(self, loss):
         with waits_are_errors():
-            backward(self, loss)
+            update(self, loss)
+
+    def augmented_batch(self, batch):
+        with waits_are_errors():
+            return augmented(self, batch)
 
     @contextmanager
     def gradient_steps(model):
@@ -76,7 +81,7 @@ def refuse_waits_in_steps() -> None:
             yield
 
     def batches(self):
-        coming = iterate(self)
+        coming = drawn(self)
         yield next(coming)  # an epoch begins with its random numbers, which are copied
         while True:
             with waits_are_errors():
@@ -85,7 +90,8 @@ def refuse_waits_in_steps() -> None:
                 return
             yield batch
 
-    Context.training_step, Stepper.step, Batches.__iter__ = training_step, optimizer_step, batches
+    Context.training_step, Stepper.update = training_step, optimizer_step
+    Batches.drawn, Batches.augmented = batches, augmented_batch
     pgd.frozen = gradient_steps
 
 

@@ -62,3 +62,6 @@ def test_the_command_repeats_how_it_was_run(make_cell: MakeCell) -> None:
     assert words.endswith("--seeds 1 --precision bfloat16 --engine compile --deterministic --plugin a.py --plugin b.py")
     eager = replace(make_cell(), provenance={"engine": "eager", "deterministic": False, "command": "bench run"})
     assert reproduce_command(eager).endswith("--seeds 1 --precision bfloat16")
+    for engine, added in (("auto", ""), ("eager", " --engine eager"), ("graph", " --engine graph")):
+        on_gpu = replace(make_cell(), provenance={"engine": engine, "cuda": "13.2", "command": "bench run"})
+        assert reproduce_command(on_gpu).endswith(f"--precision bfloat16{added}")
