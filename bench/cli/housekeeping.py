@@ -26,23 +26,42 @@ def open_store(root: Path) -> Store:
 
 
 def list_artifacts(root: Path) -> None:
-    """Prints every artifact with its component, size and cost."""
-    store = open_store(root)
-    table = Table("stage", "key", "component", "size", "seconds", "device", "measured")
+    """Prints every artifact with its component, size, cost and day, in a table for each device."""
+    store, console = open_store(root), Console(highlight=False, markup=False)
+    tables: dict[str, Table] = {}
+    damaged = []
     total = 0
     for stage, key in store.artifacts():
         try:
             manifest = store.manifest(stage, key)
         except DamagedArtifactError as error:
-            table.add_row(stage, key[:12], f"damaged: {error}", "", "", "", "", style="red")
+            damaged.append(f"damaged: {stage} {key[:12]}: {error}")
             continue
         total += manifest.data_bytes
         component = manifest.preimage["component"]["name"]
         size = f"= {manifest.alias_of}" if manifest.alias_of else formats.size(manifest.data_bytes)
         cost = manifest.cost
-        table.add_row(stage, key[:12], component, size, formats.seconds(cost.wall_seconds), cost.device, cost.created)
-    Console().print(table)
-    Console().print(f"{table.row_count} artifacts, {formats.size(total)} in {root}", highlight=False)
+        table = tables.setdefault(cost.device, _artifact_table())
+        table.add_row(stage, key[:12], component, size, formats.seconds(cost.wall_seconds), cost.created[:10])
+    for device, table in tables.items():
+        console.print(f"measured on {device}", soft_wrap=True)
+        console.print(table)
+    for text in damaged:
+        console.print(text, style="red", soft_wrap=True)
+    count = len(damaged) + sum(table.row_count for table in tables.values())
+    console.print(f"{formats.counted(count, 'artifact')}, {formats.size(total)} in {root}", soft_wrap=True)
+
+
+def _artifact_table() -> Table:
+    """Without rows; on a narrow terminal the name of the component is cut, and nothing is broken."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("stage", no_wrap=True)
+    table.add_column("key", no_wrap=True)
+    table.add_column("component", overflow="ellipsis")
+    table.add_column("size", no_wrap=True, justify="right")
+    table.add_column("time", no_wrap=True, justify="right")
+    table.add_column("measured", no_wrap=True)
+    return table
 
 
 def verify_artifacts(root: Path) -> int:

@@ -92,7 +92,8 @@ def run_plan(
     if store.read_only and pending:
         raise UserError(
             f"store {store.root} is read-only and lacks {len(pending)} of {len(plan.jobs)} artifacts of this matrix; "
-            "copy it to a folder that can be written, and give that with --store"
+            "copy it to a folder that can be written, and give that with --store; "
+            f"`bench publish --store {store.root} --out ELSEWHERE` publishes the cells it has"
         )
     if store.read_only:
         cells = [cell_result(cell, plan, store, {}) for cell in plan.cells] + skipped_results(plan)

@@ -151,7 +151,8 @@ def test_a_finished_matrix_is_published_from_a_read_only_store(bench, as_reader,
     assert "computed now: nothing" in ended.stdout
     assert (tmp_path / "elsewhere" / "index.html").is_file()
     for words, problem in (
-        (RUN, "results/leaderboard"),
+        (RUN, "results is read-only and has all of this matrix: add --out ELSEWHERE to publish it, or"),
+        (RUN, "`bench publish --store results --out ELSEWHERE`"),
         (["cache", "gc"], "read-only: nothing can be deleted"),
         ([*RUN, "--seeds", "2"], r"is read-only and lacks 4 of 14 artifacts"),
     ):
@@ -159,6 +160,10 @@ def test_a_finished_matrix_is_published_from_a_read_only_store(bench, as_reader,
         assert ended.returncode == 2, ended.stdout
         assert problem in ended.stderr
         assert "Traceback" not in ended.stderr
+    assert "`bench publish --store results --out ELSEWHERE` publishes the cells it has" in ended.stderr
+    ended = as_reader("publish", "--out", "another")
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "another" / "index.html").is_file()
 
 
 def test_a_store_that_is_deleted_during_a_run(bench, tmp_path, monkeypatch):

@@ -115,7 +115,7 @@ def test_seeds_share_what_does_not_depend_on_them(bench, tmp_path):
     assert len(cells(tmp_path / "results")) == 8
 
 
-def test_show_cache_and_doctor(bench, tmp_path):
+def test_show_cache_and_doctor(bench, tmp_path, monkeypatch):
     bench(*RUN)
     cell = cells(tmp_path / "results")[0]
     shown = bench("show", cell["key"][:8])
@@ -124,6 +124,12 @@ def test_show_cache_and_doctor(bench, tmp_path):
         assert part in shown.out
     assert bench("show", "zzz").code == 2
     assert "artifacts" in bench("cache", "ls").out
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = bench("cache", "ls").out.splitlines()
+    rows = [line for line in listed if re.match("(poison|purify|train) ", line)]
+    assert len(rows) == len(artifacts(tmp_path / "results"))
+    assert all(re.search(r" [\d.]+ \S+ +\d{4}-\d\d-\d\d$", row.rstrip()) for row in rows), "no word is broken"
+    monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "results" / "partial" / "left").mkdir(parents=True, exist_ok=True)
     (tmp_path / "results" / "cells" / f"{cell['key']}.json").unlink()
     collected = bench("cache", "gc")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.commands.options import FOLDER, plugin_option
+from bench.errors import UserError
 
 if TYPE_CHECKING:
     from bench.run.prepare import Prepared
@@ -90,6 +91,11 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
         _print_notes(ready)
         with progress_display(Console(file=stream), History(store, plan.session)) as display:
             outcome = run_plan(plan, store, chosen, display, ready.seconds)
+        if store.read_only and out.resolve().is_relative_to(store.root.resolve()):
+            raise UserError(
+                f"store {store.root} is read-only and has all of this matrix: add --out ELSEWHERE to publish it, or "
+                f"run `bench publish --store {store.root} --out ELSEWHERE` to publish all its cells"
+            )
         console = Console()
         frames = frames_of(outcome.cells)
         print_leaderboard(frames.board, console)
