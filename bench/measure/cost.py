@@ -31,10 +31,16 @@ _SECONDS, _RUNS = 1.0, 5
 
 
 class Meter:
-    """Measures one stage: `with Meter(device) as meter: ...`, then `meter.cost()`."""
+    """Measures one stage: `with Meter(device) as meter: ...`, then `meter.cost()`.
 
-    def __init__(self, device: torch.device, engine: Engine | None = None) -> None:
-        self._device, self._engine = device, engine or Engine()
+    Args:
+        device: of the stage.
+        engine: whose label stands in the device's name.
+        shared: other processes of the same run use the device, whether or not the system shows them.
+    """
+
+    def __init__(self, device: torch.device, engine: Engine | None = None, shared: bool = False) -> None:
+        self._device, self._engine, self._shared = device, engine or Engine(), shared
         self._board = GpuBoard.open(device)
         self._seconds: dict[str, float] = {}
         self._joules: dict[str, float | None] = {}
@@ -147,7 +153,7 @@ class Meter:
 
         The processors matter on a GPU too: they feed it, and some methods run on them.
         """
-        answers = [alone(after - self._others_before, lasted, processors())]
+        answers = [not self._shared, alone(after - self._others_before, lasted, processors())]
         if self._device.type != "cpu":
             answers += [*self._on_board, self._board.used_by_one() if self._board else None]
         return _all(answers)

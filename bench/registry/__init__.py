@@ -237,7 +237,7 @@ defenses: Registry[Any] = Registry(
 )
 victims: Registry[Any] = Registry("victim", "purify_bench.victims", "victims")
 datasets: Registry[Any] = Registry("dataset", "purify_bench.datasets")
-executors: Registry[Any] = Registry("executor", "purify_bench.executors")
+executors: Registry[Any] = Registry("executor", "purify_bench.executors", "bench.run.executors")
 
 BY_KIND: dict[str, Registry[Any]] = {
     "attacks": attacks,

@@ -46,12 +46,13 @@ def sources(kind: str, group: str, package: str) -> Iterator[Source]:
         package: of this repository; "" for none.
     """
     found = set()
-    for info in pkgutil.iter_modules([str(_ROOT / package)]) if package else ():
+    folder = package.replace(".", "/")
+    for info in pkgutil.iter_modules([str(_ROOT / folder)]) if package else ():
         if not info.name.startswith(("_", "test_")):
             module = f"{package}.{info.name}"
             found.add(module)
-            file = f"{package}/{info.name}{'' if info.ispkg else '.py'}"
-            yield Source(module, file, f"correct it, or move it out of {package}/")
+            file = f"{folder}/{info.name}{'' if info.ispkg else '.py'}"
+            yield Source(module, file, f"correct it, or move it out of {folder}/")
     for point in entry_points(group=group):
         if point.value not in found:
             owner = point.dist.name if point.dist else "unknown distribution"

@@ -19,6 +19,7 @@ from bench.plan.history import History
 from bench.plan.plan import Plan, make_plan
 from bench.registry import executors
 from bench.run.executors import Executor
+from bench.select.grammar import cut
 from bench.select.matrix import make_matrix
 from bench.select.settings import Settings
 from bench.select.spec import select
@@ -119,6 +120,9 @@ def prepared(layers: Sequence[Settings], options: Options, *, runs: bool = True)
     Raises:
         UserError: for anything in the settings or options that is wrong.
     """
+    timeout = next((layer.stage_timeout for layer in reversed(layers) if layer.stage_timeout is not None), None)
+    if timeout is not None and not timeout > 0:
+        raise UserError(f"stage_timeout must be more than 0 seconds, got {timeout:g}")
     matrix = make_matrix(list(layers), options.plugins, options.baselines)
     device, engine = options.chosen()
     loading.load.cache_clear()  # files may have changed since the last call in this process
@@ -138,6 +142,7 @@ def prepared(layers: Sequence[Settings], options: Options, *, runs: bool = True)
             matrix.plugins,
             options.repeat_costs,
             options.command,
+            timeout,
         )
         yield Prepared(make_plan(matrix, splits, store, session, options.skip_impossible), store, splits)
 
@@ -155,12 +160,22 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def choose_executor(text: str) -> Executor:
-    """The executor a selection names (`submitit:cluster=slurm:gpus=1`)."""
-    chosen = select(executors, text)
+    """The executor a selection names (`submitit:cluster=slurm:gpus=1`, `local:gpus=0,2`)."""
+    name, *parameters = cut(text, ":", most=1)
+    # There is one executor, so that a comma in its parameters is part of a value.
+    chosen = select(executors, ":".join([name, *("\\,".join(cut(rest, ",")) for rest in parameters)]))
     if len(chosen) != 1:
         raise UserError(f"one executor at a time, got {text!r}")
     executor: Executor = chosen[0].component
     return executor
+
+
+def more_gpus(plan: Plan, executor: Executor) -> str:
+    """A line for a run that uses one of several visible GPUs; "" if it does not, or has nothing to do."""
+    if executor.slots > 1 or plan.session.device != "cuda" or not plan.pending():
+        return ""
+    count = torch.cuda.device_count()
+    return f"one of {count} GPUs is used; --executor local:gpus=all uses all" if count > 1 else ""
 
 
 def choose_device(text: str) -> str:

@@ -37,6 +37,7 @@ def run_matrix(
     deterministic: bool = False,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     skip_impossible: bool = False,
+    stage_timeout: float | None = None,
 ) -> pd.DataFrame:
     """Runs a matrix and returns its cells, the same as `bench run` with the same words.
 
@@ -54,13 +55,14 @@ def run_matrix(
         data_root: folder of downloaded and prepared data.
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
         executor: selection of an executor.
-        threads: CPU threads; None leaves PyTorch's number.
+        threads: CPU threads; None leaves PyTorch's number, or what the executor gives each process.
         repeat_costs: runs of a purification, of which the median counts; what is in the store keeps its cost.
         engine: `compile` sends training steps through torch.compile, `graph` replays them from CUDA graphs; `auto`, on
             a GPU, replays those that a rehearsal finds equal and faster so.
         deterministic: repeatable to the bit, and slower.
         precision: of matrix products and convolutions; `auto` is bfloat16 on a GPU that computes in it, else float32.
         skip_impossible: record cells that cannot work on this data set as skipped, instead of raising an error.
+        stage_timeout: seconds after which a job is stopped and its cells fail; needs an executor with processes.
 
     Returns:
         One row per cell, failed ones included, with the columns of cells.csv (docs/results.md).
@@ -68,6 +70,7 @@ def run_matrix(
     Raises:
         UserError: for anything in the arguments that is wrong, before any work.
     """
+    chosen = choose_executor(executor)
     options = Options(
         Path(store),
         Path(data_root),
@@ -75,14 +78,13 @@ def run_matrix(
         engine,
         deterministic,
         precision,
-        threads,
+        chosen.threads if threads is None else threads,
         repeat_costs,
         tuple(Path(plugin) for plugin in plugins),
         skip_impossible,
         command=" ".join(sys.argv),
     )
-    settings = Settings(preset, dataset, attacks, defenses, victims, seeds, parameters)
-    chosen = choose_executor(executor)
+    settings = Settings(preset, dataset, attacks, defenses, victims, seeds, parameters, stage_timeout=stage_timeout)
     with prepared([settings], options) as ready:
         outcome = run_plan(ready.plan, ready.store, chosen, Silent(), ready.seconds)
     return as_text(cells_frame(outcome.cells))

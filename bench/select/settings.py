@@ -8,6 +8,7 @@ A TOML file has the same words as the command line:
     defenses = "dvae,iss"
     victims = "resnet18"
     seeds = 3                        # 0, 1, 2; or a list
+    stage_timeout = 7200             # seconds: a job that takes longer is stopped and recorded as failed
     [parameters.defenses]            # what every selection of that name starts from
     dvae = { epochs = 30 }
     [datasets.cifar100.parameters.defenses]      # the same on one data set: see bench.select.parameter_tables
@@ -43,6 +44,7 @@ class Settings:
         seeds: a count, a comma list or a list of integers.
         parameters: kind -> component name or `*` -> parameters.
         datasets: registered name -> `parameters` -> the same, for this data set alone.
+        stage_timeout: seconds after which a job is stopped.
     """
 
     preset: str | None = None
@@ -53,6 +55,7 @@ class Settings:
     seeds: int | str | list[int] | None = None
     parameters: Tables | None = None
     datasets: Mapping[str, Mapping[str, Tables]] | None = None
+    stage_timeout: float | None = None
 
     def layers(self, kind: str, dataset: str) -> list[Defaults]:
         """Its parameter tables of a kind: those for all data sets, then those for this one."""
@@ -121,6 +124,8 @@ def _type_problems(key: str, value: Any) -> list[str]:
         return [f"{key} must be a text or a list of texts and tables, got {value!r}"]
     if key == "seeds" and (isinstance(value, bool) or not (isinstance(value, int | str) or _list_of(value, int))):
         return [f"seeds must be a count or a list of integers, got {value!r}"]
+    if key == "stage_timeout" and (isinstance(value, bool) or not isinstance(value, int | float)):
+        return [f"stage_timeout must be a number of seconds, got {value!r}"]
     return []
 
 

@@ -27,6 +27,8 @@ class Session:
         plugins: files to import first.
         repeat_costs: least number of runs of a purification; their median is its cost.
         command: the command line, for the provenance of cells.
+        stage_timeout: seconds after which a job is stopped, by executors with processes of their own; None for never.
+        shared: several processes of the run use the device, so that no cost is exclusive.
     """
 
     dataset: str
@@ -39,6 +41,8 @@ class Session:
     plugins: tuple[str, ...] = ()
     repeat_costs: int = 1
     command: str = ""
+    stage_timeout: float | None = None
+    shared: bool = False
 
     @property
     def machine(self) -> str:

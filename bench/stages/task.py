@@ -86,7 +86,7 @@ class Task:
     def context(self, scope: str) -> tuple[Context, Meter]:
         """A new context for plug-ins, and the meter that times what runs with it."""
         device, engine = torch.device(self.session.device), self.session.engine
-        meter = Meter(device, engine)
+        meter = Meter(device, engine, self.session.shared)
         return Context(self.job.seed, device, self.scratch, scope, meter, self.on_progress, engine=engine), meter
 
     def repeated(self, folder: str) -> Task:

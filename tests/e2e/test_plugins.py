@@ -320,7 +320,7 @@ def test_a_check_says_which_contracts_do_not_apply(bench, name, runs, does_not_a
         ("defenses", ["dvae", "(family iss)"]),
         ("victims", ["small-cnn", "timm"]),
         ("datasets", ["shapes", "cifar10", "npz"]),
-        ("executors", ["inline", "submitit", "ray"]),
+        ("executors", ["inline", "local", "submitit", "ray"]),
         ("presets", ["demo", "fast", "paper", "(unvalidated)"]),
     ],
 )

@@ -234,6 +234,29 @@ def test_processes_of_their_own_give_the_same_accuracies(bench, tmp_path):
     assert here == there
 
 
+def test_workers_of_this_machine_give_the_same_accuracies_and_pass_failures_on(bench, tmp_path):
+    (tmp_path / "killed.py").write_text(
+        "import os, signal\nfrom dataclasses import dataclass\nfrom bench.registry import defenses\n"
+        '@defenses.register("kills-its-worker")\n@dataclass(frozen=True)\nclass Killed:\n    """Dies."""\n'
+        "    def purify(self, train, ctx):\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    run = ["run", "--attacks", "none", "--defenses", "iss-jpeg", *TINY]
+    assert bench(*run).code == 0
+    words = ["--store", "other", "--executor", "local:gpus=none:cpus=2", "--plugin", "killed.py"]
+    ended = bench(*run, *words, "--defenses", "iss-jpeg,kills-its-worker")
+    assert ended.code == 1, ended.err
+    done, failed = [], []
+    for cell in cells(tmp_path / "other"):
+        (done if cell["status"] == "done" else failed).append(cell)
+    here = {c["key"]: c["clean_test_accuracy"] for c in cells(tmp_path / "results")}
+    assert {c["key"]: c["clean_test_accuracy"] for c in done} == here
+    assert not any(c["costs"]["train"]["exclusive"] for c in done), "they share the processors"
+    assert [c["error"]["kind"] for c in failed] == ["ProcessLost"]
+    assert "signal 9: killed? out of memory?); its log: " in ended.out
+    assert re.search(r"FAILED .*; 1 job that needs it will not run; ", ended.err)
+    assert f"[{1 + 3 + 3}/7]" in ended.err, "what will not run counts as well"
+
+
 def test_ctrl_c_that_a_library_swallows_stops_the_run(bench, tmp_path, monkeypatch):
     import os
 

@@ -65,7 +65,13 @@ def _matrix_options(command: Any) -> Any:
 
 @click.command()
 @_matrix_options
-@click.option("--executor", default="inline", show_default=True, help="inline, submitit:cluster=slurm, ray.")
+@click.option("--executor", default="inline", show_default=True, help="inline, local:gpus=all, submitit, ray.")
+@click.option(
+    "--stage-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop a job that takes longer, and record it as failed. Needs an executor with processes: local, submitit.",
+)
 @click.option("--out", type=FOLDER, help="Folder of the leaderboard (default: STORE/leaderboard).")
 def run(config: Path | None, executor: str, out: Path | None, **options: Any) -> int:
     """Run a matrix (CONFIG: a TOML file) and write its leaderboard. Run it again to continue."""
@@ -74,7 +80,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     from bench.cli.methods import methods
     from bench.cli.summary import print_outcome
     from bench.plan.history import History
-    from bench.run.prepare import choose_executor
+    from bench.run.prepare import choose_executor, more_gpus
     from bench.run.progress import progress_display
     from bench.run.runner import run_plan
     from bench.stages.capture import past_the_logs
@@ -86,9 +92,13 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
     chosen = choose_executor(executor)
     out = out or options["store"] / "leaderboard"
     check_folder(out)
+    if options["threads"] is None:
+        options["threads"] = chosen.threads
     with past_the_logs() as stream, _prepared(config, runs=True, **options) as ready:
         plan, store = ready.plan, ready.store
         _print_notes(ready)
+        if hint := more_gpus(plan, chosen):
+            click.echo(f"note: {hint}", err=True)
         with progress_display(Console(file=stream), History(store, plan.session)) as display:
             outcome = run_plan(plan, store, chosen, display, ready.seconds)
         if store.read_only and out.resolve().is_relative_to(store.root.resolve()):
@@ -125,6 +135,7 @@ def _prepared(
     preset: str | None,
     seeds: str | None,
     *,
+    stage_timeout: float | None = None,
     runs: bool,
     **options: Any,
 ) -> AbstractContextManager[Prepared]:
@@ -135,7 +146,7 @@ def _prepared(
     from bench.select.settings import Settings, read_settings
 
     layers = [read_settings(config)] if config else []
-    layers.append(Settings(preset, dataset, attacks, defenses, victims, seeds))
+    layers.append(Settings(preset, dataset, attacks, defenses, victims, seeds, stage_timeout=stage_timeout))
     return prepared(layers, Options(**options, command=shlex.join(["bench", *sys.argv[1:]])), runs=runs)
 
 

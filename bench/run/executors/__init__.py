@@ -29,10 +29,14 @@ class Executor(Protocol):
 
     Attributes:
         slots: jobs at a time, at most; with more than one the order of jobs follows their expected seconds.
+        threads: CPU threads of a job if the user does not say; None leaves PyTorch's number.
     """
 
     @property
     def slots(self) -> int: ...
+
+    @property
+    def threads(self) -> int | None: ...
 
     def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
         """Yields a report for every job that it takes, until `jobs.take()` is None while none of them runs.

@@ -30,6 +30,7 @@ class Ray:
     gpus: float = 0.0
 
     slots = 1_000_000  # the cluster decides
+    threads = None
 
     def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
         """Submits every job when it is ready and yields reports as they end."""

@@ -16,10 +16,15 @@ from bench.stages.session import Session
 
 
 def execute_text(job: str, session: str) -> str:
-    """Executes a job in another process: JSON of job and session in, JSON of the report out."""
+    """Executes a job in another process: JSON of job and session in, JSON of the report out.
+
+    With a stage timeout it runs in a child of that process, which can be killed.
+    """
+    from bench.run.worker import run_alone
     from bench.stages.execute import execute
 
-    return execute(Job.from_json(job), Session.from_json(session)).to_json()
+    meant = Session.from_json(session)
+    return (run_alone if meant.stage_timeout else execute)(Job.from_json(job), meant).to_json()
 
 
 @executors.register("submitit")
@@ -49,6 +54,8 @@ class Submitit:
         for name in ("parallel", "cpus", "memory_gb", "minutes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    threads = None
 
     @property
     def slots(self) -> int:

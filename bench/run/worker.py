@@ -1,0 +1,238 @@
+"""Worker processes of this machine: started once, fed with jobs through pipes, started again after a crash."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from bench.run.executors import Reports, Watcher
+from bench.run.schedule import Schedule
+from bench.run.serve import GRACE
+from bench.stages.jobs import Job, Report
+from bench.stages.session import Session
+
+PROGRAM = ["-P", "-m", "bench.run.serve"]
+_LAST_WORDS = 1.0  # s to read what a process wrote before it ended
+
+
+class _Event(NamedTuple):
+    """A message of a process; its end if the message is None."""
+
+    worker: Worker
+    process: subprocess.Popen[str]
+    message: dict[str, Any] | None
+
+
+class Worker:
+    """A process that runs one job at a time.
+
+    Args:
+        number: from 0; names the log.
+        session: of its jobs.
+        environment: variables besides those of this process, for example CUDA_VISIBLE_DEVICES.
+        processors: numbers of those that it may use; empty for all.
+
+    Attributes:
+        job: that runs; None if the worker is free.
+        deadline: time (`time.monotonic`) at which the job is stopped; the start of the process does not count.
+    """
+
+    def __init__(
+        self, number: int, session: Session, environment: dict[str, str] | None = None, processors: Sequence[int] = ()
+    ) -> None:
+        self._session, self._processors = session, processors
+        self._environment = {**os.environ, **(environment or {})}
+        self._environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        self._log = session.store / "logs" / "workers" / f"{os.getpid()}-{number}.txt"
+        self._process: subprocess.Popen[str] | None = None
+        self._ready = False
+        self._allowed = session.stage_timeout or math.inf
+        self.job: Job | None = None
+        self.deadline = math.inf
+
+    def give(self, job: Job, events: SimpleQueue[_Event]) -> None:
+        """Sends a job to the process, which is started if there is none; events tell what becomes of it."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._started(events)
+        self.job, self._progress, self._stopped = job, "no progress was reported", False
+        self._begin()
+        self._send(job.to_json())
+
+    def receive(self, event: _Event, watcher: Watcher) -> Report | None:
+        """Takes an event of the worker; returns the report if its job has ended."""
+        if event.process is not self._process or self.job is None:
+            return None  # of a process that was replaced, or ended without a job
+        message = event.message
+        if message is None:
+            return self._ended(self._lost(event.process.wait()))
+        if "ready" in message:
+            self._ready = True
+            self._begin()
+        if "progress" in message:
+            done, total, note = message["progress"]
+            self._progress = f"last progress: {done:g} of {total:g}{f', {note}' if note else ''}"
+            watcher.advanced(self.job, done, total, note)
+        return self._ended(Report.from_json(message["report"])) if "report" in message else None
+
+    def stop_if_late(self) -> None:
+        """Ends the process if its job has taken too long; the end comes as an event."""
+        if time.monotonic() >= self.deadline:
+            self._stopped, self.deadline = True, math.inf
+            self.kill()
+
+    def close(self) -> None:
+        """Asks the process to end: its input ends."""
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
+
+    def wait(self, seconds: float) -> None:
+        """Until the process has ended, or the time is over; then it is killed."""
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(max(0.0, seconds))
+            self.kill()
+            with suppress(OSError):
+                if self._log.stat().st_size == 0:
+                    self._log.unlink()
+
+    def kill(self) -> None:
+        """Ends the process and what it started."""
+        if self._process is not None and self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _started(self, events: SimpleQueue[_Event]) -> subprocess.Popen[str]:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its workers
+            )
+        threading.Thread(target=_watch, args=(self, process, events), daemon=True).start()
+        self._process, self._ready = process, False
+        self._send(json.dumps({"session": self._session.to_json(), "processors": list(self._processors)}))
+        return process
+
+    def _send(self, text: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended: an event will say so
+            self._process.stdin.write(text + "\n")
+            self._process.stdin.flush()
+
+    def _begin(self) -> None:
+        """The job's time starts, if its process has started."""
+        self._began = time.monotonic()
+        self.deadline = self._began + self._allowed if self._ready else math.inf
+
+    def _ended(self, report: Report) -> Report:
+        self.job, self.deadline = None, math.inf
+        return report
+
+    def _lost(self, status: int) -> Report:
+        """The report of a job whose process ended."""
+        assert self.job is not None
+        kind, what = "ProcessLost", "the process ended without a result"
+        if self._stopped:
+            kind, what = "StageTimeout", "the job was stopped"
+            how = f"longer than the stage timeout of {self._allowed:g} s; {self._progress}"
+        elif status == -signal.SIGKILL:
+            how = f"signal {-status}: killed? out of memory?"
+        else:
+            how = f"signal {-status}: {signal.strsignal(-status)}" if status < 0 else f"exit status {status}"
+        with suppress(OSError), self._log.open("a", encoding="utf-8") as log:
+            log.write(f"{self.job.stage} {self.job.key[:12]} ({self.job.component}): {what} ({how})\n")
+        details = {
+            "stage": self.job.stage,
+            "kind": kind,
+            "message": f"{what} ({how}); its log: {self._log}",
+            "traceback": "",
+        }
+        return Report(self.job.key, self.job.stage, "failed", time.monotonic() - self._began, details)
+
+
+def _watch(worker: Worker, process: subprocess.Popen[str], events: SimpleQueue[_Event]) -> None:
+    """Passes on what a process writes, and then its end. A child that outlives it may hold its output open."""
+
+    def listen() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            with suppress(ValueError):  # cut short by the end
+                events.put(_Event(worker, process, json.loads(line)))
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    process.wait()
+    listener.join(_LAST_WORDS)
+    events.put(_Event(worker, process, None))
+
+
+def run_jobs(workers: Sequence[Worker], jobs: Schedule, watcher: Watcher) -> Reports:
+    """Keeps the workers busy as far as jobs are ready; their processes end with the generator."""
+    events: SimpleQueue[_Event] = SimpleQueue()
+    try:
+        while True:
+            for worker in workers:
+                if worker.job is None and (job := jobs.take()):
+                    watcher.started(job)
+                    worker.give(job, events)
+            if all(worker.job is None for worker in workers):
+                return
+            event = _next_event(events, workers)
+            if report := event.worker.receive(event, watcher):
+                yield report
+    finally:
+        _end(workers)
+
+
+def run_alone(job: Job, session: Session) -> Report:
+    """Runs one job in a process of its own, which can be stopped: for executors whose jobs are functions."""
+    (report,) = run_jobs([Worker(0, session)], Schedule([job]), _Unwatched())
+    return report
+
+
+class _Unwatched:
+    def started(self, job: Job) -> None: ...
+    def advanced(self, job: Job, done: int, total: int, note: str) -> None: ...
+
+
+def _next_event(events: SimpleQueue[_Event], workers: Sequence[Worker]) -> _Event:
+    """Waits for an event, and stops jobs that take too long."""
+    while True:
+        left = min(worker.deadline for worker in workers) - time.monotonic()
+        try:
+            return events.get(timeout=None if math.isinf(left) else max(0.0, left))
+        except Empty:
+            for worker in workers:
+                worker.stop_if_late()
+
+
+def _end(workers: Sequence[Worker]) -> None:
+    """Lets running jobs clean up after themselves, and kills those that do not."""
+    deadline = time.monotonic() + GRACE
+    try:
+        for worker in workers:
+            worker.close()
+        for worker in workers:
+            worker.wait(deadline - time.monotonic())
+    finally:
+        for worker in workers:
+            worker.kill()

@@ -1,0 +1,52 @@
+"""A worker process with made-up stages, so that it starts at once; its loop and its pipes are the real ones."""
+
+import os
+import signal
+import sys
+import time
+import types
+from pathlib import Path
+
+from bench.run.serve import main
+from bench.stages.jobs import Report
+
+
+def execute(job, session, on_progress):
+    what, _, where = job.component.partition(":")
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if what == "exit":
+        os._exit(3)
+    if what == "print":
+        os.write(1, b"{not a message}\n")
+    if what == "raise":
+        raise OSError(28, "No space left on device", "/somewhere")
+    if what == "hang":
+        on_progress(3, 60, "epoch 3")
+        try:
+            hang()
+        finally:
+            Path(where).write_text("cleaned up")
+    return Report(job.key, job.stage, "done", 0.0, {}, {str(os.getpid()): 1})
+
+
+def hang():
+    Path(os.environ["HANGS"]).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+class Session:
+    @staticmethod
+    def from_json(text):
+        import json
+
+        return types.SimpleNamespace(stage_timeout=json.loads(text)["stage_timeout"])
+
+
+for name, value in {"execute": execute, "session": Session}.items():
+    module = types.ModuleType(f"bench.stages.{name}")
+    setattr(module, name.title() if name == "session" else name, value)
+    sys.modules[module.__name__] = module
+main()
