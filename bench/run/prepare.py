@@ -27,6 +27,8 @@ from bench.stages.jobs import Job
 from bench.stages.session import Session
 from bench.store.artifacts import Store
 
+_LONGEST = 1e8  # s, three years: of a stage timeout
+
 
 @dataclass(frozen=True)
 class Options:
@@ -92,13 +94,17 @@ class Prepared:
         return self._expected[job.key]
 
     @functools.cached_property
+    def history(self) -> History:
+        """Times of earlier runs."""
+        return History(self.store, self.plan.session)
+
+    @functools.cached_property
     def _expected(self) -> dict[str, float]:
-        history = History(self.store, self.plan.session)
         arithmetic = Arithmetic(self.plan, self.splits, assumed_pass_seconds)
         known: dict[str, float] = {}
         longest: dict[str, float] = {}
         for job in self.plan.pending():
-            seconds = history.seconds(job)
+            seconds = self.history.seconds(job)
             seconds = arithmetic.seconds(job) if seconds is None else seconds
             if seconds is not None:
                 known[job.key] = seconds
@@ -121,8 +127,8 @@ def prepared(layers: Sequence[Settings], options: Options, *, runs: bool = True)
         UserError: for anything in the settings or options that is wrong.
     """
     timeout = next((layer.stage_timeout for layer in reversed(layers) if layer.stage_timeout is not None), None)
-    if timeout is not None and not timeout > 0:
-        raise UserError(f"stage_timeout must be more than 0 seconds, got {timeout:g}")
+    if timeout is not None and not 0 < timeout <= _LONGEST:
+        raise UserError(f"stage_timeout must be more than 0 and at most {_LONGEST:g} seconds, got {timeout:g}")
     matrix = make_matrix(list(layers), options.plugins, options.baselines)
     device, engine = options.chosen()
     loading.load.cache_clear()  # files may have changed since the last call in this process

@@ -52,12 +52,13 @@ def main() -> None:
     requests, answers = os.fdopen(os.dup(0), encoding="utf-8"), _Answers(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    faulthandler.enable()
+    log = os.fdopen(os.dup(2), "w", encoding="utf-8")  # a stage leads descriptor 2 to a log of its own
+    faulthandler.enable(log)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
     lines: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests, lines), daemon=True).start()
     with suppress(KeyboardInterrupt):
-        _serve(lines, answers)
+        _serve(lines, answers, log)
 
 
 def _listen(requests: TextIO, lines: SimpleQueue[str]) -> None:
@@ -69,7 +70,7 @@ def _listen(requests: TextIO, lines: SimpleQueue[str]) -> None:
     os._exit(1)
 
 
-def _serve(lines: SimpleQueue[str], answers: _Answers) -> None:
+def _serve(lines: SimpleQueue[str], answers: _Answers, log: TextIO) -> None:
     start = json.loads(lines.get())
     if start["processors"]:
         os.sched_setaffinity(0, start["processors"])
@@ -83,7 +84,7 @@ def _serve(lines: SimpleQueue[str], answers: _Answers) -> None:
     while True:
         job = Job.from_json(lines.get())
         if session.stage_timeout:  # the log says where a job hangs, just before its process is killed
-            faulthandler.dump_traceback_later(max(0.9 * session.stage_timeout, session.stage_timeout - 1))
+            faulthandler.dump_traceback_later(max(0.9 * session.stage_timeout, session.stage_timeout - 1), file=log)
         try:
             report = execute(job, session, answers.progress)
         except Exception as error:  # not of the stage: the store is locked, the disk is full

@@ -22,6 +22,7 @@ from bench.stages.jobs import Job, Report
 from bench.stages.session import Session
 
 PROGRAM = ["-P", "-m", "bench.run.serve"]
+_LONGEST_WAIT = 3600.0  # s between two looks at the deadlines
 _LAST_WORDS = 1.0  # s to read what a process wrote before it ended
 
 
@@ -219,7 +220,7 @@ def _next_event(events: SimpleQueue[_Event], workers: Sequence[Worker]) -> _Even
     while True:
         left = min(worker.deadline for worker in workers) - time.monotonic()
         try:
-            return events.get(timeout=None if math.isinf(left) else max(0.0, left))
+            return events.get(timeout=min(max(0.0, left), _LONGEST_WAIT))
         except Empty:
             for worker in workers:
                 worker.stop_if_late()

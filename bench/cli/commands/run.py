@@ -28,7 +28,11 @@ def _matrix_options(command: Any) -> Any:
         click.option("--store", type=FOLDER, default=Path("results"), show_default=True, help="Artifacts and cells."),
         click.option("--data-root", type=FOLDER, default=Path("data"), show_default=True, help="Downloaded data."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1."),
-        click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores)."),
+        click.option(
+            "--threads",
+            type=click.IntRange(min=1),
+            help="CPU threads (default: all cores; local: a share).",
+        ),
         click.option(
             "--repeat-costs",
             type=click.IntRange(min=1),
@@ -79,7 +83,6 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
 
     from bench.cli.methods import methods
     from bench.cli.summary import print_outcome
-    from bench.plan.history import History
     from bench.run.prepare import choose_executor, more_gpus
     from bench.run.progress import progress_display
     from bench.run.runner import run_plan
@@ -99,7 +102,7 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
         _print_notes(ready)
         if hint := more_gpus(plan, chosen):
             click.echo(f"note: {hint}", err=True)
-        with progress_display(Console(file=stream), History(store, plan.session)) as display:
+        with progress_display(Console(file=stream), ready.history) as display:
             outcome = run_plan(plan, store, chosen, display, ready.seconds)
         if store.read_only and out.resolve().is_relative_to(store.root.resolve()):
             raise UserError(

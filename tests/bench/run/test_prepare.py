@@ -10,6 +10,7 @@ from bench.errors import UserError
 from bench.run.prepare import Options, prepared
 from bench.select.settings import Settings
 from bench.stages.jobs import Job
+from bench.stages.session import Session
 
 SETTINGS = Settings("demo", "shapes:train=64:test=32", "lsp", "iss-gray", "linear")
 
@@ -61,6 +62,31 @@ def test_looking_makes_no_store(options):
 def test_baselines_are_left_out_on_demand(options):
     with prepared([SETTINGS], replace(options, baselines=False), runs=False) as ready:
         assert [(cell.attack.name, cell.defense.name) for cell in ready.plan.cells] == [("lsp", "iss-gray")]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
+def test_a_stage_timeout_is_a_time(options, seconds):
+    layers = [replace(SETTINGS, stage_timeout=seconds)]
+    with pytest.raises(UserError, match="stage_timeout must be more than 0 and at most"), prepared(layers, options):
+        pass
+
+
+def test_the_stage_timeout_of_the_command_line_wins(options):
+    layers = [replace(SETTINGS, stage_timeout=60), replace(SETTINGS, stage_timeout=5)]
+    with prepared(layers, options, runs=False) as ready:
+        assert ready.plan.session.stage_timeout == 5
+    with prepared([*layers[:1], SETTINGS], options, runs=False) as ready:
+        assert Session.from_json(ready.plan.session.to_json()).stage_timeout == 60
+
+
+def test_expected_times_are_recorded_ones_then_estimates_then_the_longest_of_the_stage(options, monkeypatch):
+    settings = replace(SETTINGS, attacks="lsp,em:max_passes=9", defenses="dvae")
+    with prepared([settings], options, runs=False) as ready:
+        jobs = {job.component.split(":")[0]: job for job in ready.plan.pending() if job.stage != "train"}
+        monkeypatch.setattr(ready.history, "seconds", lambda job: 7.0 if job is jobs["lsp"] else None)
+        assert ready.seconds(jobs["lsp"]) == 7.0
+        assert ready.seconds(jobs["em"]) == 7.0, "with a limit of its own it is not counted"
+        assert ready.seconds(jobs["dvae"]) > ready.seconds(jobs["none"]) == 0
 
 
 @pytest.mark.parametrize("name", ["threads", "repeat_costs"])
