@@ -27,7 +27,7 @@ from bench.training import to_float
 from bench.training.surrogates import check_classes, check_eps, check_positive
 
 
-@attacks.register("ntga")
+@attacks.register("ntga", source="Yuan and Wu, ICML 2021")
 @dataclass(frozen=True)
 class Ntga(PartialPoison):
     """Noise such that an infinitely wide network, trained on it, errs on clean images; no surrogate is trained.
