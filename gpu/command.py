@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 @click.option("--store", type=click.Path(path_type=Path), help="Default: results/gpu, with --toy results/gpu-toy.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: docs/gpu.json, with --toy in the store.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
-@click.option("--engine", type=click.Choice(["eager", "compile"]), default="eager", help="Of the accuracies.")
+@click.option(
+    "--engine", type=click.Choice(["auto", "eager", "compile", "graph"]), default="auto", help="Of the accuracies."
+)
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", help="Of everything.")
 @click.option("--render", "only_render", is_flag=True, help="Write the tables into docs/measurements.md and leave.")
 def main(
@@ -83,6 +85,8 @@ def main(
             raise UserError(f"no slice matches {pattern!r}; `python -m gpu --list` names them")
     options = Options(store, data_root, _device(device, toy), engine, precision=precision)
     place = cells.Place(data or scale.data, options)
+    if not place.device.startswith("cuda"):
+        names = [name for name in names if not name.endswith("-graph")]
 
     start = time.monotonic()
     slices = report.read(out)

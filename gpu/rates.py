@@ -70,6 +70,7 @@ def purification(scale: Scale, device: torch.device, engine: Engine) -> Rate:
         component.purify(random_set(2 * scale.batch_size), ctx)
     with _context(device, engine) as ctx, ctx.meter:
         component.purify(train, ctx)
+    _check_replayed(ctx)
     phases = ctx.meter.cost().phases
     images = 2 * scale.epochs * (scale.images // scale.batch_size) * scale.batch_size
     return {**_rate(images, phases["fit"], ctx.meter), "apply_seconds": phases["apply"]}
@@ -98,13 +99,16 @@ SLICES: dict[str, Callable[[Scale, torch.device, Precision], Rate]] = {
     "rates/training-large-batch": lambda scale, device, p: training(
         replace(scale, batch_size=4 * scale.batch_size), device, Engine(precision=p)
     ),
+    "rates/training-graph": lambda scale, device, p: training(scale, device, Engine("graph", precision=p)),
     "rates/training-compiled": lambda scale, device, p: training(scale, device, Engine("compile", precision=p)),
     "rates/training-deterministic": lambda scale, device, p: training(
         scale, device, Engine(deterministic=True, precision=p)
     ),
     "rates/dvae": lambda scale, device, p: purification(scale, device, Engine(precision=p)),
+    "rates/dvae-graph": lambda scale, device, p: purification(scale, device, Engine("graph", precision=p)),
     "rates/dvae-compiled": lambda scale, device, p: purification(scale, device, Engine("compile", precision=p)),
     "rates/at": lambda scale, device, p: adversarial_training(scale, device, Engine(precision=p)),
+    "rates/at-graph": lambda scale, device, p: adversarial_training(scale, device, Engine("graph", precision=p)),
     "rates/at-compiled": lambda scale, device, p: adversarial_training(scale, device, Engine("compile", precision=p)),
     "rates/pgd": lambda scale, device, p: attack_steps(scale, device, Engine(precision=p)),
 }
@@ -145,9 +149,18 @@ def _train(
         few = replace(ctx, engine=replace(engine, mode="eager"))
         fit(model, batches(2 * scale.batch_size, ctx), loss_of(model, few), recipe, few, phase="uncounted")
         counted = batches(scale.images, ctx)
-        fit(model, counted, loss_of(model, ctx), replace(recipe, epochs=epochs), ctx, phase="train")
+        whole = replace(recipe, epochs=epochs)
+        fit(model, counted, loss_of(model, ctx), whole, ctx, phase="train", replayable=True)  # plain and `at`: both are
+    _check_replayed(ctx)
     seconds = ctx.meter.cost().phases["train"]
     return _rate(epochs * len(counted) * min(scale.batch_size, scale.images), seconds, ctx.meter)
+
+
+def _check_replayed(ctx: Context) -> None:
+    """Raises RuntimeError if a rate of CUDA graphs would be that of plain steps."""
+    chosen = {name: value for name, value in ctx.logs.items() if name.endswith((".engine", ".engine_reason"))}
+    if ctx.engine.mode == "graph" and (not chosen or any(value != "graph" for value in chosen.values())):
+        raise RuntimeError(f"steps were not replayed from a CUDA graph: {chosen or 'no GPU'}")
 
 
 def _victim(scale: Scale) -> Any:

@@ -22,11 +22,14 @@ LIMIT = 540  # seconds of a slice
 _WHAT = {
     "rates/training": "victim, training",
     "rates/training-large-batch": "the same, four times the batch",
+    "rates/training-graph": "the same, CUDA graphs",
     "rates/training-compiled": "the same, compiled",
     "rates/training-deterministic": "the same, deterministic",
     "rates/dvae": "D-VAE, training of both stages",
+    "rates/dvae-graph": "the same, CUDA graphs",
     "rates/dvae-compiled": "the same, compiled",
     "rates/at": "adversarial training, ten steps",
+    "rates/at-graph": "the same, CUDA graphs",
     "rates/at-compiled": "the same, compiled",
     "rates/pgd": "PGD, one gradient each",
 }
