@@ -47,7 +47,10 @@ _POOL = 4000
 
 @dataclass(frozen=True)
 class Limits:
-    """Least values of a process that is kept.
+    """Least values of a process that is kept, by the draws of the search.
+
+    The search keeps few of millions, so that these estimates are high: of other draws, some of its processes are a
+    little below the limits (docs/measurements.md).
 
     Attributes:
         share: of its energy, in the largest channel; 1/3..1.
@@ -68,7 +71,7 @@ def limits_of(num_classes: int) -> Limits:
 def find_coefficients(
     windows: Tensor, num_classes: int, seed: int, limits: Limits, candidates: int = 4_000_000
 ) -> Tensor:
-    """Processes whose largest channel and roughness keep the limits and that answer each other's filters.
+    """Processes whose largest channel, roughness and mutual response keep the limits, by its own draws.
 
     Args:
         windows: bounded ones, float64 (n, 3, 3); a process takes three.
