@@ -104,9 +104,9 @@ def _best(group: pd.DataFrame, column: str, width: str) -> set[Any]:
         return set()
     widths = [None if formats.is_missing(value) else float(value) for value in ranked[width]]
     values = list(ranked[column])
-    top = max(range(len(values)), key=lambda place: values[place])
+    top = max(range(len(values)), key=lambda position: values[position])
     return {
         index
-        for place, index in enumerate(ranked.index)
-        if not separable((values[place], widths[place]), (values[top], widths[top]))
+        for position, index in enumerate(ranked.index)
+        if not separable((values[position], widths[position]), (values[top], widths[top]))
     }

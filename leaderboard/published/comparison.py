@@ -11,11 +11,11 @@ from leaderboard.published.pairs import Pair, published_of
 from leaderboard.published.values import Comparison
 from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS, Column, typed
 
-PLACE = ["dataset_selection", "dataset_digest", "preset", "victim_selection", "precision"]
-"""Columns that place a comparison in one group of the board."""
+_OF_GROUP = ["dataset_selection", "dataset_digest", "preset", "victim_selection", "precision"]
+"""Columns that tell which group of the board a comparison belongs to."""
 
 COMPARISON_COLUMNS = {
-    **{name: BOARD_COLUMNS[name] for name in PLACE},
+    **{name: BOARD_COLUMNS[name] for name in _OF_GROUP},
     "attack_selection": CELL_COLUMNS["attack_selection"],
     "defense_selection": CELL_COLUMNS["defense_selection"],
     "published_accuracy": Column("float64", "as the source prints it", "fraction"),
@@ -48,7 +48,7 @@ def comparison_frame(board: pd.DataFrame, pairs: Sequence[dict[str, Pair]]) -> p
     """
     rows = [
         row | _columns(found)
-        for row, of_row in zip(board[[*PLACE, "defense_selection"]].to_dict("records"), pairs, strict=True)
+        for row, of_row in zip(board[[*_OF_GROUP, "defense_selection"]].to_dict("records"), pairs, strict=True)
         for found in published_of([of_row])
     ]
     return typed(rows, COMPARISON_COLUMNS)

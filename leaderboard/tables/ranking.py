@@ -1,4 +1,4 @@
-"""Ranks in which results that cannot be told apart share a place."""
+"""Ranks; results that cannot be told apart share one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ Result = tuple[float, float | None]
 def accuracy_ranks(means: Sequence[float], half_widths: Sequence[float | None]) -> list[int]:
     """Competition ranks (1, 1, 3, ...), highest mean first.
 
-    A result shares the rank of the first one of a place if the two print alike (0.1 points), or if their difference is
-    below the larger of their 95 % half-widths. Sharing does not pass on: what is close to the second alone comes next.
+    A result shares the rank of the first result with that rank if the two print alike (0.1 points), or if their
+    difference is below the larger of their 95 % half-widths. Sharing does not pass on: what is close to the second
+    alone comes next.
 
     Args:
         means: fractions.
@@ -33,8 +34,8 @@ def separable(one: Result, other: Result) -> bool:
 def cost_ranks(costs: Sequence[Spread]) -> list[int]:
     """Competition ranks by the median, cheapest first.
 
-    A cost shares the rank of the first one of a place if their ranges meet, if they differ by less than the wider of
-    the two ranges, or if they agree to two significant digits.
+    A cost shares the rank of the first cost with that rank if their ranges meet, if they differ by less than the
+    wider of the two ranges, or if they agree to two significant digits.
     """
 
     def tied(a: int, b: int) -> bool:
@@ -50,8 +51,8 @@ def _competition(values: Sequence[float], tied: Callable[[int, int], bool]) -> l
     order = sorted(range(len(values)), key=lambda index: values[index])
     ranks = [0] * len(values)
     first = 0
-    for place, index in enumerate(order):
+    for position, index in enumerate(order):
         if not tied(order[first], index):
-            first = place
+            first = position
         ranks[index] = first + 1
     return ranks

@@ -112,7 +112,7 @@ def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
         if len(members) >= 2 and all(row["mean_accuracy"] is not None for row in members):
             chosen = best_per_attack(group[group["family"] == family])
             oracles.append(family_row(_row(chosen, attacks, seeds), members))
-    return sorted([*singles, *oracles], key=_place)
+    return sorted([*singles, *oracles], key=_sort_key)
 
 
 def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _doubtful(row: Mapping[str, Any]) -> bool:
 
 
 def _rank(rows: list[dict[str, Any]]) -> None:
-    """Ranks the complete, defended rows in place; costs only if exclusive and of one device in all rows."""
+    """Sets the ranks of complete, defended rows; of costs only if exclusive and of one device in all rows."""
     if len({row["device"] for row in rows if row["device"]}) > 1:
         for row in rows:
             if not has(Flag.SEVERAL_DEVICES, row["flags"]):
@@ -219,8 +219,8 @@ def _rank(rows: list[dict[str, Any]]) -> None:
             row["cost_rank"] = rank
 
 
-def _place(row: dict[str, Any]) -> tuple[int, float, str]:
-    """Place of a row in its group: ranked, oracle, undefended, incomplete; each by falling mean."""
+def _sort_key(row: dict[str, Any]) -> tuple[int, float, str]:
+    """Sort key of a row in its group: ranked, oracle, undefended, incomplete; each by falling mean."""
     part = 2
     if row["mean_accuracy"] is None:
         part = 3
