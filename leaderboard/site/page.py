@@ -50,7 +50,7 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
             "columns": BOARD_COLUMNS,
             "flag": Flag,
             "pays_once_seconds": PAYS_ONCE_SECONDS,
-            "tolerance": f"{100 * tolerance():.1f}",
+            "tolerance": f"{100 * tolerance():.2f}",
             "largest_repeat": f"{100 * largest_repeat():.1f}",
         },
         "methods.html": {"kinds": method_cards(methods, cells)},

@@ -83,10 +83,17 @@ def test_the_tolerance_is_how_far_published_runs_are_from_their_repeats() -> Non
     found = {a.attack: (100 * a.accuracy, 100 * b.accuracy) for a, b in repeats() if a.dataset == "cifar10"}
     assert found == {name: pytest.approx(pair) for name, pair in printed.items()}
     apart = [abs(a - b) for a, b in printed.values()]
-    assert tolerance() == pytest.approx(sum(apart) / 9 / 100)
-    assert 100 * tolerance() == pytest.approx(3.7, abs=0.05)
+    assert tolerance() == round(sum(apart) / 9 / 100, 4) == 0.0365
     assert 100 * largest_repeat() == pytest.approx(8.2, abs=0.05)
     assert all(a.defense == b.defense == "none" and a.source == b.source == "qin2023apbench" for a, b in repeats())
+
+
+def test_the_tolerance_is_printed_as_it_is_used() -> None:
+    used = f"{100 * tolerance():g} points"
+    assert f"tolerance {used}" in compare(MEASURED, PRINTED).reason
+    root = DOCUMENT.parents[2]
+    for page in ("docs/results.md", "docs/questions.md", "leaderboard/published/PUBLISHED.md"):
+        assert used in (root / page).read_text(encoding="utf-8"), page
 
 
 @pytest.mark.parametrize(

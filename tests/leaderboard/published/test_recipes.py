@@ -139,6 +139,15 @@ def test_svhn_is_trained_without_augmentation() -> None:
     assert "flip true, published false" in augmented.reason
 
 
+def test_a_rate_of_one_source_and_data_set_replaces_the_reference() -> None:
+    slow = verdicts("none", "at:epochs=120", "resnet18:epochs=60:lr=0.01", "svhn")["wang2021advin"]
+    assert comparable(slow)
+    assert "0.01 for adversarial training on SVHN" in slow.reason
+    usual = verdicts("none", "at:epochs=120", "resnet18:epochs=60", "svhn")["wang2021advin"]
+    assert (usual.verdict, "resnet18: lr 0.1, published 0.01" in usual.reason) == ("not comparable", True)
+    assert comparable(verdicts("none", "at:epochs=120", "resnet18:epochs=60", "cifar10")["wang2021advin"])
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
