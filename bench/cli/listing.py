@@ -34,8 +34,10 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
     table.add_column()
     if kind == "presets":
         for name in presets.names():
-            mark = " (unvalidated)" if name in presets.unvalidated() else ""
-            table.add_row(name, presets.summary(name) + mark)
+            marks = ["unvalidated"] if name in presets.unvalidated() else []
+            if own := presets.read(name).get("datasets"):
+                marks.append(f"other parameters on {', '.join(own)}")
+            table.add_row(name, presets.summary(name) + (f" ({'; '.join(marks)})" if marks else ""))
     else:
         for name, entry in BY_KIND[kind].items():
             family = f" (family {entry.family})" if entry.family else ""

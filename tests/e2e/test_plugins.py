@@ -321,7 +321,10 @@ def test_a_check_says_which_contracts_do_not_apply(bench, name, runs, does_not_a
         ("victims", ["small-cnn", "timm"]),
         ("datasets", ["shapes", "cifar10", "npz"]),
         ("executors", ["inline", "local", "submitit", "ray"]),
-        ("presets", ["demo", "fast", "paper", "(unvalidated)"]),
+        (
+            "presets",
+            ["demo", "(unvalidated; other parameters on svhn, imagenet100)", "paper", "(other parameters on cifar100"],
+        ),
     ],
 )
 def test_lists_break_no_word_at_80_columns(bench, monkeypatch, kind, words):
