@@ -19,9 +19,10 @@ from bench.errors import UserError
 
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 
+_NPZ = "{{k: np.stack(list(v)) if v.dtype == object else v for k, v in np.load({path!r}, allow_pickle=True).items()}}"
 _PICKLES = {
     ".npy": ("import numpy as np", "np.load({path!r}, allow_pickle=True).tolist()"),
-    ".npz": ("import numpy as np", "dict(np.load({path!r}, allow_pickle=True))"),
+    ".npz": ("import numpy as np", _NPZ),
     ".pt": ("import torch, numpy as np", "torch.load({path!r}, map_location='cpu', weights_only=False)"),
     ".pth": ("import torch, numpy as np", "torch.load({path!r}, map_location='cpu', weights_only=False)"),
 }
@@ -62,7 +63,7 @@ def read_named(path: Path) -> dict[str, Tensor]:
         raise UserError(conversion(path, "holds Python objects besides tensors")) from error
     except (OSError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if reason.startswith("Object arrays"):
+        if "Object arrays" in reason or "Python objects" in reason:  # NumPy's words when it reads and when it maps
             raise UserError(conversion(path, "holds Python objects besides numbers")) from error
         raise UserError(f"{path}: cannot be read as {path.suffix}: {reason}; export it again") from error
     if not found:
@@ -76,11 +77,12 @@ def conversion(path: Path, reason: str) -> str:
     array, archive = f"{path.stem}-converted.npy", f"{path.stem}-converted.npz"
     return (
         f"{path}: {reason} and is never unpickled, because that runs any program in it. If you trust its source, run "
-        f"these three lines of Python at your own risk; they write {array}, or {archive} of a dict:\n"
+        f"these three lines of Python at your own risk; they write {array}, or {archive} of a dict or a data set:\n"
         f"    {imports}\n"
         f"    found = {load.format(path=str(path))}\n"
         f"    np.savez({archive!r}, **{{str(k): found[k] for k in found}}) if isinstance(found, dict) "
-        f"else np.save({array!r}, np.stack(found))"
+        f"else np.savez({archive!r}, **dict(zip(('images', 'labels'), map(np.stack, zip(*found))))) "
+        f"if isinstance(found[0], tuple) else np.save({array!r}, np.stack(found))"
     )
 
 

@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.utils.data import Subset, TensorDataset
 
-from bench.datasets.tensor_files import conversion, read_tensors, stacked
+from bench.datasets.tensor_files import conversion, read_named, read_tensors, stacked
 from bench.errors import UserError
 
 PARTS = list(torch.arange(12 * 3 * 2, dtype=torch.float64).view(12, 3, 2))
@@ -147,6 +150,31 @@ def test_the_three_lines_of_a_conversion_run(
     assert len(code) == 3
     exec("\n".join(line.strip() for line in code), {})
     assert np.array_equal(read_tensors(tmp_path / f"rem{written}")[""].numpy(), expected)
+
+
+def test_the_lines_printed_for_data_sets_and_object_arrays_run(tmp_path) -> None:
+    """Pasted into one fresh process, which imports torch once."""
+    images, labels = torch.arange(24, dtype=torch.uint8).view(2, 3, 2, 2), torch.tensor([1, 0])
+    torch.save(TensorDataset(images, labels), tmp_path / "set.pt")
+    torch.save(Subset(TensorDataset(images, labels), [1, 0]), tmp_path / "part.pth")
+    objects = np.empty(2, dtype=object)
+    objects[:] = list(images.numpy())
+    np.save(tmp_path / "list.npy", objects, allow_pickle=True)
+    np.savez(tmp_path / "dict.npz", noise=objects, labels=labels.numpy())
+    code = []
+    for name in ("set.pt", "part.pth", "list.npy", "dict.npz"):
+        with pytest.raises(UserError, match=r"is never unpickled.* run these three lines of Python") as refused:
+            read_named(tmp_path / name)
+        _, *lines = str(refused.value).splitlines()
+        assert len(lines) == 3
+        code += [line.removeprefix("    ") for line in lines]
+    subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=tmp_path, check=True)
+    for name, order in (("set", [0, 1]), ("part", [1, 0])):
+        found = read_named(tmp_path / f"{name}-converted.npz")
+        assert torch.equal(found["images"], images[order])
+        assert torch.equal(found["labels"], labels[order])
+    assert torch.equal(read_tensors(tmp_path / "list-converted.npy")[""], images)
+    assert torch.equal(read_named(tmp_path / "dict-converted.npz")["noise"], images)
 
 
 class _BareDtype:
