@@ -10,7 +10,12 @@ import pytest
 from bench.registry import BY_KIND
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "leaderboard/published/PUBLISHED.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+PACKAGES = ("bench", "attacks", "defenses", "victims", "leaderboard", "gpu")
+MADE_LATER = {"docs/gpu.json"}
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +35,31 @@ def test_relative_links_resolve(page):
 
 def test_pages_that_code_mentions_exist():
     mentioned = {}
-    for package in ("bench", "attacks", "defenses", "victims", "leaderboard", "gpu"):
+    for package in PACKAGES:
         for file in (ROOT / package).rglob("*.py"):
             for page in re.findall(r"\bdocs/[\w/.-]+\.\w+", file.read_text(encoding="utf-8")):
                 mentioned[page] = file
     assert "docs/start.md" in mentioned
-    made_later = {"docs/gpu.json"}
-    assert not {page: file for page, file in mentioned.items() if not (ROOT / page).exists()}.keys() - made_later
+    assert not {page: file for page, file in mentioned.items() if not (ROOT / page).exists()}.keys() - MADE_LATER
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_and_modules_that_pages_name_exist(page):
+    text = page.read_text(encoding="utf-8")
+    start = rf"(?<![\w/.:-])(?:{'|'.join(PACKAGES)}"
+    paths = set(re.findall(rf"{start}|docs|tests)/[\w./-]*\w", text)) - MADE_LATER
+    assert not {path for path in paths if not (ROOT / path).exists()}
+    names = set(re.findall(rf"{start})(?:\.\w+)+", text))
+    written = re.compile(r".*\.(?:register|md|csv|json|tex)")  # the registry's method; files of a board
+    assert not {name for name in names if not written.fullmatch(name) and not _is_module_or_in_one(name)}
+
+
+def _is_module_or_in_one(name):
+    parts, module = name.split("."), ROOT
+    while parts and ((module / parts[0]).is_dir() or (module / f"{parts[0]}.py").exists()):
+        module /= parts.pop(0)
+    source = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+    return not parts or re.search(rf"\b{parts[0]}\b", source.read_text(encoding="utf-8"))
 
 
 def test_every_parameter_of_every_component_is_on_its_card(hooks):
@@ -83,7 +106,7 @@ def test_docstrings_open_with_a_verb_or_a_noun():
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef
     openers = ("What", "How", "Whether", "Where", "Which", "Who", "Why")
     found = []
-    for package in ("bench", "attacks", "defenses", "victims", "leaderboard", "gpu"):
+    for package in PACKAGES:
         for file in (ROOT / package).rglob("*.py"):
             nodes = (node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, kinds))
             first = (line for node in nodes for line in (ast.get_docstring(node) or "").splitlines()[:1])
