@@ -8,6 +8,7 @@ from bench.api import Budget, Context
 from bench.training.crops import crop_and_resize, draw_boxes
 from bench.training.moves import crop, draw_crops, draw_flips
 from bench.training.pgd import pgd, random_start
+from bench.training.surrogates import at_once
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,11 @@ class Players:
         return crop(images_01, moves)
 
     def attack(self, model: nn.Module, images_01: Tensor, labels: Tensor) -> Tensor:
-        """Nearby images in [0, 1] with a large loss, found from a random start."""
+        """Nearby images in [0, 1] with a large loss, found from a random start; labels repeat if they are fewer."""
         if not self.attacker_steps:
             return images_01
+        if len(images_01) > len(labels):
+            labels = labels.repeat(len(images_01) // len(labels))
         start = random_start(images_01, self.attacker_budget, self.ctx.stream("attack-init"))
         delta = pgd(
             model,
@@ -85,7 +88,8 @@ class Players:
         """Noise that makes the loss small under moves and attack (section 3 of the paper), from a random start.
 
         The gradient is taken at the attacked image and pulled back through the move alone: the attack counts as a
-        constant. The images are clipped to [0, 1] inside the graph, so that nothing pulls where they saturate.
+        constant. The images are clipped to [0, 1] inside the graph, so that nothing pulls where they saturate. The
+        samples of a step share their passes where a GPU has room: a batch of 128 leaves most of one idle.
 
         Args:
             model: in any mode; frozen and in eval mode meanwhile.
@@ -107,6 +111,7 @@ class Players:
             start=random_start(images_01, self.budget, self.ctx.stream("delta-init")),
             transform=lambda noisy: self.move(noisy, aspect_ratios),
             samples=self.samples,
+            at_once=min(self.samples, max(1, at_once(images_01) // len(images_01))),
             inner=(lambda moved: self.attack(model, moved, labels)) if self.attacker_steps else None,
             box="graph",
         )

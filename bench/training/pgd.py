@@ -54,6 +54,7 @@ def pgd(
     start: Tensor | None = None,
     transform: Callable[[Tensor], Tensor] | None = None,
     samples: int = 1,
+    at_once: int = 1,
     inner: Callable[[Tensor], Tensor] | None = None,
     box: Literal["project", "graph"] = "project",
 ) -> Tensor:
@@ -74,8 +75,10 @@ def pgd(
         start: (B, C, H, W) perturbation to begin with, not modified; zeros if None.
         transform: differentiable; called anew for every sample of every step, and draws for itself.
         samples: gradients summed for a step.
-        inner: gets the transformed image, detached, and returns the point at which the gradient is taken; that
-            gradient is pulled back through the transform alone, as if `inner` only added a constant.
+        at_once: samples that share their passes, as one batch of that many times the images: fewer and larger kernels
+            for the same gradient, up to rounding.
+        inner: gets the transformed images of such a batch, detached, and returns the points at which the gradient is
+            taken; that gradient is pulled back through the transform alone, as if `inner` only added a constant.
         box: `project` keeps images plus perturbation in [0, 1] after every step; `graph` clips them inside the graph
             instead, so that no gradient flows where they saturate, and the result may leave [0, 1].
 
@@ -87,9 +90,10 @@ def pgd(
     """
     if direction not in ("minimize", "maximize") or box not in ("project", "graph"):
         raise ValueError(f"direction is minimize or maximize, box is project or graph, got {direction!r} and {box!r}")
-    if not (math.isfinite(step_size) and step_size >= 0) or steps < 0 or samples < 1:
+    if not (math.isfinite(step_size) and step_size >= 0) or steps < 0 or min(samples, at_once) < 1:
         raise ValueError(
-            f"pgd needs step_size >= 0, steps >= 0 and samples >= 1, got {step_size}, {steps} and {samples}"
+            "pgd needs step_size >= 0, steps >= 0, samples >= 1 and at_once >= 1, got "
+            f"{step_size}, {steps}, {samples} and {at_once}"
         )
     clean = images_01.detach().float()
     project = _projection(clean, budget, box == "project")
@@ -99,7 +103,7 @@ def pgd(
     signed = step_size if direction == "maximize" else -step_size
     with frozen(model), torch.enable_grad():
         for _ in range(steps):
-            gradient = _gradient(model, clean, delta, targets, transform, samples, inner, box == "graph")
+            gradient = _gradient(model, clean, delta, targets, transform, samples, at_once, inner, box == "graph")
             delta = project(delta.add(_unit(gradient, budget), alpha=signed))
     return delta
 
@@ -134,23 +138,28 @@ def _gradient(
     targets: Tensor,
     transform: Callable[[Tensor], Tensor] | None,
     samples: int,
+    at_once: int,
     inner: Callable[[Tensor], Tensor] | None,
     clip: bool,
 ) -> Tensor:
     """Gradient of the summed cross-entropy with respect to the perturbation, summed over the samples."""
     total: Tensor | None = None
-    for _ in range(samples):
+    for done in range(0, samples, at_once):
+        count = min(at_once, samples - done)
         leaf = delta.detach().requires_grad_()
         seen = clean + leaf
         if clip:
             seen = seen.clamp(0, 1)
         if transform is not None:
-            seen = transform(seen)
+            seen = torch.cat([transform(seen) for _ in range(count)]) if count > 1 else transform(seen)
+        elif count > 1:
+            seen = seen.repeat(count, 1, 1, 1)
+        wanted = targets.repeat(count) if count > 1 else targets
         if inner is None:
-            (gradient,) = torch.autograd.grad(_loss(model, seen, targets), leaf)
+            (gradient,) = torch.autograd.grad(_loss(model, seen, wanted), leaf)
         else:
             point = inner(seen.detach()).detach().requires_grad_()
-            (at_point,) = torch.autograd.grad(_loss(model, point, targets), point)
+            (at_point,) = torch.autograd.grad(_loss(model, point, wanted), point)
             (gradient,) = torch.autograd.grad(seen, leaf, at_point.to(seen.dtype))
         total = gradient if total is None else total + gradient
     assert total is not None

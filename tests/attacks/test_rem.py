@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from attacks import rem
 from attacks.em.noise import Descent
-from attacks.rem import Rem
+from attacks.rem import Rem, min_max
 from attacks.rem.min_max import Players
 from bench.api import Budget, Context, ImageSet
 from bench.errors import UserError
@@ -123,13 +123,15 @@ def _agree(one: Tensor, two: Tensor) -> bool:
     return bool((one - two).abs().gt(1e-5).double().mean() < 0.01)
 
 
-def test_the_defender_is_the_papers(judged, make_context) -> None:
+@pytest.mark.parametrize("at_once", [1, 24, 48, 72])  # one, one, two and all three samples share their passes
+def test_the_defender_is_the_papers(judged, make_context, monkeypatch, at_once) -> None:
+    monkeypatch.setattr(min_max, "at_once", lambda images: at_once)
     model, images, labels = judged
     images = images.clone()
     images[:6] = (images[:6] * 4 - 1.5).clamp(0, 1)  # some pixels saturate
-    found = _players(make_context()).defend(model, images, labels)
+    found = _players(make_context(), samples=3).defend(model, images, labels)
     assert model.training
-    assert _agree(found, _by_loops(model, images, labels, _players(make_context())))
+    assert _agree(found, _by_loops(model, images, labels, _players(make_context(), samples=3)))
 
 
 @pytest.mark.parametrize("without", [{"attacker_steps": 0}, {"attacker_budget": Budget("linf", 0.0)}])

@@ -4,6 +4,7 @@ from bench.training.surrogates.attack import Crafted, SurrogateAttack
 from bench.training.surrogates.crafting import (
     Passes,
     Trainer,
+    at_once,
     check_batch_size,
     check_classes,
     check_eps,
@@ -30,6 +31,7 @@ __all__ = [
     "SurrogateAttack",
     "SurrogateName",
     "Trainer",
+    "at_once",
     "build_surrogate",
     "check_batch_size",
     "check_classes",

@@ -115,6 +115,11 @@ def check_finite(value: float, where: str, remedy: str) -> None:
         raise TrainingDivergedError(f"the surrogate's loss became {value} {where}; {remedy}")
 
 
+def at_once(images: Tensor) -> int:
+    """Number of images of this size that a GPU wants in one pass: 2,048 of 32x32; 1 on a CPU, which gains nothing."""
+    return max(1, _ENTRIES_AT_ONCE["cuda"] // math.prod(images.shape[1:])) if images.is_cuda else 1
+
+
 def chunks(count: int, shape: tuple[int, int, int], device: torch.device) -> Iterator[slice]:
     """Positions 0..count in pieces that suit the device: 2,048 images of 32x32 on a GPU, 64 on a CPU."""
     size = max(1, _ENTRIES_AT_ONCE["cuda" if device.type == "cuda" else "cpu"] // math.prod(shape))
