@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from bench.datasets.decoding import cropped, decode
@@ -225,6 +226,10 @@ def test_a_lost_process_is_named_in_one_line(bench, tmp_path):
 def test_errors_of_the_program_keep_their_traceback():
     assert of_the_machine(FileNotFoundError(errno.ENOENT, "no such file")) == ""
     assert of_the_machine(ValueError("x")) == ""
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+    assert of_the_machine(full).startswith(
+        "the GPU is out of memory (CUDA out of memory. Tried to allocate 2.00 GiB); end other programs on it, "
+    )
 
 
 def test_a_half_written_json_leaves_the_old_one(tmp_path, monkeypatch):
