@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import NoReturn
 
@@ -17,6 +18,8 @@ def run_command(command: click.Command, stopped: str) -> NoReturn:
         command: the command.
         stopped: what a stop leaves behind and how to continue.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a character that the terminal's encoding lacks is no reason to stop
     try:
         sys.exit(command(standalone_mode=False) or 0)
     except click.exceptions.Exit as stop:

@@ -100,7 +100,9 @@ def test_as_many_classes_as_vertices_are_all_different(smooth_set, make_context)
 
 
 def test_more_classes_than_vertices_are_refused(smooth_set, make_context) -> None:
-    with pytest.raises(UserError, match="9 classes do not fit on 3 features; use a smaller patch"):
+    with pytest.raises(
+        UserError, match=r"9 classes do not fit on 3 features \(patches of 8 pixels on 8x8\); use a smaller patch"
+    ):
         Lsp().poison(smooth_set(count=9, classes=9, shape=(3, 8, 8)), make_context())
 
 
