@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 DASH = "–"
+MINUS = "−"
 _TIMES = ((1e-3, 1e-6, "µs"), (1, 1e-3, "ms"), (120, 1, "s"), (7200, 60, "min"), (math.inf, 3600, "h"))
 _SIZES = ((2**20, 2**10, "KiB"), (2**30, 2**20, "MiB"), (math.inf, 2**30, "GiB"))
 _ENERGIES = ((1e3, 1, "J"), (1e6, 1e3, "kJ"), (math.inf, 1e6, "MJ"))
@@ -36,14 +37,19 @@ def isolated(name: str) -> str:
     return name if name.isascii() else f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
 
 
+def _signed(text: str) -> str:
+    """A number's text with a real minus sign: of the number and of an exponent."""
+    return text.replace("-", MINUS)
+
+
 def percent(fraction: Any) -> str:
     """A fraction in points: 0.946 gives `94.6`."""
-    return DASH if is_missing(fraction) else f"{100 * fraction:.1f}"
+    return DASH if is_missing(fraction) else _signed(f"{100 * fraction:.1f}")
 
 
 def signed_points(fraction: Any) -> str:
     """A difference of fractions in points, with its sign: `+0.4`, `−2.1`."""
-    return DASH if is_missing(fraction) else f"{100 * fraction:+.1f}".replace("-", "−")
+    return DASH if is_missing(fraction) else _signed(f"{100 * fraction:+.1f}")
 
 
 def plus_minus(accuracy: Any, half_width: Any) -> str:
@@ -54,7 +60,7 @@ def plus_minus(accuracy: Any, half_width: Any) -> str:
 
 def ratio(value: Any) -> str:
     """A plain ratio such as recovery: `0.93`."""
-    return DASH if is_missing(value) else f"{value:.2f}"
+    return DASH if is_missing(value) else _signed(f"{value:.2f}")
 
 
 def multiple(value: Any) -> str:
@@ -62,14 +68,30 @@ def multiple(value: Any) -> str:
     if is_missing(value):
         return DASH
     digits = next(digits for limit, digits in ((1.1, 3), (10, 2), (math.inf, 1)) if value < limit)
-    return f"{value:.{digits}f}×"
+    return _signed(f"{value:.{digits}f}×")
 
 
 def number(value: Any) -> str:
     """A number of any kind: an integer whole, any other with six significant digits; text as it is."""
     if is_missing(value):
         return DASH
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return str(value) if isinstance(value, str) else _signed(f"{value:.6g}" if isinstance(value, float) else str(value))
+
+
+def setting(value: Any) -> Any:
+    """A parameter for readers: a float as `8/255` where it is one (within 1e-9), else with six significant digits.
+
+    Lists and tables hold such texts too; anything else stays as it is.
+    """
+    if isinstance(value, dict):
+        return {name: setting(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [setting(inner) for inner in value]
+    if not isinstance(value, float) or not math.isfinite(value):
+        return value
+    levels, plain = f"{255 * value:.1f}".removesuffix(".0"), f"{value:.6g}"
+    close = 0 < value < 1 and abs(float(levels) / 255 - value) < 1e-9
+    return f"{levels}/255" if close and float(plain) != value else _signed(plain)
 
 
 def seconds(value: Any) -> str:
@@ -88,7 +110,7 @@ def duration(value: float) -> str:
 
 
 def span(low: Any, high: Any) -> str:
-    """A range of times: `3.9–4.4 s`, `900 ms–1.2 s`, `-40 to -38 s`; "" if unknown or both ends print alike."""
+    """A range of times: `3.9–4.4 s`, `900 ms–1.2 s`, `−40 to −38 s`; "" if unknown or both ends print alike."""
     first, last = seconds(low), seconds(high)
     if is_missing(low) or is_missing(high) or first == last:
         return ""
@@ -124,4 +146,4 @@ def _scaled(value: Any, units: Sequence[tuple[float, float, str]]) -> str:
         return DASH
     divisor, unit = next((divisor, unit) for limit, divisor, unit in units if abs(value) < limit)
     scaled = value / divisor
-    return f"{f'{scaled:.0f}' if abs(scaled) >= 100 else f'{scaled:.3g}'} {unit}"
+    return f"{_signed(f'{scaled:.0f}' if abs(scaled) >= 100 else f'{scaled:.3g}')} {unit}"

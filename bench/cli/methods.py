@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING
 
+from bench import formats
 from bench.registry import attacks, defenses, victims
 from bench.select.spec import plain
 from leaderboard.site.methods import Method
@@ -23,7 +24,7 @@ def methods() -> list[Method]:
             description=entry.cls.__doc__ or "",
             inherited=tuple(base.__doc__ or "" for base in entry.cls.__mro__[1:-1]),
             parameters={
-                parameter: "required" if default is MISSING else str(plain(default))
+                parameter: "required" if default is MISSING else str(formats.setting(plain(default)))
                 for parameter, default in entry.parameters.items()
             },
         )

@@ -25,6 +25,7 @@ _SPECIAL = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "–": "--",
+    "−": "$-$",
     "×": r"$\times$",
     "µ": r"$\mu$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -78,23 +79,13 @@ def _table(names: list[str], group: pd.DataFrame) -> str:
 def _line(row: pd.Series[Any], index: Any, columns: Sequence[Shown], bold: dict[str, set[Any]]) -> str:
     values = [escaped(row["defense_selection"])]
     for column in columns:
-        text = _value(column, row)
+        text = escaped(value_with_range(column, row))
         if index in bold.get(column.name, ()):
             text = f"\\textbf{{{text}}}"
         if column.name == "mean_accuracy" and not formats.is_missing(row["half_width_95"]):
             text += f" $\\pm$ {formats.percent(row['half_width_95'])}"
         values.append(text)
     return " & ".join(values) + r" \\"
-
-
-def _value(column: Shown, row: pd.Series[Any]) -> str:
-    """The value; a minus sign only for a negative number, not in a range."""
-    text = value_with_range(column, row)
-    return escaped(text) if column.best == "low" else _number(text)
-
-
-def _number(text: str) -> str:
-    return "--" if text == formats.DASH else text.replace("-", "$-$")
 
 
 def _best(group: pd.DataFrame, column: str, width: str) -> set[Any]:

@@ -104,10 +104,10 @@ def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame) -
     notes = {"worst_accuracy": row["worst_attack"]}
     if not formats.is_missing(row["half_width_95"]):
         notes["mean_accuracy"] = f"± {formats.percent(row['half_width_95'])}"
-    within = formats.span(row["cost_seconds_min"], row["cost_seconds_max"]).replace("-", "−")
+    within = formats.span(row["cost_seconds_min"], row["cost_seconds_max"])
     device = AND.join(row["device"]) if has(Flag.SEVERAL_DEVICES, row["flags"]) else ""
     notes["cost_seconds"] = ", ".join(filter(None, (within, device)))
-    text = shown.text(value) if isinstance(value, tuple) else shown.text(value).replace("-", "−")
+    text = shown.text(value)
     sort = BOARD_COLUMNS[shown.name].separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
     of_mean = shown.name == "mean_accuracy"
     bar, half_width = (text, _number(row["half_width_95"])) if of_mean else ("", "")

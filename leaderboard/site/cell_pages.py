@@ -17,7 +17,7 @@ import pandas as pd
 
 from bench import formats
 from bench.errors import UserError
-from bench.store.results import CellResult
+from bench.store.results import CellResult, Component
 from leaderboard.export.command_lines import reproduce_command
 from leaderboard.published.values import comparisons, measured_of
 from leaderboard.site.comparison_table import comparison_row
@@ -58,7 +58,7 @@ def cell_files(
         others = elsewhere.get(cell.key, [])
         record = _record(cell) | {
             "headline": _headline(cell, rows[cell.key], relatives.accuracies(cell.key)),
-            "charged": [[name, _seconds(rows[cell.key][column])] for column, name in _CHARGED.items()],
+            "charged": [[name, formats.seconds(rows[cell.key][column])] for column, name in _CHARGED.items()],
             "costs": _cost_rows(cell, others),
             "relatives": relatives.of(cell.key),
             "artifacts": artifacts.of(cell),
@@ -83,12 +83,17 @@ def _record(cell: CellResult) -> dict[str, Any]:
     names = ("key", "status", "preset", "dataset", "seed", "precision", "provenance", "error")
     return {
         **{name: getattr(cell, name) for name in names},
-        **{kind: vars(getattr(cell, kind)) for kind in ("attack", "defense", "victim")},
+        **{kind: _component(getattr(cell, kind)) for kind in ("attack", "defense", "victim")},
         "curve": _columns(cell.curve),
         "scores": {name: _words(value) for name, value in cell.scores.items() if value is not None},
         "logs": [[stage, name, _words(value)] for stage, log in cell.logs.items() for name, value in log.items()],
         "reproduce": reproduce_command(cell),
     }
+
+
+def _component(component: Component) -> dict[str, Any]:
+    shown = {name: formats.setting(getattr(component, name)) for name in ("parameters", "extra")}
+    return vars(component) | shown
 
 
 def _headline(cell: CellResult, row: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, str]:
@@ -98,14 +103,9 @@ def _headline(cell: CellResult, row: Mapping[str, Any], baselines: Mapping[str, 
         **{name: formats.DASH if formats.is_missing(v) else f"{formats.percent(v)} %" for name, v in percents.items()},
         "images": formats.DASH if cell.test_images is None else f"{cell.test_images:,}",
         "recovery": formats.ratio(row["recovery"]),
-        "cost": _seconds(row["cost_seconds"]),
+        "cost": formats.seconds(row["cost_seconds"]),
         "multiple": "" if formats.is_missing(row["cost_multiple"]) else formats.multiple(row["cost_multiple"]),
     }
-
-
-def _seconds(value: Any) -> str:
-    """A time that may be below zero: a shorter training."""
-    return formats.seconds(value).replace("-", "−")
 
 
 def _cost_rows(cell: CellResult, others: Sequence[CellResult]) -> list[list[str]]:
@@ -222,7 +222,7 @@ def _words(value: Any) -> str:
         return ", ".join(map(_words, value)) or "none"
     if isinstance(value, (bool, dict)):
         return json.dumps(value)
-    return value if isinstance(value, str) else formats.number(value).replace("-", "−")
+    return formats.number(value)
 
 
 def _script(records: dict[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench import formats
 from bench.select.docstrings import read_docstring
 from bench.store.results import CellResult, Component
 
@@ -96,4 +97,9 @@ def _card(method: Method, selections: Mapping[str, Component]) -> MethodCard:
 
 
 def _settings(component: Component) -> str:
-    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in sorted(component.parameters.items()))
+    return ", ".join(f"{name} = {_text(value)}" for name, value in sorted(component.parameters.items()))
+
+
+def _text(value: object) -> str:
+    """A parameter as JSON writes it, a float as readers know it: `8/255`."""
+    return str(formats.setting(value)) if isinstance(value, float) else json.dumps(value)

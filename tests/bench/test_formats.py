@@ -1,7 +1,24 @@
+from typing import Any
+
 import pandas as pd
 import pytest
 
-from bench.formats import DASH, counted, duration, joules, multiple, number, percent, ratio, runs, seconds, size, span
+from bench.formats import (
+    DASH,
+    counted,
+    duration,
+    joules,
+    multiple,
+    number,
+    percent,
+    ratio,
+    runs,
+    seconds,
+    setting,
+    signed_points,
+    size,
+    span,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,7 +30,7 @@ from bench.formats import DASH, counted, duration, joules, multiple, number, per
         (119.7, "120 s"),
         (400, "6.67 min"),
         (11_160, "3.1 h"),
-        (-3, "-3 s"),
+        (-3, "−3 s"),
     ],
 )
 def test_seconds_in_their_own_unit(value: float, text: str) -> None:
@@ -25,8 +42,8 @@ def test_seconds_in_their_own_unit(value: float, text: str) -> None:
     [
         (3.9, 4.4, "3.9–4.4 s"),
         (0.9, 1.2, "900 ms–1.2 s"),
-        (-40, -38, "-40 to -38 s"),
-        (-0.5, 2, "-500 ms to 2 s"),
+        (-40, -38, "−40 to −38 s"),
+        (-0.5, 2, "−500 ms to 2 s"),
         (1.0001, 1.0002, ""),
         (None, 1, ""),
     ],
@@ -61,6 +78,37 @@ def test_other_units() -> None:
         "3",
         "median of 3 runs: 200 ms to 330 ms",
     )
+
+
+def test_a_negative_number_has_a_minus_sign_not_a_hyphen() -> None:
+    texts = [percent(-0.021), ratio(-0.5), multiple(-2.0), number(-1), number(-2.5e-9), joules(-40_000)]
+    assert texts == ["−2.1", "−0.50", "−2.000×", "−1", "−2.5e−09", "−40 kJ"]
+    assert signed_points(-0.021) == "−2.1"
+    assert number("a-b") == "a-b", "text stays as it is"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (8 / 255, "8/255"),
+        (0.0313725490, "8/255"),
+        (0.8 / 255, "0.8/255"),
+        (0.031, "0.031"),
+        (0.2, "0.2"),  # 51/255, and shorter
+        (1.3041, "1.3041"),
+        (1.0, "1"),
+        (0.0123456789, "0.0123457"),
+        (-0.5, "−0.5"),
+        (60, 60),
+        (True, True),
+        (None, None),
+        ("8/255", "8/255"),
+        ([8 / 255, 1], ["8/255", 1]),
+        ({"lr": 0.1, "deep": {"eps": 4 / 255}}, {"lr": "0.1", "deep": {"eps": "4/255"}}),
+    ],
+)
+def test_a_setting_is_written_as_readers_know_it(value: Any, text: Any) -> None:
+    assert setting(value) == text
 
 
 def test_unmeasured_is_a_dash_and_never_zero() -> None:

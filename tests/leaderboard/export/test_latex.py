@@ -51,6 +51,19 @@ def test_without_an_interval_only_what_prints_alike_shares_it(make_cell: MakeCel
     assert [row_of(latex(cells), name)[1].startswith(r"\textbf") for name in "abc"] == [True, True, False]
 
 
+def test_a_negative_number_has_a_minus_sign(make_cell: MakeCell) -> None:
+    """Training with `short` takes 20 to 60 s, without 100 s; both make the poison worse."""
+    extra = {"trains_differently": True}
+    cells = [make_cell(a, "none", v, seed=s) for a, v in (("none", 0.9), ("lsp", 0.5)) for s in (0, 1)]
+    cells += [
+        make_cell(a, "short", 0.4, seed=s, purify=0, train=20 + 40 * s, extra=extra)
+        for a in ("none", "lsp")
+        for s in (0, 1)
+    ]
+    row = row_of(latex(cells), "short")
+    assert row[5:7] == ["$-$0.25", "$-$60 s ($-$80 to $-$40 s)"]
+
+
 def test_an_oracle_is_never_bold_and_stands_below_the_rule(matrix: list[CellResult]) -> None:
     lines = latex(matrix).splitlines()
     oracle = next(i for i, line in enumerate(lines) if line.startswith("iss (best"))
@@ -68,7 +81,7 @@ def test_names_are_never_commands(make_cell: MakeCell, name: str) -> None:
 
 @given(st.text())
 def test_special_characters_are_all_escaped(text: str) -> None:
-    left = re.sub(r"\\text\w+\{\}|\\[&%$#_{}]|\{[<>|\"'`-]\}|\$\\(times|mu)\$", "", escaped(text))
+    left = re.sub(r"\\text\w+\{\}|\\[&%$#_{}]|\{[<>|\"'`-]\}|\$(-|\\times|\\mu)\$", "", escaped(text))
     assert not re.search(r"[\\&%$#_{}~^]", left)
 
 

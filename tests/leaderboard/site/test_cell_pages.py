@@ -41,6 +41,15 @@ def test_a_cell_has_its_numbers_and_its_relatives(matrix: list[CellResult]) -> N
     assert found[relatives["clean"]]["seed"] == 1
 
 
+def test_a_radius_is_written_as_a_fraction(make_cell: MakeCell) -> None:
+    cell = make_cell("em")
+    attack = replace(cell.attack, parameters={"eps": 8 / 255, "steps": 20}, extra={"inner": {"step_size": 0.8 / 255}})
+    (record,) = records([replace(cell, attack=attack)]).values()
+    assert record["attack"]["parameters"] == {"eps": "8/255", "steps": 20}
+    assert record["attack"]["extra"] == {"inner": {"step_size": "0.8/255"}}
+    assert record["victim"]["extra"]["recipe"]["weight_decay"] == "0.0005"
+
+
 def test_a_failed_cell_has_its_baselines(matrix: list[CellResult], make_cell: MakeCell) -> None:
     failed = make_cell("lsp", "at", status="failed")
     headline = records([*matrix, failed])[failed.key]["headline"]
