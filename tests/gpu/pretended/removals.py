@@ -84,8 +84,8 @@ def _places_of(file: str, source: str) -> list[Place]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "to":
             if not any("device" in ast.unparse(argument) for argument in node.args):
                 return
-            value = node.func.value
-            start, end = (lines[row - 1] + column for row, column in (_end(value), _end(node)))
+            name_end, end = (lines[row - 1] + column for row, column in (_end(node.func), _end(node)))
+            start = source.rindex(".", 0, name_end)  # behind the parenthesis of a value in one
             number = sum(place.function == function for place in found)
             found.append(Place(file, function, number, start, end))
 
