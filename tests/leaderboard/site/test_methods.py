@@ -38,7 +38,9 @@ def test_a_docstring_becomes_paragraphs_and_meanings(make_cell: MakeCell) -> Non
 
 def test_what_was_run_stands_below_its_method(make_cell: MakeCell) -> None:
     cell = make_cell("lsp", "dvae:kld=3")
-    cell = replace(cell, defense=replace(cell.defense, parameters={"kld": 3, "eps": 8 / 255}, source="arXiv:2405.01460"))
+    cell = replace(
+        cell, defense=replace(cell.defense, parameters={"kld": 3, "eps": 8 / 255}, source="arXiv:2405.01460")
+    )
     kinds = dict(method_cards([Method("attack", "ops"), Method("attack", "lsp")], [cell, make_cell("lsp", "dvae")]))
     assert [entry.method.name for entry in kinds["Attacks"]] == ["lsp", "ops"]
     (dvae,) = kinds["Defenses"]
