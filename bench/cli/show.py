@@ -27,7 +27,7 @@ def show_cell(prefix: str, root: Path) -> CellResult:
         UserError: if there is no store, or no cell, or several, begin with `prefix`.
     """
     store = open_store(root)
-    found = sorted(store.cells.glob(f"{prefix}*.json"))
+    found = sorted(path for path in store.cells.glob("*.json") if path.name.startswith(prefix))
     if len(found) != 1:
         keys = ", ".join(path.stem for path in found[:5])
         problem = f"{len(found)} cells begin with {prefix!r}: {keys}" if found else f"no cell begins with {prefix!r}"

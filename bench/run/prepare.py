@@ -30,6 +30,9 @@ from bench.store.artifacts import Store
 _LONGEST = 1e8  # s, three years: of a stage timeout
 
 
+_LARGEST_COUNT = 10_000  # of threads or repeats; PyTorch stops with an error of its own above 2**31
+
+
 @dataclass(frozen=True)
 class Options:
     """Folders, device and engine of a run, in the words of the command line.
@@ -66,10 +69,18 @@ class Options:
     command: str = ""
 
     def __post_init__(self) -> None:
+        for text in map(str, (self.store, self.data_root, self.command)):
+            if text.encode("utf-8", "ignore").decode("utf-8") != text:
+                raise UserError(
+                    f"{text!a}: has bytes that are not UTF-8, which results cannot hold; rename that file or folder, "
+                    "or set PYTHONUTF8=1 if the name is right"
+                )
         for name in ("threads", "repeat_costs"):
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise UserError(f"{name} must be at least 1, got {count}")
+            if count is not None and count > _LARGEST_COUNT:
+                raise UserError(f"{name} must be at most {_LARGEST_COUNT}, got {count}")
 
     def chosen(self) -> tuple[str, Engine]:
         """The device and the engine that are meant; `auto` is resolved.

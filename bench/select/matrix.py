@@ -111,12 +111,17 @@ def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = (), baseline
     )
 
 
+_MOST_SEEDS = 10_000
+
+
 def parse_seeds(value: int | str | list[int]) -> tuple[int, ...]:
     """`3` is seeds 0, 1, 2; `7,` or `0,5` or a list are these seeds."""
     try:
         if isinstance(value, str) and "," not in value:
             value = int(value)
         if isinstance(value, int):
+            if value > _MOST_SEEDS:
+                raise UserError(f"seeds {value}: a count is at most {_MOST_SEEDS}; for one seed write '{value},'")
             seeds = tuple(range(value))
         else:
             seeds = tuple(int(s) for s in (value.split(",") if isinstance(value, str) else value) if str(s).strip())

@@ -97,7 +97,7 @@ def read_settings(path: Path) -> Settings:
         UserError: for a missing or malformed file, an unknown key or a wrong type.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

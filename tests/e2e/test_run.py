@@ -122,7 +122,10 @@ def test_show_cache_and_doctor(bench, tmp_path, monkeypatch):
     assert shown.code == 0
     for part in ("clean test accuracy", "purify", "epoch", cell["dataset"]["spec"]):
         assert part in shown.out
-    assert bench("show", "zzz").code == 2
+    for unknown in ("zzz", "*", "[a", "../cells/"):
+        refused = bench("show", unknown)
+        assert refused.code == 2
+        assert f"no cell begins with {unknown!r}" in refused.err
     assert "artifacts" in bench("cache", "ls").out
     monkeypatch.setenv("COLUMNS", "80")
     listed = bench("cache", "ls").out.splitlines()

@@ -13,6 +13,12 @@ def write(tmp_path, text):
     return path
 
 
+def test_a_file_with_the_byte_order_mark_and_line_ends_of_windows_is_read(tmp_path):
+    path = tmp_path / "m.toml"
+    path.write_bytes(b'\xef\xbb\xbfattacks = "ops"\r\nseeds = 2\r\n')
+    assert read_settings(path) == Settings(attacks="ops", seeds=2)
+
+
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(tmp_path):
     file = read_settings(
         write(
