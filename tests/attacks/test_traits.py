@@ -4,6 +4,8 @@ import pytest
 
 from attacks.traits import _TABLE
 from bench.check.component import quick_defaults
+from bench.cli.methods import methods
+from bench.plan.describe import describe
 from bench.registry import attacks, defenses
 from bench.select.spec import select
 from bench.stages.crafting import craft
@@ -27,6 +29,14 @@ def test_traits_are_true(name: str, learnable_set, make_context) -> None:
     poisoned, _ = craft(attack, train, make_context())
     alike = all(len(poisoned.images[train.labels == label].flatten(1).unique(dim=0)) == 1 for label in range(4))
     assert alike or traits.noise == "sample-wise"
+
+
+def test_a_cell_and_the_method_page_hold_the_words() -> None:
+    (cuda,) = select(attacks, "cuda")
+    words = ("class-wise", "unbounded", "surrogate-free")
+    assert describe(cuda).extra["traits"] == list(words)
+    found = {method.name: (method.traits, method.against) for method in methods() if method.kind == "attack"}
+    assert (found["cuda"], found["none"]) == ((words, "at"), ((), ""))
 
 
 def test_words_select_all_attacks_that_have_them() -> None:

@@ -316,7 +316,7 @@ def test_a_check_says_which_contracts_do_not_apply(bench, name, runs, does_not_a
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("attacks", ["lsp", "em+ops", "from-file"]),
+        ("attacks", ["lsp", "em+ops", "from-file", "(class-wise, unbounded, surrogate-free)"]),
         ("defenses", ["dvae", "(family iss)"]),
         ("victims", ["small-cnn", "timm"]),
         ("datasets", ["shapes", "cifar10", "npz"]),
@@ -341,6 +341,7 @@ def test_lists_break_no_word_at_80_columns(bench, monkeypatch, kind, words):
     ("name", "words"),
     [
         ("dvae", ["arXiv:2405.01460", "stage2_cap = 3.0", "in presets: demo: 6.0", "fast: 30", "--defenses dvae"]),
+        ("cuda", ["kind: class-wise, unbounded, surrogate-free", "designed against: at"]),
         ("iss-gray", ["family: iss", "on test images (with test_view=true)"]),
         ("at", ["during training (own loss), on the recipe", "norm = linf [linf | l2]"]),
         ("from-file", ["path (required)", "--attacks from-file:PATH"]),

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 from bench.store.results import CellResult
 from leaderboard.site.methods import Method, method_cards
+from leaderboard.tables.cell_rows import cell_row
 
 MakeCell = Callable[..., CellResult]
 DOCSTRING = """Compress every image once.
@@ -34,6 +35,14 @@ def test_a_docstring_becomes_paragraphs_and_meanings(make_cell: MakeCell) -> Non
         ("other", "required", "from the base."),
     ]
     assert entry.link == "https://arxiv.org/abs/2301.13838"
+
+
+def test_the_kind_of_an_attack_is_known_from_its_cells(make_cell: MakeCell) -> None:
+    cell, words = make_cell("blur", "none"), ["class-wise", "unbounded"]
+    cell = replace(cell, attack=replace(cell.attack, extra={"traits": words}))
+    assert cell_row(cell)["attack_traits"] == tuple(words)
+    (blur,) = dict(method_cards([], [cell]))["Attacks"]
+    assert blur.method.traits == tuple(words)
 
 
 def test_what_was_run_stands_below_its_method(make_cell: MakeCell) -> None:
