@@ -12,9 +12,11 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _NUMBERS_OF_THE_CORE = "bench.training"
@@ -41,6 +43,14 @@ def imports_of(module: str) -> list[str]:
     own = modules_of(module)
     files = _closure(module)
     return sorted({imported for name in own for imported in _imports(files[name], name)} - set(own))
+
+
+@functools.cache
+def load_imports(module: str) -> None:
+    """Imports all that a component imports, inside of its functions too: loading a library is no cost of the method."""
+    for name in imports_of(module):
+        with suppress(Exception):  # optional, or the name of a class
+            importlib.import_module(name)
 
 
 def _closure(module: str) -> dict[str, Path]:

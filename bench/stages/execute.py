@@ -17,7 +17,9 @@ from typing import Literal
 import torch
 
 from bench.errors import of_the_machine, told
-from bench.registry import load_plugin
+from bench.registry import attacks, defenses, load_plugin, victims
+from bench.registry.source import load_imports
+from bench.select.spec import select
 from bench.stages.capture import captured
 from bench.stages.environment import environment
 from bench.stages.jobs import Job, Report
@@ -29,6 +31,7 @@ from bench.stages.train import train
 from bench.store.artifacts import Store
 
 _STAGES = {"poison": poison, "purify": purify, "train": train}
+_REGISTRIES = {"poison": attacks, "purify": defenses, "train": victims}
 
 
 def execute(job: Job, session: Session, on_progress: OnProgress = unseen) -> Report:
@@ -49,6 +52,7 @@ def _execute(task: Task, start: float) -> Report:
                 torch.set_num_threads(session.threads)
             for plugin in session.plugins:
                 _load_plugin_once(plugin)
+            _load_libraries(job)
             with session.engine.applied():
                 made = _STAGES[job.stage](task)
             found = environment(session.device, session.engine)
@@ -69,6 +73,14 @@ def _execute(task: Task, start: float) -> Report:
             shutil.rmtree(task.scratch, ignore_errors=True)
     status: Literal["done", "failed"] = "failed" if error else "done"
     return Report(job.key, job.stage, status, time.perf_counter() - start, error, dict(warned))
+
+
+def _load_libraries(job: Job) -> None:
+    """Imports what the job's components would import while they work, before a clock starts."""
+    for registry, text in ((_REGISTRIES[job.stage], job.component), (defenses, job.defense)):
+        for selected in select(registry, text) if text else ():
+            for part in selected.parts or (selected,):
+                load_imports(part.entry.cls.__module__)
 
 
 @functools.cache

@@ -52,3 +52,10 @@ def test_what_is_not_reached_changes_nothing(edited):
     pgd = next(path for path in FILES if path.stem == "pgd")
     before, after = edited(pgd, "defenses.dvae.training")
     assert before == after
+
+
+def test_libraries_that_functions_import_are_loaded_before_a_clock_starts(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(source.importlib, "import_module", loaded.append)
+    source.load_imports.__wrapped__("defenses.filters.spectral")
+    assert "pywt" in loaded
