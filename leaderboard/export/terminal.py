@@ -15,6 +15,7 @@ from rich.text import Text
 from bench import formats
 from leaderboard.export.text import described_flags
 from leaderboard.tables.columns import accuracy_columns
+from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.groups import groups, is_best, place
 from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 
@@ -35,6 +36,8 @@ def print_leaderboard(board: pd.DataFrame, console: Console) -> None:
             console.print(Text(_legend(group), "dim"))
             if ranges := _ranges(group):
                 console.print(Text(f"costs are medians; measured range: {ranges}", "dim"))
+            if note := envelope_note(group):
+                console.print(Text(note, "dim"))
             for table in _by_attack(group, console.width):
                 console.print()
                 console.print(table)

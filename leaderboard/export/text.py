@@ -14,6 +14,7 @@ import pandas as pd
 
 from bench import formats
 from leaderboard.tables.columns import BOARD_COLUMNS, accuracy_columns, as_text
+from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import shown_flags
 from leaderboard.tables.groups import groups, place
 from leaderboard.tables.shown import View, of_attack, shown_in, value_with_range
@@ -54,6 +55,8 @@ def markdown_text(board: pd.DataFrame) -> str:
     parts = ["# purify-bench leaderboard", _LEGEND]
     for names, group in groups(board):
         parts += [f"## {', '.join(map(_escaped, names))}", _markdown_table(group)]
+        if note := envelope_note(group):
+            parts.append(_escaped(note))
     return "\n\n".join(parts) + "\n"
 
 

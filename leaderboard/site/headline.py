@@ -32,11 +32,25 @@ def headline(board: pd.DataFrame, test_images: int) -> list[Answer]:
         board: the rows of the group.
         test_images: on which every accuracy was measured.
     """
-    ranked = board[board["rank"].notna()]
-    if ranked.empty:
+    ranked, provisional = board[board["rank"].notna()], board[_provisional(board)]
+    if ranked.empty and provisional.empty:
         return [Answer("Best defense", formats.DASH, "no defense has all its cells yet"), _undefended(board)]
-    best = ranked[ranked["rank"] == 1]
-    return [_best(best), _price(best, ranked), _certainty(best, ranked, test_images), _undefended(board)]
+    compared = provisional if ranked.empty else ranked
+    best = compared[:1] if ranked.empty else ranked[ranked["rank"] == 1]
+    answer = _best(best)
+    if ranked.empty:
+        note = f"{answer.note}; fewer than three seeds, so nothing is ranked"
+        answer = Answer("Highest mean, provisional", answer.text, note)
+    return [answer, _price(best, compared), _certainty(best, compared, test_images), _undefended(board)]
+
+
+def _provisional(board: pd.DataFrame) -> list[bool]:
+    """True for rows that would have a rank if there were more seeds."""
+    complete = (board["defense"] != "none") & board["mean_accuracy"].notna()
+    return [
+        bool(whole) and has(Flag.PROVISIONAL, flags) and not has(Flag.ORACLE, flags)
+        for whole, flags in zip(complete, board["flags"], strict=True)
+    ]
 
 
 def _best(best: pd.DataFrame) -> Answer:

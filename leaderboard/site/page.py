@@ -21,6 +21,7 @@ from leaderboard.site.scatter import AXES
 from leaderboard.site.sparkline import HEIGHT, WIDTH, sparklines
 from leaderboard.site.views import Page, Tables, page_view
 from leaderboard.tables.columns import BOARD_COLUMNS
+from leaderboard.tables.envelope import SETTINGS
 from leaderboard.tables.flags import Flag, has
 
 EXPORTS = ("leaderboard.csv", "cells.csv", "comparison.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex")
@@ -49,6 +50,7 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
             "environment": _environment(frame),
             "columns": BOARD_COLUMNS,
             "flag": Flag,
+            "envelope_settings": SETTINGS,
             "pays_once_seconds": PAYS_ONCE_SECONDS,
             "tolerance": f"{100 * tolerance():.2f}",
             "largest_repeat": f"{100 * largest_repeat():.1f}",

@@ -139,6 +139,7 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
     lines = [
         _line("clean baseline", "reference", "dot", _level(group, "clean_accuracy", axis)),
         _line("undefended", "reference", "dash", _level(group, "mean_accuracy", axis)),
+        _line(*_envelope(group, axis)),
         _line("Pareto front", "front", "solid", front),
     ]
 
@@ -270,6 +271,15 @@ def _level(group: pd.DataFrame, column: str, axis: Axis) -> list[tuple[float, fl
     """Ends of the horizontal line at a value of the undefended row."""
     levels = [round(100 * value, 3) for value in group.loc[group["defense"] == "none", column].dropna()]
     return [(10**end, level) for level in levels for end in (axis.left, axis.right)]
+
+
+def _envelope(group: pd.DataFrame, axis: Axis) -> tuple[str, str, str, list[tuple[float, float]]]:
+    """Name, role, dash and ends of the baseline envelope's line; no ends if there is none."""
+    defense, accuracy = group.iloc[0][["envelope_defense", "envelope_accuracy"]]
+    if formats.is_missing(accuracy):
+        return "", "envelope", "dashdot", []
+    name = f"baseline envelope, chosen with test labels: {escape(formats.isolated(_cut(defense, _LABEL_WIDTH)))}"
+    return name, "envelope", "dashdot", [(10**end, round(100 * accuracy, 3)) for end in (axis.left, axis.right)]
 
 
 def _line(name: str, role: str, dash: str, ends: list[tuple[float, float]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from leaderboard.site.heatmap import HeatRow, heat_cell
 from leaderboard.site.scatter import figures, on_several_devices
 from leaderboard.site.sparkline import Sparkline, row_names
 from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text, half_width_column
+from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 from leaderboard.tables.table import Frames, current_cells
 
@@ -58,6 +59,7 @@ class Group:
     has_intervals: bool
     several_devices: bool
     undrawn: list[str]
+    envelope: str
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ def _group(
         has_intervals=bool(board["half_width_95"].notna().any()),
         several_devices=on_several_devices(board),
         undrawn=[formats.isolated(name) for name in board.loc[undrawn, "defense_selection"]],
+        envelope=envelope_note(board),
     )
 
 

@@ -117,7 +117,9 @@ CELL_COLUMNS = {
 
 BOARD_COLUMNS = {
     "rank": Column(
-        "Int64", "by mean_accuracy inside one data set, preset, victim and precision; shared if not separable"
+        "Int64",
+        "by mean_accuracy inside one data set, preset, victim and precision; shared if not separable; empty for "
+        "provisional rows",
     ),
     "cost_rank": Column(
         "Int64",
@@ -141,6 +143,14 @@ BOARD_COLUMNS = {
     "clean_accuracy": Column(
         "float64", "clean test accuracy after this defense on clean training data (attack none): its price", "fraction"
     ),
+    "envelope_accuracy": Column(
+        "float64",
+        "mean accuracy of the group's baseline envelope: best of gray and JPEG at 10, 30, 50, 70 and 90, one setting "
+        "for all attacks, chosen with test labels; empty if fewer than two of the six are present",
+        "fraction",
+    ),
+    "envelope_defense": Column("string", "the setting that this is"),
+    "envelope_settings": Column("Int64", "how many of the six have all their cells"),
     "recovery": Column(
         "float64",
         "(mean defended - mean undefended) / (mean clean baseline - mean undefended) accuracy of these cells; 0: as "

@@ -13,6 +13,8 @@ _SUMS = (
     *("cost_seconds", "cost_seconds_min", "cost_seconds_max", "purify_seconds", "extra_train_seconds"),
     *("warm_seconds", "cost_energy_joules"),
 )
+_OF_ACCURACY = {Flag.CLEAN_LOST, Flag.BELOW_ENVELOPE, Flag.VARIES}
+_OF_GROUP = ("envelope_accuracy", "envelope_defense", "envelope_settings")
 
 
 def best_per_attack(members: pd.DataFrame) -> pd.DataFrame:
@@ -45,8 +47,15 @@ def family_row(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> 
         "peak_gpu_bytes": _over(members, "peak_gpu_bytes", max),
         "peak_host_bytes": _over(members, "peak_host_bytes", max),
         "device": _united(members, "device"),
-        "flags": (Raised(Flag.ORACLE), *_united(members, "flags")),
+        **{name: members[0][name] for name in _OF_GROUP},
+        "flags": (Raised(Flag.ORACLE), *_flags(row, members)),
     }
+
+
+def _flags(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> tuple[Raised, ...]:
+    """Flags of all members, for all of them are run; but what a flag says of accuracies is that of the chosen cells."""
+    of_members = [raised for raised in _united(members, "flags") if raised.flag not in _OF_ACCURACY]
+    return (*of_members, *(raised for raised in row["flags"] if raised.flag in _OF_ACCURACY))
 
 
 def _united(members: Sequence[Mapping[str, Any]], name: str) -> tuple[Any, ...]:

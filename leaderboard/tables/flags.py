@@ -30,6 +30,27 @@ class Flag(StrEnum):
         "Cells of the row failed, were skipped or were not run; the number says how many. It has no mean and no rank.",
     )
     FAILED = "failed", "A cell of the row ended with an error; the section on missing results shows it."
+    PROVISIONAL = (
+        "provisional",
+        "Fewer than three seeds on preset paper or fast. The row has no rank there.",
+    )
+    TEST_DATA = (
+        "uses test data",
+        "The defense was given test images (uses test-set), so its accuracy is measured on images that it has seen.",
+    )
+    CLEAN_LOST = (
+        "clean accuracy lost",
+        "On clean training data the victim is over 10 points less accurate with this defense than without.",
+    )
+    BELOW_ENVELOPE = (
+        "below the baseline envelope",
+        "Gray or JPEG, with one setting for all attacks, has a higher mean, by at least the 95 % interval. The setting "
+        "was chosen with test labels. The settings themselves are not flagged.",
+    )
+    VARIES = (
+        "varies over seeds",
+        "The sample standard deviation of the accuracy over at least two seeds is above 5 points.",
+    )
     UNVALIDATED = "unvalidated preset", "Nobody has compared the results of this preset with published ones yet."
     NOT_EXCLUSIVE = (
         "not exclusive",
@@ -81,13 +102,18 @@ class Flag(StrEnum):
 
 @dataclass(frozen=True)
 class Raised:
-    """A flag of a leaderboard row, with the attacks whose cells raise it; without attacks it is the row's own."""
+    """A flag of a leaderboard row, with the attacks whose cells raise it; without attacks it is the row's own.
+
+    `everywhere` if these are all attacks of the group, and more than one; `none`, clean data, is no attack.
+    """
 
     flag: Flag
     attacks: tuple[str, ...] = ()
+    everywhere: bool = False
 
     def __str__(self) -> str:
-        return f"{self.flag}: {' and '.join(self.attacks)}" if self.attacks else str(self.flag)
+        names = ["all attacks", *["clean data"] * ("none" in self.attacks)] if self.everywhere else self.attacks
+        return f"{self.flag}: {' and '.join(names)}" if names else str(self.flag)
 
 
 def has(flag: Flag, raised: Iterable[Raised]) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from bench.errors import UserError
-from bench.select.presets import unvalidated
 from bench.store.results import CellResult
 from leaderboard.tables.baselines import with_baselines
 from leaderboard.tables.cell_rows import cell_row
@@ -23,11 +22,12 @@ from leaderboard.tables.columns import (
     half_width_column,
     typed,
 )
-from leaderboard.tables.costs import Spread, row_costs, uneven_purification
+from leaderboard.tables.costs import Spread, row_costs
 from leaderboard.tables.effect import with_effect_flags
 from leaderboard.tables.families import best_per_attack, family_row
-from leaderboard.tables.flags import Flag, Raised, has
+from leaderboard.tables.flags import Flag, has
 from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
+from leaderboard.tables.row_flags import add_group_flags, row_flags
 from leaderboard.tables.statistics import binomial_half_width_95, half_width_95, mean
 from leaderboard.tables.stores import repeat_flags
 
@@ -88,8 +88,8 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each defense and group (`GROUP`); columns as in `BOARD_COLUMNS`, then two an attack.
 
     Expected are all attacks and all seeds that appear anywhere in a row's group. A row that lacks one of those cells
-    has no mean, no worst attack, no recovery, no cost and no rank. Undefended rows and families' best per attack are
-    listed without ranks. Ranked rows come first, then oracles, undefended and incomplete.
+    has no mean, no worst attack, no recovery, no cost and no rank. Undefended rows, families' best per attack and
+    provisional rows are listed without ranks. Single defenses come first, then oracles, undefended and incomplete.
 
     Args:
         frame: from `cells_frame`.
@@ -105,6 +105,7 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
 def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
     attacks, seeds = sorted(group["attack_selection"].unique()), sorted(group["seed"].unique())
     singles = [_row(cells, attacks, seeds) for _, cells in group.groupby("defense_selection", sort=True)]
+    add_group_flags(singles)
     _rank(singles)
     oracles = []
     for family in sorted({row["family"] for row in singles} - {""}):
@@ -119,7 +120,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     """The row of one defense, not yet ranked.
 
     `tie_width`, no column of the board, is what ranks must differ by: the interval over seeds, or for one seed the
-    least doubt, which a test set of this size leaves.
+    least doubt, which a test set of this size leaves. Nor is `defense_parameters` a column of the board.
     """
     done = cells[cells["status"] == "done"]
     table = done.pivot(index="seed", columns="attack_selection", values="clean_test_accuracy")
@@ -129,13 +130,14 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     poisoned = done[done["attack_selection"] != "none"]
     missing = int(table.isna().to_numpy().sum())
 
-    row: dict[str, Any] = {name: cells[name].iloc[0] for name in (*GROUP, "victim", "defense", "defense_selection")}
+    named = ("victim", "defense", "defense_selection", "defense_parameters")
+    row: dict[str, Any] = {name: cells[name].iloc[0] for name in (*GROUP, *named)}
     row |= {"family": cells["family"].iloc[0], "uses": cells["uses"].iloc[0], "rank": None, "cost_rank": None}
     row |= {"mean_accuracy": None, "n": len(poisoned), "seeds": len(seeds), "missing": missing}
     row |= {"clean_accuracy": by_attack.get("none"), "device": _devices(done)}
     row |= {accuracy_column(attack): by_attack[attack] for attack in poisons}
     row |= {half_width_column(attack): half_width_95(table[attack]) for attack in poisons}
-    row["flags"] = _flags(cells, done, missing)
+    row["flags"] = row_flags(cells, table)
     if missing or not poisons:
         return row
     per_seed = [mean(values) for _, values in table[poisons].iterrows()]
@@ -166,51 +168,23 @@ def _devices(cells: pd.DataFrame) -> tuple[str, ...]:
     return tuple(sorted({device for devices in cells["device"] for device in devices}))
 
 
-def _flags(cells: pd.DataFrame, done: pd.DataFrame, missing: int) -> tuple[Raised, ...]:
-    of_cells: dict[Flag, list[str]] = {}
-    for attack, flags in zip(done["attack_selection"], done["flags"], strict=True):
-        for flag in flags:
-            of_cells.setdefault(flag, []).append(attack)
-    named = [Raised(flag, tuple(dict.fromkeys(attacks))) for flag, attacks in sorted(of_cells.items())]
-    return (*map(Raised, _own_flags(cells, done, missing)), *named)
-
-
-def _own_flags(cells: pd.DataFrame, done: pd.DataFrame, missing: int) -> Iterator[Flag]:
-    """Flags of a row that no single cell raises."""
-    exclusive = done["exclusive"]
-    if missing:
-        yield Flag.MISSING
-    if (cells["status"] == "failed").any():
-        yield Flag.FAILED
-    if cells["preset"].isin(unvalidated()).any():
-        yield Flag.UNVALIDATED
-    if (~exclusive.fillna(True)).any():
-        yield Flag.NOT_EXCLUSIVE
-    if exclusive.isna().any():
-        yield Flag.EXCLUSIVITY_UNKNOWN
-    if len(_devices(done)) > 1:
-        yield Flag.SEVERAL_DEVICES
-    if uneven_purification(done):
-        yield Flag.UNEVEN
-
-
 def _doubtful(row: Mapping[str, Any]) -> bool:
     return any(has(flag, row["flags"]) for flag in _DOUBT)
 
 
 def _rank(rows: list[dict[str, Any]]) -> None:
-    """Sets the ranks of complete, defended rows; of costs only if exclusive and of one device in all rows."""
-    if len({row["device"] for row in rows if row["device"]}) > 1:
-        for row in rows:
-            if not has(Flag.SEVERAL_DEVICES, row["flags"]):
-                row["flags"] += (Raised(Flag.SEVERAL_DEVICES),)
-    ranked = [row for row in rows if row["defense"] != "none" and row["mean_accuracy"] is not None]
+    """Sets the ranks of complete, defended rows, of provisional ones by cost alone.
+
+    Costs are ranked only if they are exclusive and of one device in all rows.
+    """
+    complete = [row for row in rows if row["defense"] != "none" and row["mean_accuracy"] is not None]
+    ranked = [row for row in complete if not has(Flag.PROVISIONAL, row["flags"])]
     ranks = accuracy_ranks([row["mean_accuracy"] for row in ranked], [row["tie_width"] for row in ranked])
     for row, rank in zip(ranked, ranks, strict=True):
         row["rank"] = rank
 
     undefended_doubtful = any(_doubtful(row) for row in rows if row["defense"] == "none")
-    costed = [row for row in ranked if row["cost_seconds"] is not None and not _doubtful(row)]
+    costed = [row for row in complete if row["cost_seconds"] is not None and not _doubtful(row)]
     if not undefended_doubtful:
         names = ("cost_seconds", "cost_seconds_min", "cost_seconds_max")
         for row, rank in zip(
@@ -220,12 +194,12 @@ def _rank(rows: list[dict[str, Any]]) -> None:
 
 
 def _sort_key(row: dict[str, Any]) -> tuple[int, float, str]:
-    """Sort key of a row in its group: ranked, oracle, undefended, incomplete; each by falling mean."""
-    part = 2
+    """Sort key of a row in its group: single defense, oracle, undefended, incomplete; each by falling mean."""
+    part = 0
     if row["mean_accuracy"] is None:
         part = 3
-    elif row["rank"]:
-        part = 0
+    elif row["defense"] == "none":
+        part = 2
     elif has(Flag.ORACLE, row["flags"]):
         part = 1
     return part, -(row["mean_accuracy"] or 0.0), row["defense_selection"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -110,6 +111,12 @@ def _make_cell(
 @pytest.fixture(scope="session")
 def make_cell() -> MakeCell:
     return _make_cell
+
+
+@pytest.fixture(scope="session")
+def make_demo_cell() -> MakeCell:
+    """The same for preset demo, where a rank does not need three seeds."""
+    return partial(_make_cell, preset="demo")
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,8 @@ def test_rows_that_cannot_be_told_apart_share_the_bold(make_cell: MakeCell) -> N
     assert [row_of(text, name)[1].startswith(r"\textbf") for name in "abc"] == [True, True, False]
 
 
-def test_without_an_interval_only_what_prints_alike_shares_it(make_cell: MakeCell) -> None:
-    cells = [make_cell(t, n, v) for n, v in (("a", 0.9), ("b", 0.9003), ("c", 0.89)) for t in ("none", "lsp")]
+def test_without_an_interval_only_what_prints_alike_shares_it(make_demo_cell: MakeCell) -> None:
+    cells = [make_demo_cell(t, n, v) for n, v in (("a", 0.9), ("b", 0.9003), ("c", 0.89)) for t in ("none", "lsp")]
     assert [row_of(latex(cells), name)[1].startswith(r"\textbf") for name in "abc"] == [True, True, False]
 
 

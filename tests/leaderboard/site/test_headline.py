@@ -26,6 +26,15 @@ def test_the_best_its_price_and_the_interval(matrix: list[CellResult]) -> None:
     assert found["Without defense"].text == "25.0 %"
 
 
+def test_too_few_seeds_rank_nothing_and_the_answer_says_so(make_cell: MakeCell) -> None:
+    cells = [make_cell(a, d, v) for d, v in (("a", 0.9), ("b", 0.8), ("none", 0.1)) for a in ("none", "lsp")]
+    found = said(cells)
+    assert list(found) == ["Highest mean, provisional", "What it costs", "How sure", "Without defense"]
+    best = found["Highest mean, provisional"]
+    assert best.text == "a"
+    assert best.note.endswith("; fewer than three seeds, so nothing is ranked")
+
+
 def test_one_seed_says_what_the_test_images_alone_leave_open(matrix: list[CellResult]) -> None:
     sure = said([cell for cell in matrix if cell.seed == 1])["How sure"]
     assert sure.text == "one seed, no interval"
@@ -35,18 +44,18 @@ def test_one_seed_says_what_the_test_images_alone_leave_open(matrix: list[CellRe
     )
 
 
-def test_a_tie_is_as_sure_as_its_less_sure_part(make_cell: MakeCell) -> None:
+def test_a_tie_is_as_sure_as_its_less_sure_part(make_demo_cell: MakeCell) -> None:
     spread = {"a": (0.90, 0.91), "b": (0.88, 0.92)}
-    cells = [make_cell("lsp", d, v, seed=s) for d, values in spread.items() for s, v in enumerate(values)]
-    found = said([*cells, *(make_cell("lsp", "none", 0.1, seed=s) for s in (0, 1))])
+    cells = [make_demo_cell("lsp", d, v, seed=s) for d, values in spread.items() for s, v in enumerate(values)]
+    found = said([*cells, *(make_demo_cell("lsp", "none", 0.1, seed=s) for s in (0, 1))])
     assert found["Best defenses, tied"].text == "a, b"
     assert found["How sure"].text == "± 25.4 points", "12.7 * 0.0283 / sqrt(2)"
 
 
-def test_ties_are_named_with_their_costs(make_cell: MakeCell) -> None:
+def test_ties_are_named_with_their_costs(make_demo_cell: MakeCell) -> None:
     costs = {"a": 30.0, "b": 2.0, "c": 1.0}
     accuracies = {"a": 0.9, "b": 0.9, "c": 0.5, "none": 0.1}
-    cells = [make_cell(t, d, v, purify=costs.get(d, 0)) for d, v in accuracies.items() for t in ("none", "lsp")]
+    cells = [make_demo_cell(t, d, v, purify=costs.get(d, 0)) for d, v in accuracies.items() for t in ("none", "lsp")]
     found = said(cells)
     assert found["Best defenses, tied"].text == "a, b"
     assert (
@@ -57,7 +66,7 @@ def test_ties_are_named_with_their_costs(make_cell: MakeCell) -> None:
     assert found["What it costs"].note == (
         "1.30× and 1.020× an undefended training; the best of the cheaper ones: c, 50.0\xa0% for 1 s"
     )
-    found = said([*cells, *(make_cell(t, "d", 0.9, exclusive=False) for t in ("none", "lsp"))])
+    found = said([*cells, *(make_demo_cell(t, "d", 0.9, exclusive=False) for t in ("none", "lsp"))])
     assert found["Best defenses, tied"].text == "a, b and 1 more"
     assert found["What it costs"].note.endswith("; d not ranked: not exclusive")
 

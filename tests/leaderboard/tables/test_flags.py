@@ -36,6 +36,13 @@ def doubtful(make_cell: MakeCell) -> Tables:
         cell("lsp", "memo", purify=0.3, repeats=[0.3, 0.001, 0.001]),
         cell("lsp", "gone", status="failed"),
     ]
+    other = [
+        make_cell(attack, name, accuracy + step, preset="demo", seed=seed)
+        for name, accuracy in (("none", 0.6), ("iss-gray", 0.7), ("iss-jpeg", 0.75), ("eclipse", 0.4))
+        for attack in ("none", "lsp")
+        for seed, step in enumerate((0.0, 0.2 if name == "none" and attack == "lsp" else 0.01))
+    ]
+    cells += [replace(c, defense=replace(c.defense, uses=["test-set"] * (c.defense.name == "eclipse"))) for c in other]
     elsewhere = [replace(cells[8], clean_test_accuracy=0.7), replace(cells[9], costs={})]
     return tables_of(frames_of(cells, elsewhere))
 
@@ -58,17 +65,88 @@ def test_every_flag_on_the_board_is_explained_in_its_tooltip_and_in_the_text(dou
     assert {name: html.unescape(text) for name, text in terms}.items() >= {f.value: f.explanation for f in Flag}.items()
 
 
-def test_the_name_of_an_attack_is_no_flag(make_cell: MakeCell) -> None:
+def test_the_name_of_an_attack_is_no_flag(make_demo_cell: MakeCell) -> None:
     names = ("oracle", "missing", "a, b", "several devices")
-    cells = [make_cell(name, logs={"poison": {"converged": False}}) for name in names]
-    board = tables_of(frames_of([*cells, make_cell("none", accuracy=0.95)])).board
+    cells = [make_demo_cell(name, logs={"poison": {"converged": False}}) for name in names]
+    board = tables_of(frames_of([*cells, make_demo_cell("lsp"), make_demo_cell("none", accuracy=0.95)])).board
     flags = "attack not converged: a, b and missing and oracle and several devices"
     assert {str(one): one.flag for one in board["flags"][0]} == {flags: Flag.NOT_CONVERGED}
     assert described_flags(board.iloc[0]) == flags
-    defended = [make_cell(name, "dvae", logs={"poison": {"converged": False}}) for name in names]
+    defended = [make_demo_cell(name, "dvae", logs={"poison": {"converged": False}}) for name in names]
     page = render_pages(defended, tables_of(frames_of(defended)), [])["index.html"]
     assert '<tr class="single"' in page
     assert '<tr class="oracle"' not in page
+
+
+def flags_of(cells: list[CellResult]) -> dict[str, list[str]]:
+    board = frames_of(cells).board
+    return {name: list(map(str, flags)) for name, flags in zip(board["defense"], board["flags"], strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("preset", "seeds", "rank"), [("paper", 2, None), ("paper", 3, 1), ("fast", 1, None), ("demo", 1, 1)]
+)
+def test_fewer_than_three_seeds_of_paper_and_fast_are_provisional_and_have_no_rank(
+    make_cell: MakeCell, preset: str, seeds: int, rank: int | None
+) -> None:
+    cells = [
+        make_cell(attack, name, value, preset=preset, seed=seed)
+        for name, value in (("none", 0.9), ("good", 0.89), ("poor", 0.8))
+        for attack in ("none", "lsp")
+        for seed in range(seeds)
+    ]
+    board = frames_of(cells).board
+    assert board["defense"].tolist() == ["good", "poor", "none"], "sorted by the mean all the same"
+    assert [has(Flag.PROVISIONAL, flags) for flags in board["flags"]] == [rank is None] * 3
+    assert board["rank"].fillna(0).tolist() == ([1, 2, 0] if rank else [0, 0, 0])
+    assert board["cost_rank"].fillna(0).tolist() == [1, 1, 0], "a cost has no seeds"
+
+
+@pytest.mark.parametrize(("clean", "lost"), [(0.85, False), (0.849, True), (0.99, False)])
+def test_over_ten_points_of_clean_accuracy_are_too_much(make_demo_cell: MakeCell, clean: float, lost: bool) -> None:
+    cells = [make_demo_cell("none", "none", 0.95), make_demo_cell("lsp", "none", 0.1)]
+    cells += [make_demo_cell("none", "dvae", clean), make_demo_cell("lsp", "dvae", 0.8)]
+    assert flags_of(cells) == {"dvae": ["clean accuracy lost"] * lost, "none": []}
+    assert flags_of(cells[1:])["dvae"] == [], "nothing to compare with"
+
+
+def test_a_deviation_of_over_five_points_over_seeds_is_flagged_with_its_attacks(make_demo_cell: MakeCell) -> None:
+    """Of two values the deviation is their distance / sqrt(2): 7.0 points give 4.95, 7.2 give 5.09."""
+    of_ops = {0: 0.60, 1: 0.672}
+    cells = [make_demo_cell("lsp", "dvae", 0.6 + 0.07 * seed, seed=seed) for seed in (0, 1)]
+    cells += [make_demo_cell("ops", "dvae", of_ops[seed], seed=seed) for seed in (0, 1)]
+    assert flags_of(cells) == {"dvae": ["varies over seeds: ops"]}
+    assert flags_of([cell for cell in cells if cell.seed == 0]) == {"dvae": []}, "one seed has no deviation"
+
+
+def test_test_images_given_to_a_defense_are_flagged(make_demo_cell: MakeCell) -> None:
+    cells = [make_demo_cell("lsp", name) for name in ("eclipse", "cleaner")]
+    uses = {"eclipse": ["test-set"], "cleaner": ["clean-data"]}
+    cells = [replace(cell, defense=replace(cell.defense, uses=uses[cell.defense.name])) for cell in cells]
+    assert flags_of(cells) == {"eclipse": ["uses test data"], "cleaner": []}
+
+
+@pytest.mark.parametrize(
+    ("attacks", "text"),
+    [
+        ("lsp", "lsp"),
+        ("lsp ops", "all attacks"),
+        ("none lsp ops", "all attacks and clean data"),
+        ("none lsp", "lsp and none"),
+    ],
+)
+def test_a_flag_of_every_attack_says_so(make_demo_cell: MakeCell, attacks: str, text: str) -> None:
+    raising = attacks.split()
+    cells = [
+        make_demo_cell(a, "dvae", logs={"poison": {"converged": a not in raising}}) for a in ("none", "lsp", "ops")
+    ]
+    assert flags_of(cells) == {"dvae": [f"attack not converged: {text}"]}
+
+
+def test_the_only_attack_of_a_board_is_named(make_demo_cell: MakeCell) -> None:
+    assert flags_of([make_demo_cell("lsp", logs={"poison": {"converged": False}})]) == {
+        "none": ["attack not converged: lsp"]
+    }
 
 
 def test_flags_are_values_until_they_are_written() -> None:

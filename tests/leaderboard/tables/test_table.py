@@ -138,10 +138,10 @@ class TestBoard:
         assert board.loc["gray", names].tolist() == [gray[1], gray[0], gray[2]]
         assert board.loc[["bdr", "gray"], "cost_rank"].tolist() == ranks
 
-    def test_a_first_run_that_works_for_the_others_is_flagged_and_not_ranked(self, make_cell: MakeCell) -> None:
-        cells = [make_cell("lsp", name) for name in ("none", "even")]
-        cells += [make_cell("lsp", "memo", purify=0.3, repeats=[0.3, 0.001, 0.001, 0.001, 0.001])]
-        in_all = [make_cell("ops", name) for name in ("none", "even")]
+    def test_a_first_run_that_works_for_the_others_is_flagged_and_not_ranked(self, make_demo_cell: MakeCell) -> None:
+        cells = [make_demo_cell("lsp", name) for name in ("none", "even")]
+        cells += [make_demo_cell("lsp", "memo", purify=0.3, repeats=[0.3, 0.001, 0.001, 0.001, 0.001])]
+        in_all = [make_demo_cell("ops", name) for name in ("none", "even")]
         in_all += [replace(cells[-1], key="memo-ops", attack=in_all[0].attack, artifacts={"purify": "another"})]
         assert pd.isna(board_of(cells + in_all).loc["memo", "cost_rank"]), "every attack's first run worked for its own"
         board = board_of(cells)
@@ -149,11 +149,11 @@ class TestBoard:
         assert board.loc[["even", "memo"], "cost_rank"].tolist() == [1, pd.NA]
         assert board.loc["memo", ["cost_seconds", "cost_seconds_min"]].tolist() == [0.3, 0.001]
 
-    def test_a_long_purification_that_works_for_other_attacks_is_flagged(self, make_cell: MakeCell) -> None:
-        cells = [make_cell(attack, name) for attack in ("none", "lsp", "ops") for name in ("none", "even")]
+    def test_a_long_purification_that_works_for_other_attacks_is_flagged(self, make_demo_cell: MakeCell) -> None:
+        cells = [make_demo_cell(attack, name) for attack in ("none", "lsp", "ops") for name in ("none", "even")]
         cells = [replace(cell, clean_test_accuracy=0.9) if cell.attack.name == "none" else cell for cell in cells]
         for attack, seconds in (("none", 5.0), ("lsp", 0.01), ("ops", 0.01)):
-            cell = make_cell(attack, "memo", purify=seconds)
+            cell = make_demo_cell(attack, "memo", 0.9, purify=seconds)
             cells.append(replace(cell, artifacts={**cell.artifacts, "purify": attack}))
         board = board_of(cells)
         assert (board.loc["memo", "flags"], board.loc["even", "flags"]) == ("uneven purification", "")
@@ -171,7 +171,7 @@ class TestBoard:
         assert (row["purify_seconds"], row["extra_train_seconds"]) == (400.0, 0.0)
 
     def test_rows_of_a_preset_nobody_compared_are_flagged(self, make_cell: MakeCell) -> None:
-        assert board_of([make_cell(preset="fast")]).loc["none", "flags"] == "unvalidated preset"
+        assert board_of([make_cell(preset="fast")]).loc["none", "flags"] == "provisional, unvalidated preset"
 
     def test_ranks_and_cost_ranks(self, matrix: list[CellResult]) -> None:
         board = board_of(matrix)
@@ -228,11 +228,13 @@ class TestBoard:
         assert (board.loc["dvae", "flags"], board.loc["iss-jpeg", "flags"]) == (flag and f"{flag}: lsp", "")
         assert (board.loc["dvae", "rank"], board.loc["dvae", "cost_rank"]) == (1, 3), "a flag hides nothing"
 
-    def test_the_clean_cell_is_one_of_those_whose_costs_are_shown(self, make_cell: MakeCell) -> None:
+    def test_the_clean_cell_is_one_of_those_whose_costs_are_shown(self, make_demo_cell: MakeCell) -> None:
         """Clean data takes the same work, so a defense that works there alone is seen."""
-        cells = [make_cell(attack, "none", train=100) for attack in ("none", "lsp", "ops")]
+        cells = [make_demo_cell(attack, "none", train=100) for attack in ("none", "lsp", "ops")]
         cells = [replace(cell, clean_test_accuracy=0.9) if cell.attack.name == "none" else cell for cell in cells]
-        cells += [make_cell(attack, "gray", purify=s) for attack, s in (("none", 3.0), ("lsp", 1.0), ("ops", 2.5))]
+        cells += [
+            make_demo_cell(attack, "gray", 0.9, purify=s) for attack, s in (("none", 3.0), ("lsp", 1.0), ("ops", 2.5))
+        ]
         row = board_of(cells).loc["gray"]
         assert row[["cost_seconds", "cost_seconds_min", "cost_seconds_max"]].tolist() == [2.5, 1.0, 3.0]
         assert row["cost_rank"] == 1
@@ -241,9 +243,9 @@ class TestBoard:
         assert row["flags"] == "not exclusive"
         assert pd.isna(row["cost_rank"])
 
-    def test_one_seed_ranks_no_finer_than_its_test_images_allow(self, make_cell: MakeCell) -> None:
+    def test_one_seed_ranks_no_finer_than_its_test_images_allow(self, make_demo_cell: MakeCell) -> None:
         for gap, place in ((0.003, 1), (0.03, 2)):
-            cells = [make_cell("lsp", d, a) for d, a in (("a", 0.9), ("b", 0.9 - gap), ("none", 0.1))]
+            cells = [make_demo_cell("lsp", d, a) for d, a in (("a", 0.9), ("b", 0.9 - gap), ("none", 0.1))]
             assert list(board_of(cells).loc[["a", "b"], "rank"]) == [1, place], "n = 10,000 leave 0.6 points"
 
     def test_costs_of_several_devices_are_not_ranked(self, matrix: list[CellResult], make_cell: MakeCell) -> None:
@@ -288,6 +290,18 @@ class TestFamily:
         assert row["accuracy[ops]"] == pytest.approx(0.81), "jpeg"
         assert row["mean_accuracy"] == pytest.approx(0.83)
         assert row["recovery"] == pytest.approx((0.70 + 0.46) / (0.80 + 0.60))
+
+    def test_its_flags_are_those_of_its_own_accuracies(self, matrix: list[CellResult]) -> None:
+        gray = {"none": 0.80, "lsp": 0.85, "ops": 0.45}
+        cells = [
+            replace(c, clean_test_accuracy=gray[c.attack.name] + (0.3 * c.seed if c.attack.name == "ops" else 0))
+            if c.defense.name == "iss-gray"
+            else c
+            for c in matrix
+        ]
+        board = board_of(cells)
+        assert board.loc["iss-gray", "flags"] == "varies over seeds: ops, clean accuracy lost"
+        assert board.loc["iss (best per attack)", "flags"] == "oracle", "it has JPEG on clean data and against ops"
 
     def test_it_costs_what_all_members_cost(self, matrix: list[CellResult]) -> None:
         row = board_of(matrix).loc["iss (best per attack)"]
