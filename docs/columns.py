@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.store.scores import SCORES
 from leaderboard.published.comparison import COMPARISON_COLUMNS
 from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS, Column
+from leaderboard.tables.curves import CURVE_COLUMNS
 from leaderboard.tables.flags import Flag
 from leaderboard.tables.shown import SHOWN, Shown, View
 
@@ -28,6 +29,7 @@ def _tables() -> dict[str, str]:
         "cells.csv": _columns(CELL_COLUMNS),
         "leaderboard.csv": _columns(BOARD_COLUMNS),
         "comparison.csv": _columns(COMPARISON_COLUMNS),
+        "curves.csv": _columns(CURVE_COLUMNS),
         "scores": _table(("score", "on the page", "unit", "meaning"), scores),
         "shown": _table(("heading", "column", "first click sorts", "shown in"), [_shown(column) for column in SHOWN]),
         "flags": _table(("flag", "meaning"), [(flag, flag.explanation) for flag in Flag]),

@@ -56,6 +56,7 @@ def publish(
         "leaderboard.csv": csv_text(board),
         "cells.csv": csv_text(tables.cells),
         "comparison.csv": csv_text(tables.comparison),
+        "curves.csv": csv_text(tables.curves),
         "leaderboard.json": json_text(board),
         "leaderboard.md": markdown_text(board),
         "leaderboard.tex": latex_text(board),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bench import __version__
-from bench.cli.commands import board, cache, components, doctor, run
+from bench.cli.commands import board, cache, components, doctor, run, sweep
 from bench.cli.exits import run_command
 
 
@@ -28,6 +28,7 @@ def cli() -> None:
 for command in (
     run.run,
     run.plan,
+    sweep.sweep,
     components.list_,
     components.describe,
     components.check,

@@ -16,6 +16,7 @@ from bench import formats
 from bench.store.results import PAYS_ONCE_SECONDS, CellResult
 from bench.store.scores import SCORES
 from leaderboard.published.values import largest_repeat, tolerance
+from leaderboard.site import curves
 from leaderboard.site.methods import Method, method_cards
 from leaderboard.site.scatter import AXES
 from leaderboard.site.sparkline import HEIGHT, WIDTH, sparklines
@@ -24,7 +25,10 @@ from leaderboard.tables.columns import BOARD_COLUMNS
 from leaderboard.tables.envelope import SETTINGS
 from leaderboard.tables.flags import Flag, has
 
-EXPORTS = ("leaderboard.csv", "cells.csv", "comparison.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex")
+EXPORTS = (
+    *("leaderboard.csv", "cells.csv", "comparison.csv", "curves.csv"),
+    *("leaderboard.json", "leaderboard.md", "leaderboard.tex"),
+)
 _OWN = ("site.css", "board.js", "copy.js", "figure.js", "scatter.js", "cell.js")
 
 
@@ -45,6 +49,7 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
             "places": [(name, label) for name, label, choices in _filters(page)[:4] if len(choices) > 1],
             "axes": AXES,
             "curve_size": (WIDTH, HEIGHT),
+            "area": curves.AREA,
             "facts": _facts(cells, frame, tables.board),
             "exports": EXPORTS,
             "environment": _environment(frame),

@@ -14,11 +14,13 @@ from leaderboard.published.comparison import comparison_frame
 from leaderboard.published.pairs import Pair, pairs_of, published_of
 from leaderboard.site.board_rows import BoardRow, board_row
 from leaderboard.site.comparison_table import ComparisonView, comparison_view
+from leaderboard.site.curves import CurveFigure, curve_figures
 from leaderboard.site.headline import Answer, headline
 from leaderboard.site.heatmap import HeatRow, heat_cell
 from leaderboard.site.scatter import figures, on_several_devices
 from leaderboard.site.sparkline import Sparkline, row_names
 from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text, half_width_column
+from leaderboard.tables.curves import curves_frame
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 from leaderboard.tables.table import Frames, current_cells
@@ -26,18 +28,21 @@ from leaderboard.tables.table import Frames, current_cells
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables behind the page: both frames, `pairs_of` them, and `comparison_frame`."""
+    """Tables behind the page: both frames, `pairs_of` them, `comparison_frame`, and `curves_frame`."""
 
     cells: pd.DataFrame
     board: pd.DataFrame
     pairs: list[dict[str, Pair]]
     comparison: pd.DataFrame
+    curves: pd.DataFrame
 
 
 def tables_of(frames: Frames) -> Tables:
-    """Adds the published values to the frames."""
-    pairs = pairs_of(current_cells(frames.cells), frames.board)
-    return Tables(frames.cells, frames.board, pairs, comparison_frame(frames.board, pairs))
+    """Adds the published values and the curves to the frames."""
+    current = current_cells(frames.cells)
+    pairs = pairs_of(current, frames.board)
+    comparison = comparison_frame(frames.board, pairs)
+    return Tables(frames.cells, frames.board, pairs, comparison, curves_frame(current))
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Group:
     heat: list[HeatRow]
     has_published: bool
     comparison: ComparisonView
+    curves: list[CurveFigure]
     figures: dict[str, dict[str, Any]]
     has_intervals: bool
     several_devices: bool
@@ -112,8 +118,9 @@ def page_view(tables: Tables, curves: Mapping[tuple[str, ...], Sparkline]) -> Pa
     groups, rows = [], []
     for number, (_, part) in enumerate(board.groupby(GROUP, sort=False)):
         own = [pairs[index] for index in part.index]
-        cells = current[(current[GROUP] == list(part[GROUP].iloc[0])).all(axis=1)]
-        groups.append(_group(number, part, cells, own, comparison_view(published_of(own)), labels, numbers))
+        cells, curves_of = (of[(of[GROUP] == list(part[GROUP].iloc[0])).all(axis=1)] for of in (current, tables.curves))
+        drawn = curve_figures(curves_of)
+        groups.append(_group(number, part, cells, own, comparison_view(published_of(own)), drawn, labels, numbers))
         rows += [
             board_row(int(str(index)), number, row, part, shown, of_row, numbers, curves.get(row_names(row)))
             for (index, row), of_row in zip(part.iterrows(), own, strict=True)
@@ -143,6 +150,7 @@ def _group(
     cells: pd.DataFrame,
     pairs: Sequence[dict[str, Pair]],
     comparison: ComparisonView,
+    curves: list[CurveFigure],
     labels: dict[tuple[str, str], str],
     numbers: dict[str, int],
 ) -> Group:
@@ -165,6 +173,7 @@ def _group(
         heat=heat,
         has_published=any(cell.published for row in heat for cell in row.cells),
         comparison=comparison,
+        curves=curves,
         figures=figures(board),
         has_intervals=bool(board["half_width_95"].notna().any()),
         several_devices=on_several_devices(board),

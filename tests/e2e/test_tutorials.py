@@ -11,9 +11,11 @@ import pytest
 
 from bench.cli.main import cli
 from bench.errors import UserError
+from bench.registry import BY_KIND
 from bench.run.prepare import choose_executor
 from bench.select.matrix import make_matrix
 from bench.select.settings import Settings
+from bench.select.sweep import swept
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -42,7 +44,7 @@ def _all_commands() -> list[tuple[str, list[str]]]:
 
 def _tiny(arguments: list[str]) -> list[str]:
     """The same command on a tiny set with a small victim; what the page itself says of data and preset stays."""
-    if arguments[0] not in ("run", "plan"):
+    if arguments[0] not in ("run", "plan", "sweep"):
         return arguments
     small = {"--dataset": "shapes:train=64:test=32", "--victims": "linear:epochs=2", "--threads": "1"}
     return [*arguments, *(word for option in small.items() if option[0] not in arguments for word in option)]
@@ -100,7 +102,11 @@ def test_every_command_line_parses_and_names_what_exists(page, arguments, tmp_pa
     if name in ("run", "plan") and not options["plugins"] and options["config"] is None:
         words = (options[key] for key in ("preset", "dataset", "attacks", "defenses", "victims", "seeds"))
         _check_names(Settings(*words))
-    if name == "run":
+    if name == "sweep":
+        given = "attack" if options["attack"] else "defense"
+        swept(BY_KIND[f"{given}s"], options[given], options["parameter"])
+        _check_names(Settings(options["preset"], options["dataset"], options["attacks"], options["defenses"]))
+    if name in ("run", "sweep"):
         choose_executor(options["executor"])
 
 

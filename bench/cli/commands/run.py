@@ -1,8 +1,9 @@
-"""`bench run` and `bench plan`: a matrix from options and files."""
+"""`bench run` and `bench plan`: a matrix from options and files. `bench sweep` shares their options and the run."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,14 @@ from bench.cli.commands.options import FOLDER, plugin_option
 from bench.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from bench.run.prepare import Prepared
+    from leaderboard.tables.table import Frames
 
 
-def _matrix_options(command: Any) -> Any:
+def matrix_options(command: Any) -> Any:
+    """Options that say what a matrix holds and how it is computed."""
     options = [
         click.argument("config", type=click.Path(path_type=Path, dir_okay=False), required=False),
         click.option("--attacks", help="Selections: names, name:parameter=value, globs, all, chains (lsp+ops)."),
@@ -67,18 +72,48 @@ def _matrix_options(command: Any) -> Any:
     return command
 
 
+def run_options(command: Any) -> Any:
+    """Options that say where the jobs run and where the leaderboard goes."""
+    options = [
+        click.option("--executor", default="inline", show_default=True, help="inline, local:gpus=all, submitit, ray."),
+        click.option(
+            "--stage-timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            help="Stop a job that takes longer, and record it as failed. Needs an executor with processes: "
+            "local, submitit.",
+        ),
+        click.option("--out", type=FOLDER, help="Folder of the leaderboard (default: STORE/leaderboard)."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
-@_matrix_options
-@click.option("--executor", default="inline", show_default=True, help="inline, local:gpus=all, submitit, ray.")
-@click.option(
-    "--stage-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Stop a job that takes longer, and record it as failed. Needs an executor with processes: local, submitit.",
-)
-@click.option("--out", type=FOLDER, help="Folder of the leaderboard (default: STORE/leaderboard).")
+@matrix_options
+@run_options
 def run(config: Path | None, executor: str, out: Path | None, **options: Any) -> int:
     """Run a matrix (CONFIG: a TOML file) and write its leaderboard. Run it again to continue."""
+    return run_and_publish(config, executor, out, **options)
+
+
+def run_and_publish(
+    config: Path | None,
+    executor: str,
+    out: Path | None,
+    also_print: Callable[[Frames, Console], None] | None = None,
+    **options: Any,
+) -> int:
+    """Runs the matrix of a command line, prints and writes its leaderboard; returns the exit code.
+
+    Args:
+        config: a file of settings.
+        executor: a selection.
+        out: folder of the leaderboard; None for the store's.
+        also_print: prints more about the results, below the leaderboard.
+        options: the other values of `matrix_options` and `run_options`.
+    """
     from rich.console import Console
 
     from bench.cli.methods import methods
@@ -112,13 +147,15 @@ def run(config: Path | None, executor: str, out: Path | None, **options: Any) ->
         console = Console()
         frames = frames_of(outcome.cells)
         print_leaderboard(frames.board, console)
+        if also_print is not None:
+            also_print(frames, console)
         paths = publish(outcome.cells, frames, out, [store.root], methods())
     print_outcome(outcome, [paths["leaderboard.csv"], paths["index.html"]], console)
     return 1 if outcome.failed else 0
 
 
 @click.command()
-@_matrix_options
+@matrix_options
 @click.option("--jobs", is_flag=True, help="List every job, not only the number of jobs by stage and component.")
 def plan(config: Path | None, jobs: bool, **options: Any) -> None:
     """Show the jobs of a run, the cached ones and the expected time. Runs nothing."""
@@ -131,8 +168,8 @@ def plan(config: Path | None, jobs: bool, **options: Any) -> None:
 
 def _prepared(
     config: Path | None,
-    attacks: str | None,
-    defenses: str | None,
+    attacks: str | Sequence[str] | None,
+    defenses: str | Sequence[str] | None,
     victims: str | None,
     dataset: str | None,
     preset: str | None,

@@ -1,0 +1,120 @@
+"""One parameter over several values: `quality=10..90:20` becomes selections of an ordinary matrix."""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from bench.errors import UserError
+from bench.registry import Registry
+from bench.select.chain import split
+from bench.select.grammar import cut
+from bench.select.spec import parse_value, select
+
+_WITHOUT_STEP = 5  # values of a range that names no step
+_MOST_VALUES = 1_000
+
+
+def swept(registry: Registry[Any], selection: str, parameter: str) -> list[str]:
+    """The selections of a sweep, in the order of the values.
+
+    Args:
+        registry: of attacks or defenses.
+        selection: one component, or a chain of attacks; it does not set the parameter.
+        parameter: `NAME=VALUES`; VALUES is a comma list of numbers and of ranges `first..last:step`. A range without a
+            step has five values. In a chain NAME is `ATTACK.NAME`.
+
+    Raises:
+        UserError: for a selection of several components, an unknown or not numeric parameter, a value that is no
+            number or is out of range, and fewer than two values.
+    """
+    label = f"--parameter {parameter!r}"
+    name, separator, written = parameter.partition("=")
+    name = name.strip()
+    if not separator or not name:
+        raise UserError(f"{label} is not of the form NAME=VALUES; for example quality=10,30,50 or quality=10..90:20")
+    if len(cut(selection, ",")) > 1:
+        raise UserError(f"a sweep takes one {registry.kind}, got {selection!r}; run it once for each")
+    before, part, behind, name = _place(registry, selection, name, label)
+    values = list(dict.fromkeys(_values(written, label)))
+    if not values:
+        raise UserError(f"{label} has no value; a sweep takes at least 2")
+    texts = [f"{before}{part}:{name}={value}{behind}" for value in values]
+    found = select(registry, texts[0])  # an unknown name or parameter is reported once, and not for every value
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found)
+        raise UserError(f"a sweep takes one {registry.kind}, and {selection!r} names several ({names}); name one")
+    _check_values(registry, part, name, values, label)
+    count = len({one.text for one in select(registry, texts)})
+    if count < 2:
+        raise UserError(f"{label} has {count} value; a sweep takes at least 2")
+    return texts
+
+
+def _place(registry: Registry[Any], selection: str, name: str, label: str) -> tuple[str, str, str, str]:
+    """Text before the component that has the parameter, the component, the text behind it, and the own name."""
+    parts = split(selection) if registry.chains else [selection]
+    if len(parts) == 1:
+        return "", selection, "", name
+    names = [cut(part, ":")[0].strip() for part in parts]
+    owner, _, own = name.partition(".")
+    if not own or owner not in names:
+        choices = ", ".join(f"{part}.{own or name}" for part in names)
+        raise UserError(f"{label}: in a chain name the attack that has the parameter; choices: {choices}")
+    at = names.index(owner)
+    return "".join(f"{part}+" for part in parts[:at]), parts[at], "".join(f"+{part}" for part in parts[at + 1 :]), own
+
+
+def _check_values(registry: Registry[Any], part: str, name: str, values: list[str], label: str) -> None:
+    """Raises UserError unless the parameter is a number, and each value is one of its type."""
+    component = cut(part, ":")[0].strip()
+    entry, _ = registry.find(component)
+    hint = typing.get_type_hints(entry.cls)[name]
+    kinds = {hint, *typing.get_args(hint)}
+    if not kinds & {int, float}:
+        hints = typing.get_type_hints(entry.cls)
+        numbers = [key for key in entry.parameters if {hints[key], *typing.get_args(hints[key])} & {int, float}]
+        raise UserError(
+            f"{label}: {name} of {component} is not a number, and a curve needs numbers; its numbers are: "
+            f"{', '.join(numbers) or 'none'}"
+        )
+    problems = []
+    for value in values:
+        try:
+            number = parse_value(hint, value)
+        except ValueError as error:
+            problems.append(f"{label}: {name}={value!r}: {error}")
+            continue
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            problems.append(f"{label}: {value!r} is not a finite number")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _values(text: str, label: str) -> Iterator[str]:
+    """The values of a comma list as they are written; a range gives decimal numbers."""
+    for word in filter(None, map(str.strip, text.split(","))):
+        if ".." not in word:
+            yield word
+            continue
+        low, _, rest = word.partition("..")
+        high, has_step, between = rest.partition(":")
+        try:
+            first, last = Decimal(low), Decimal(high)
+            step = Decimal(between) if has_step else (last - first) / (_WITHOUT_STEP - 1)
+            if not all(number.is_finite() for number in (first, last, step)):
+                raise InvalidOperation
+        except InvalidOperation:
+            raise UserError(
+                f"{label}: {word!r} is not a range; write first..last or first..last:step with decimal numbers, and "
+                "fractions as a list: 4/255,8/255"
+            ) from None
+        if not first < last or step <= 0:
+            raise UserError(f"{label}: range {word!r} needs first < last and a step > 0")
+        if (last - first) / step >= _MOST_VALUES:
+            raise UserError(f"{label}: range {word!r} has more than {_MOST_VALUES} values; take a larger step")
+        for index in range(int((last - first) / step) + 1):
+            yield f"{(first + index * step).normalize():f}"
