@@ -54,6 +54,7 @@ class Context:
         scratch: an empty folder of this stage's own, deleted afterwards.
         scope: the component's registered name; part of every derived seed.
         engine: how to compute; `bench.training.fit` heeds it.
+        epoch: of the victim's training, counted from 0, for a `batch_loss`.
         logs: what `log` recorded: stored in the artifact's manifest.
         kept: what `keep` stored: saved with the artifact.
     """
@@ -66,6 +67,7 @@ class Context:
     on_progress: Callable[[int, int, str], None] = lambda done, total, note: None
     resident_bytes: int = 2**30
     engine: Engine = field(default_factory=Engine)
+    epoch: int = 0
     logs: dict[str, object] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
     _streams: dict[str, torch.Generator] = field(default_factory=dict)

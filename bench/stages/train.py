@@ -151,6 +151,7 @@ def loss_of(defense: Any, model: torch.nn.Module, ctx: Context) -> Loss:
         return cross_entropy(model)
 
     def loss(batch: Batch) -> Tensor:
+        ctx.epoch = batch.epoch
         acting = ctx.state("bench.defense", lambda: anew(defense))
         return acting.batch_loss(model, batch.images_01, batch.labels, ctx)  # type: ignore[no-any-return]
 

@@ -24,6 +24,7 @@ CHANGED = {
         "dvae": {"epochs": 100},
         "vae": {"epochs": 100},
         "ae": {"epochs": 50},
+        "ueraser": {"epochs": 300, "worst_epochs": 30},
         # HanxunH/Unlearnable-Examples: scripts/cifar100/min-min-noise/samplewise-noise, configs/cifar100/resnet18
         "em": {"batches_per_round": 20, "weight_decay": 5e-5},
     },
@@ -33,6 +34,7 @@ CHANGED = {
         "dvae": {"epochs": 20},
         "vae": {"epochs": 20},
         "at": {"steps": 5, "travel": 1.25},
+        "ueraser": {"epochs": 300, "worst_epochs": 30},
         # HanxunH/Unlearnable-Examples: scripts/imagenet-mini/min-min-noise/samplewise-noise, configs/imagenet-mini
         "em": {
             "eps": 16 / 255,
