@@ -11,6 +11,7 @@ import pandas as pd
 from bench import formats
 from leaderboard.published.values import Comparison, comparisons, measured_of
 from leaderboard.tables.columns import GROUP, accuracy_columns, half_width_column
+from leaderboard.tables.families import families
 from leaderboard.tables.flags import Flag, has
 from leaderboard.tables.statistics import half_width_95
 
@@ -92,7 +93,7 @@ def _measured_as(row: Mapping[Any, Any], accuracy: str, board: pd.DataFrame) -> 
     own = str(row["defense_selection"])
     if not has(Flag.ORACLE, row["flags"]):
         return own
-    alike = (board[[*GROUP, "family"]] == [row[name] for name in (*GROUP, "family")]).all(axis=1)
+    alike = (board[GROUP] == [row[name] for name in GROUP]).all(axis=1) & (families(board) == row["family"])
     members = board.loc[alike & (board["defense_selection"] != own) & (board[accuracy] == row[accuracy])]
     return str(min(members["defense_selection"], default=own))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.store.results import CellResult, Cost, of_training
 from leaderboard.tables.flags import Flag
+from leaderboard.tables.targets import peak_accuracy, seconds_to_targets
 
 
 def cell_row(cell: CellResult, flags: Sequence[Flag] = ()) -> dict[str, Any]:
@@ -19,6 +20,8 @@ def cell_row(cell: CellResult, flags: Sequence[Flag] = ()) -> dict[str, Any]:
     poison = cell.costs.get("poison")
     charged = [cost for cost in (purify, train) if cost is not None]
     error = cell.error or {}
+    train_seconds = of_training(train.phases) if train and "train" in train.phases else None
+    purify_seconds = purify.wall_seconds if purify else None
     per_10k = None
     if cell.view_seconds is not None and cell.test_images:
         per_10k = cell.view_seconds / cell.test_images * 10_000
@@ -51,13 +54,15 @@ def cell_row(cell: CellResult, flags: Sequence[Flag] = ()) -> dict[str, Any]:
         "sees_test_images": bool(cell.defense.extra.get("sees_test_images", False)),
         "seed": cell.seed,
         "clean_test_accuracy": cell.clean_test_accuracy if cell.status == "done" else None,
-        "purify_seconds": purify.wall_seconds if purify else None,
+        "peak_accuracy": peak_accuracy(cell),
+        **seconds_to_targets(cell, 0.0 if cell.defense.name == "none" else purify_seconds, train_seconds),
+        "purify_seconds": purify_seconds,
         "purify_seconds_min": min(_runs(purify)) if purify else None,
         "purify_seconds_max": max(_runs(purify)) if purify else None,
         "purify_runs": len(_runs(purify)) if purify else None,
         "fit_seconds": purify.phases.get("fit") if purify else None,
         "apply_seconds": purify.phases.get("apply") if purify else None,
-        "train_seconds": of_training(train.phases) if train and "train" in train.phases else None,
+        "train_seconds": train_seconds,
         "warm_seconds": sum(cost.phases.get("warm", 0.0) for cost in charged) if charged else None,
         "view_seconds": cell.view_seconds,
         "view_seconds_per_10k": per_10k,

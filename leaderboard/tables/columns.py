@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from leaderboard.tables.targets import TARGETS
+
 
 class Column(NamedTuple):
     """A column's pandas type (`string`, `Int64`, `float64`, `boolean`, `object`), what it holds, and in which unit.
@@ -67,6 +69,9 @@ CELL_COLUMNS = {
     "sees_test_images": Column("boolean", "the defense views test images"),
     "seed": Column("Int64", "seed of the matrix"),
     "clean_test_accuracy": Column("float64", "fraction 0..1, whole untouched test set, after the last epoch"),
+    "peak_accuracy": Column(
+        "float64", "of the best epoch of the curve: an oracle, the epoch is chosen with test labels", "fraction"
+    ),
     "undefended_accuracy": Column("float64", "defense none, otherwise the same cell", "fraction"),
     "clean_baseline_accuracy": Column("float64", "attack none and defense none, otherwise the same cell", "fraction"),
     "recovery": Column("float64", "(defended - undefended) / (clean baseline - undefended); null if that gap is <= 0"),
@@ -95,6 +100,15 @@ CELL_COLUMNS = {
     "cost_multiple": Column(
         "float64", "(cost + undefended training) / undefended training; 1.0 costs nothing; below 1: a shorter training"
     ),
+    **{
+        f"seconds_to_{target}": Column(
+            "float64",
+            f"purify + training up to the first epoch with {target} %, an epoch being an equal part of the training; "
+            "empty if the last epoch has less",
+            "s",
+        )
+        for target in TARGETS
+    },
     "peak_gpu_bytes": Column("Int64", "larger of purify and train", "bytes"),
     "peak_host_bytes": Column("Int64", "larger of purify and train, each beyond what its process held before", "bytes"),
     "purify_energy_joules": Column("float64", "of the GPU, during purify_seconds", "J"),
@@ -138,6 +152,21 @@ BOARD_COLUMNS = {
     "uses": CELL_COLUMNS["uses"],
     "mean_accuracy": Column("float64", "clean test accuracy, mean over attacks (none excluded) and seeds", "fraction"),
     "half_width_95": Column("float64", "95 % Student-t half-width over seeds of the mean over attacks", "fraction"),
+    "peak_accuracy": Column(
+        "float64",
+        "the same mean with the best epoch of each cell's curve: an oracle, the epochs are chosen with test labels",
+        "fraction",
+    ),
+    "mean_without_one": Column(
+        "float64", "lowest mean over all attacks but one: how much mean_accuracy depends on one attack", "fraction"
+    ),
+    "held_out_mean": Column(
+        "float64",
+        "of a family or of several settings of a defense (rows best per attack): each attack with the setting that has "
+        "the best mean against the others, mean over attacks",
+        "fraction",
+    ),
+    "held_out_worst": Column("float64", "the lowest of these accuracies", "fraction"),
     "worst_accuracy": Column("float64", "lowest mean over seeds of one attack", "fraction"),
     "worst_attack": Column("string", "the attack it belongs to"),
     "clean_accuracy": Column(
@@ -173,6 +202,27 @@ BOARD_COLUMNS = {
         "rehearsals of first steps (loading, allocating, compiling), median over the same cells; not charged",
         "s",
     ),
+    **{
+        f"attacks_at_{target}": Column(
+            "Int64", f"attacks against which every seed has {target} % after the last epoch, of those of the group"
+        )
+        for target in TARGETS
+    },
+    **{
+        f"seconds_to_{target}": Column(
+            "float64",
+            f"purify + training up to the first epoch with {target} %, an epoch being an equal part of the training; "
+            f"median over the cells of attacks_at_{target}",
+            "s",
+        )
+        for target in TARGETS
+    },
+    "seconds_per_point": Column(
+        "float64",
+        "cost_seconds by points of mean accuracy above undefended; empty if there are none or the cost is below 0",
+        "s",
+    ),
+    "joules_per_point": Column("float64", "cost_energy_joules by the same points", "J"),
     "peak_gpu_bytes": Column("Int64", "largest GPU memory of purify and train in these cells", "bytes"),
     "peak_host_bytes": Column("Int64", "most host memory that purify or train took in these cells", "bytes"),
     "cost_energy_joules": Column(

@@ -1,4 +1,7 @@
-"""A family's best member per attack, as papers report it: a choice made with test labels, shown and never ranked."""
+"""A family's best member per attack, as papers report it: a choice made with test labels, shown and never ranked.
+
+Several settings of a defense without a family are one too. Their choice is also judged on attacks that it has not seen.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboard.tables.flags import Flag, Raised
+from leaderboard.tables.targets import TARGETS
 
 _SUMS = (
     *("cost_seconds", "cost_seconds_min", "cost_seconds_max", "purify_seconds", "extra_train_seconds"),
@@ -15,6 +19,28 @@ _SUMS = (
 )
 _OF_ACCURACY = {Flag.CLEAN_LOST, Flag.BELOW_ENVELOPE, Flag.VARIES}
 _OF_GROUP = ("envelope_accuracy", "envelope_defense", "envelope_settings")
+
+
+def families(rows: pd.DataFrame) -> pd.Series[str]:
+    """Name of the family of each cell or row: the defense's own name where it has none, "" if undefended."""
+    return rows["family"].where(rows["family"] != "", rows["defense"]).where(rows["defense"] != "none", "")
+
+
+def held_out(members: pd.DataFrame) -> dict[str, float | None]:
+    """The columns `held_out_*`: for each attack the setting with the best mean against the others, judged on it.
+
+    Equal settings: the first by name. None for fewer than two attacks.
+
+    Args:
+        members: finished cells of all settings; clean data (attack `none`) is not looked at.
+    """
+    poisoned = members[members["attack_selection"] != "none"]
+    accuracy = poisoned.groupby(["attack_selection", "defense_selection"], sort=True)["clean_test_accuracy"].mean()
+    table = accuracy.unstack("defense_selection")
+    if len(table) < 2:
+        return {"held_out_mean": None, "held_out_worst": None}
+    judged = [float(table.loc[attack, table.drop(attack).mean().idxmax()]) for attack in table.index]
+    return {"held_out_mean": sum(judged) / len(judged), "held_out_worst": min(judged)}
 
 
 def best_per_attack(members: pd.DataFrame) -> pd.DataFrame:
@@ -27,27 +53,30 @@ def best_per_attack(members: pd.DataFrame) -> pd.DataFrame:
     return members[members["defense_selection"] == members["attack_selection"].map(best)]
 
 
-def family_row(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def family_row(name: str, row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Turns the row of the chosen cells into the family's: it costs what all members cost, for one has to run all.
 
     The trainings of the victim that the comparison takes are not charged, as they are not in the papers.
 
     Args:
+        name: of the family.
         row: leaderboard row of the cells from `best_per_attack`.
         members: the members' leaderboard rows.
     """
     extra = _over(members, "cost_multiple", lambda values: sum(value - 1 for value in values))
     return {
         **row,
-        "defense": f"{row['family']} (best per attack)",
-        "defense_selection": f"{row['family']} (best per attack)",
+        "family": name,
+        "defense": f"{name} (best per attack)",
+        "defense_selection": f"{name} (best per attack)",
         "uses": _united(members, "uses"),
         "cost_multiple": None if extra is None else 1 + extra,
-        **{name: _over(members, name, sum) for name in _SUMS},
+        **{column: _over(members, column, sum) for column in _SUMS},
+        **{f"seconds_to_{target}": None for target in TARGETS},  # of which member is known only after all have run
         "peak_gpu_bytes": _over(members, "peak_gpu_bytes", max),
         "peak_host_bytes": _over(members, "peak_host_bytes", max),
         "device": _united(members, "device"),
-        **{name: members[0][name] for name in _OF_GROUP},
+        **{column: members[0][column] for column in _OF_GROUP},
         "flags": (Raised(Flag.ORACLE), *_flags(row, members)),
     }
 

@@ -22,8 +22,8 @@ class Flag(StrEnum):
 
     ORACLE = (
         "oracle",
-        "The best member of a family for each attack, chosen with test labels. It costs what all members cost, and is "
-        "never ranked.",
+        "The best member of a family, or of several settings of a defense, for each attack, chosen with test labels. "
+        "It costs what all members cost, and is never ranked.",
     )
     MISSING = (
         "missing",

@@ -14,6 +14,7 @@ import pandas as pd
 
 from bench import formats
 from leaderboard.tables.columns import AND, BOARD_COLUMNS, accuracy_column
+from leaderboard.tables.targets import TARGETS
 
 
 class View(StrEnum):
@@ -71,8 +72,12 @@ _CHOICE = frozenset({View.CHOICE})
 
 SHOWN = (
     Shown("mean_accuracy", "mean", formats.percent, _ALL, "%", "high", True),
+    Shown("peak_accuracy", "peak", formats.percent, _CHOICE, "%", high_first=True),
     Shown("half_width_95", "± 95 %", formats.percent, _TABLES - {View.LATEX} | _CHOICE),
     Shown("worst_accuracy", "worst", formats.percent, _ALL, "%", "high", True),
+    Shown("mean_without_one", "without one attack", formats.percent, _CHOICE, "%", high_first=True),
+    Shown("held_out_mean", "held out", formats.percent, _CHOICE, "%", high_first=True),
+    Shown("held_out_worst", "held out, worst", formats.percent, _CHOICE, "%", high_first=True),
     Shown("clean_accuracy", "clean", formats.percent, _ALL, "%", "high", True),
     Shown("recovery", "recovery", formats.ratio, _TABLES | _CHOICE, best="high", high_first=True),
     Shown("cost_seconds", "cost", formats.seconds, _ALL, best="low"),
@@ -84,6 +89,10 @@ SHOWN = (
     Shown("peak_gpu_bytes", "peak GPU", formats.size, _CHOICE),
     Shown("peak_host_bytes", "peak host", formats.size, _CHOICE),
     Shown("cost_energy_joules", "energy", formats.joules, _CHOICE),
+    Shown("seconds_per_point", "cost per point", formats.seconds, _CHOICE),
+    Shown("joules_per_point", "energy per point", formats.joules, _CHOICE),
+    *(Shown(f"attacks_at_{target}", f"attacks at {target} %", str, _CHOICE, high_first=True) for target in TARGETS),
+    *(Shown(f"seconds_to_{target}", f"time to {target} %", formats.seconds, _CHOICE) for target in TARGETS),
     Shown("n", "n", str, _TABLES | _CHOICE, high_first=True),
     Shown("seeds", "seeds", str, _CHOICE, high_first=True),
     Shown("device", "device", AND.join, _CHOICE),

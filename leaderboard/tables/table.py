@@ -24,12 +24,13 @@ from leaderboard.tables.columns import (
 )
 from leaderboard.tables.costs import Spread, row_costs
 from leaderboard.tables.effect import with_effect_flags
-from leaderboard.tables.families import best_per_attack, family_row
+from leaderboard.tables.families import best_per_attack, families, family_row, held_out
 from leaderboard.tables.flags import Flag, has
 from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
 from leaderboard.tables.row_flags import add_group_flags, row_flags
 from leaderboard.tables.statistics import binomial_half_width_95, half_width_95, mean
 from leaderboard.tables.stores import repeat_flags
+from leaderboard.tables.targets import row_targets
 
 _DOUBT = {Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.SEVERAL_DEVICES, Flag.UNEVEN, Flag.PAYS_ONCE}
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
@@ -108,11 +109,13 @@ def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
     add_group_flags(singles)
     _rank(singles)
     oracles = []
-    for family in sorted({row["family"] for row in singles} - {""}):
-        members = [row for row in singles if row["family"] == family]
-        if len(members) >= 2 and all(row["mean_accuracy"] is not None for row in members):
-            chosen = best_per_attack(group[group["family"] == family])
-            oracles.append(family_row(_row(chosen, attacks, seeds), members))
+    for name, cells in group.groupby(families(group), sort=True):
+        members = [row for row in singles if row["defense_selection"] in set(cells["defense_selection"])]
+        if name and len(members) >= 2 and all(row["mean_accuracy"] is not None for row in members):
+            chosen = _row(best_per_attack(cells), attacks, seeds)
+            oracles.append(family_row(str(name), chosen, members) | held_out(cells))
+    for row in (*singles, *oracles):
+        row.update(_per_point(row))
     return sorted([*singles, *oracles], key=_sort_key)
 
 
@@ -120,7 +123,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     """The row of one defense, not yet ranked.
 
     `tie_width`, no column of the board, is what ranks must differ by: the interval over seeds, or for one seed the
-    least doubt, which a test set of this size leaves. Nor is `defense_parameters` a column of the board.
+    least doubt, which a test set of this size leaves. Nor are `defense_parameters` and `recovered`.
     """
     done = cells[cells["status"] == "done"]
     table = done.pivot(index="seed", columns="attack_selection", values="clean_test_accuracy")
@@ -142,15 +145,21 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
         return row
     per_seed = [mean(values) for _, values in table[poisons].iterrows()]
     width, least = half_width_95(per_seed), binomial_half_width_95(mean(per_seed) or 0.0, done["test_images"].min())
+    peaks = done.pivot(index="seed", columns="attack_selection", values="peak_accuracy").reindex(columns=poisons)
+    of_poisons = [by_attack[attack] or 0.0 for attack in poisons]
     worst = min(poisons, key=lambda attack: by_attack[attack] or 0.0)
     return row | {
         "mean_accuracy": mean(per_seed),
+        "peak_accuracy": mean(peaks.to_numpy().ravel()),
+        "mean_without_one": (sum(of_poisons) - max(of_poisons)) / (len(poisons) - 1) if len(poisons) > 1 else None,
         "recovery": _recovery(poisoned),
+        "recovered": _recovered(poisoned),
         "half_width_95": width,
         "tie_width": least if width is None else width,
         "worst_accuracy": by_attack[worst],
         "worst_attack": worst,
         **row_costs(done),
+        **row_targets(poisoned),
         **{name: None if done[name].isna().any() else int(done[name].max()) for name in _PEAKS},
     }
 
@@ -162,6 +171,19 @@ def _recovery(poisoned: pd.DataFrame) -> float | None:
     if defended is None or undefended is None or clean is None or clean <= undefended:
         return None
     return (defended - undefended) / (clean - undefended)
+
+
+def _recovered(poisoned: pd.DataFrame) -> float | None:
+    """Mean accuracy above the undefended one of the same cells."""
+    defended, undefended = (mean(poisoned[name]) for name in ("clean_test_accuracy", "undefended_accuracy"))
+    return None if defended is None or undefended is None else defended - undefended
+
+
+def _per_point(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """Cost by recovered points; None if nothing was recovered, or the defended training is shorter."""
+    points = 100 * (row.get("recovered") or 0.0)
+    costs = {"seconds_per_point": row.get("cost_seconds"), "joules_per_point": row.get("cost_energy_joules")}
+    return {n: cost / points if cost is not None and cost >= 0 and points > 0 else None for n, cost in costs.items()}
 
 
 def _devices(cells: pd.DataFrame) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ import pytest
 
 from bench.errors import UserError
 from bench.store.results import CellResult
+from leaderboard.published.pairs import pairs_of
 from leaderboard.tables.columns import BOARD_COLUMNS, CELL_COLUMNS, as_text
-from leaderboard.tables.table import cells_frame, leaderboard_frame
+from leaderboard.tables.table import cells_frame, frames_of, leaderboard_frame
 
 MakeCell = Callable[..., CellResult]
 COMPUTED = ["mean_accuracy", "half_width_95", "worst_accuracy", "worst_attack", "recovery", "cost_seconds", "rank"]
@@ -107,6 +108,7 @@ class TestBoard:
         assert row["clean_accuracy"] == pytest.approx(0.93)
         assert row["accuracy[lsp]"] == pytest.approx(0.91)
         assert row["recovery"] == pytest.approx((0.76 + 0.54) / (0.80 + 0.60))
+        assert row["mean_without_one"] == pytest.approx(0.89), "without lsp"
         assert (row["cost_seconds"], row["cost_multiple"]) == (400.0, 5.0)
         assert (row["n"], row["seeds"], row["missing"], row["flags"]) == (6, 3, 0, "")
 
@@ -302,6 +304,36 @@ class TestFamily:
         board = board_of(cells)
         assert board.loc["iss-gray", "flags"] == "varies over seeds: ops, clean accuracy lost"
         assert board.loc["iss (best per attack)", "flags"] == "oracle", "it has JPEG on clean data and against ops"
+
+    def test_a_setting_is_judged_on_the_attack_that_did_not_choose_it(self, matrix: list[CellResult]) -> None:
+        """`ops` chooses JPEG, which has 83 % against lsp; `lsp` chooses gray, which has 45 % against ops."""
+        board = board_of(matrix)
+        row = board.loc["iss (best per attack)"]
+        assert row["held_out_mean"] == pytest.approx((0.83 + 0.45) / 2)
+        assert row["held_out_worst"] == pytest.approx(0.45)
+        assert row["seconds_per_point"] == pytest.approx(4.2 / (83 - 25)), "the cost of both members"
+        assert board.loc[["dvae", "iss-gray", "none"], ["held_out_mean", "held_out_worst"]].isna().all(axis=None)
+        one = board_of([cell for cell in matrix if cell.attack.name != "ops"]).loc["iss (best per attack)"]
+        assert pd.isna(one["held_out_mean"]), "no other attack to choose with"
+
+    def test_several_settings_of_a_defense_are_a_family(self, matrix: list[CellResult], make_cell: MakeCell) -> None:
+        accuracies = {"jpeg": (0.9, 0.5, 0.6), "jpeg:quality=30": (0.9, 0.4, 0.7)}
+        sweep = [
+            make_cell(attack, name, values[place], seed=seed)
+            for name, values in accuracies.items()
+            for place, attack in enumerate(("none", "lsp", "ops"))
+            for seed in range(3)
+        ]
+        board = board_of([*matrix, *sweep])
+        row = board.loc["jpeg (best per attack)"]
+        assert (row["family"], row["flags"]) == ("jpeg", "oracle")
+        assert row["mean_accuracy"] == pytest.approx((0.5 + 0.7) / 2)
+        assert row["held_out_mean"] == pytest.approx((0.4 + 0.6) / 2), "each attack chooses the other's"
+        assert "dvae (best per attack)" not in board.index
+        frames = frames_of([*matrix, *sweep])
+        pairs = pairs_of(frames.cells, frames.board)
+        (of_row,) = [p for p, n in zip(pairs, frames.board["defense"], strict=True) if n == row.name]
+        assert of_row["ops"].keys[0] == "cifar10-paper-ops-jpeg:quality=30-resnet18-0-done"
 
     def test_it_costs_what_all_members_cost(self, matrix: list[CellResult]) -> None:
         row = board_of(matrix).loc["iss (best per attack)"]
