@@ -16,15 +16,17 @@ from bench.api import Filter
 from bench.registry import defenses
 from defenses.jpeg import check_quality
 from defenses.jpeg.codec import jpeg_round_trip
+from defenses.jpeg.differentiable import differentiable_jpeg
 
 _PAPER = "arXiv:2301.13838"
+_LUMINANCE = (19595, 38470, 7471)  # of 2**16
 
 
 def to_gray(images_u8: Tensor) -> Tensor:
     """ITU-R 601 luminance in every channel, in the fixed-point arithmetic of the imaging library; uint8 in and out."""
     if images_u8.shape[1] == 1:
         return images_u8
-    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(1, 3, 1, 1)
+    weights = torch.tensor(_LUMINANCE, dtype=torch.int32).view(1, 3, 1, 1)
     luminance = ((images_u8.int() * weights).sum(dim=1, keepdim=True) + 0x8000) >> 16
     return luminance.to(torch.uint8).expand_as(images_u8).contiguous()
 
@@ -45,6 +47,14 @@ class Gray(Filter):
     def apply(self, images_u8: Tensor) -> Tensor:
         """Gray images with as many channels as before."""
         return to_gray(images_u8)
+
+    def differentiable(self, images_01: Tensor) -> Tensor:
+        """The same luminance without rounding."""
+        if images_01.shape[1] == 1:
+            return images_01
+        red, green, blue = images_01.unbind(1)
+        luminance = (red * _LUMINANCE[0] + green * _LUMINANCE[1] + blue * _LUMINANCE[2]) / 2**16
+        return luminance[:, None].expand_as(images_01)
 
 
 @defenses.register("iss-jpeg", source=_PAPER, family="iss", deterministic=True)
@@ -67,6 +77,10 @@ class IssJpeg(Filter):
         """Images after one encoding and decoding."""
         return jpeg_round_trip(images_u8, self.quality)
 
+    def differentiable(self, images_01: Tensor) -> Tensor:
+        """The same with gradients, see `defenses.jpeg.differentiable`."""
+        return differentiable_jpeg(images_01, self.quality)
+
 
 @defenses.register("iss-bdr", source=_PAPER, family="iss", deterministic=True)
 @dataclass(frozen=True)
@@ -88,3 +102,9 @@ class BitDepthReduction(Filter):
     def apply(self, images_u8: Tensor) -> Tensor:
         """Images with at most 2^bits levels per channel."""
         return reduce_bits(images_u8, self.bits)
+
+    def differentiable(self, images_01: Tensor) -> Tensor:
+        """The same values, with the gradient of the identity: bits have none (straight-through, BPDA)."""
+        step = 2 ** (8 - self.bits)
+        reduced = (images_01.detach().clamp(0, 1) * 255).round().div(step).floor() * (step / 255)
+        return images_01 + (reduced - images_01.detach())

@@ -145,7 +145,7 @@ class Tap(SurrogateAttack):
 
         lonely = len(near) % self.batch_size == 1
         batches = Batches(near, ctx.device, self.batch_size, ctx.generator("batch-order"), drop_last=lonely)
-        fit(surrogate, batches, loss, self._recipe, ctx, phase="surrogate", replayable=True)
+        fit(surrogate, batches, loss, self._recipe, ctx, phase="surrogate", replayable=ctx.through is None)
 
     def _pixels(self, info: DataInfo) -> float:
         """The largest shift; the authors' 8/31 of half the side (31 between outer centers) is 4 pixels at 32."""

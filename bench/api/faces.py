@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -101,6 +101,40 @@ class SeesTestImages(Protocol):
 
     def view(self, images_u8: Tensor) -> Tensor:
         """uint8 (N, C, H, W) in, the same out; deterministic and independent of the batch."""
+        ...
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """Optional face of a defense that purifies: a version with gradients, for attackers who know the defense.
+
+    The surrogate of the attack `adaptive` looks through it. Where the method has no gradient, the value may be exact
+    and the gradient another's (straight-through). The defense itself never uses it.
+    """
+
+    def differentiable(self, images_01: Tensor) -> Tensor:
+        """Float (B, C, H, W) in [0, 1] in, the same out, on the same device; deterministic, image by image."""
+        ...
+
+
+@runtime_checkable
+class NamesOthers(Protocol):
+    """Optional face of an attack whose parameters are selections of other components, as `base=em`.
+
+    The harness resolves them, puts all that decides their results into the key, and hands them over.
+
+    Attributes:
+        others: parameter to the kind of its component (`attacks`, `defenses`).
+    """
+
+    others: ClassVar[dict[str, str]]
+
+    def with_others(self, **components: Any) -> Any:
+        """The attack with these components, by parameter.
+
+        Raises:
+            ValueError: if one of them cannot do its part.
+        """
         ...
 
 

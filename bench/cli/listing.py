@@ -167,7 +167,8 @@ def _facts(kind: str, entry: Entry[Any]) -> Iterator[tuple[str, str]]:
 
 def _example(kind: str, name: str, entry: Entry[Any]) -> str:
     needed = [key for key, default in entry.parameters.items() if default is dataclasses.MISSING and key != "model"]
-    selection = ":".join([name, *(key.upper() for key in needed)])
+    bare = needed == [entry.positional]
+    selection = ":".join([name, *(key.upper() if bare else f"{key}={key.upper()}" for key in needed)])
     others = {"attacks": "--defenses iss", "defenses": "--attacks lsp,ops"}.get(kind, "--attacks lsp --defenses iss")
     return f"bench run {_OPTIONS[kind]} {selection} {others}"
 

@@ -71,7 +71,7 @@ def _uses_seed(selected: Selected) -> bool:
 
 
 def identity(selected: Selected) -> dict[str, Any]:
-    """Facts that decide the result of a component, or of a chain's parts: name, parameters, source, files it reads."""
+    """Facts that decide the result of a component, of a chain's parts, of others it names."""
     if selected.parts:
         parts = [identity(part) for part in selected.parts]
         return {"name": selected.entry.name, "parameters": selected.parameters, "parts": parts}
@@ -80,4 +80,5 @@ def identity(selected: Selected) -> dict[str, Any]:
         "parameters": selected.parameters,
         "source": source_digest(selected.entry.cls.__module__),
         "content": selected.content,
+        **({"others": {key: identity(other) for key, other in selected.others.items()}} if selected.others else {}),
     }

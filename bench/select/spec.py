@@ -19,7 +19,7 @@ import re
 import time
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import UserError, of_component, unknown
-from bench.registry import Entry, Registry
+from bench.registry import BY_KIND, Entry, Registry
 from bench.select.chain import Chain, split
 from bench.select.grammar import QUOTE_PATHS, cut, existing_path, quote, unquote
 from bench.store.results import PAYS_ONCE_SECONDS
@@ -48,6 +48,7 @@ class Selected:
         component: the frozen dataclass instance.
         assumed: parameters that need not be said: the defaults, under a preset the preset's.
         parts: the attacks of a chain, in order; nothing else has any.
+        others: the components that parameters name (`NamesOthers`), by parameter.
     """
 
     name: str
@@ -55,13 +56,16 @@ class Selected:
     component: Any
     assumed: Mapping[str, Any]
     parts: tuple[Selected, ...] = ()
+    others: Mapping[str, Selected] = field(default_factory=dict)
 
     @functools.cached_property
     def parameters(self) -> dict[str, Any]:
-        """All parameters as plain JSON values; those of a chain by part, `em.eps`."""
+        """All parameters as plain JSON values; those of a chain by part, `em.eps`, of others as `base.eps`."""
         if self.parts:
             return {f"{part.name}.{name}": value for part in self.parts for name, value in part.parameters.items()}
-        return {name: plain(getattr(self.component, name)) for name in self.entry.parameters}
+        own = {name: plain(getattr(self.component, name)) for name in self.entry.parameters}
+        theirs = {f"{key}.{n}": value for key, other in self.others.items() for n, value in other.parameters.items()}
+        return own | {key: other.name for key, other in self.others.items()} | theirs
 
     @functools.cached_property
     def content(self) -> str | None:
@@ -75,7 +79,8 @@ class Selected:
         if self.parts:
             return "+".join(part.text for part in self.parts)
         assumed = {name: plain(value) for name, value in self.assumed.items()}
-        changed = {n: v for n, v in self.parameters.items() if v != assumed[n]}
+        changed = {n: v for n, v in self._own().items() if n in self.others or v != assumed[n]}
+        changed |= {key: other.text for key, other in self.others.items()}
         return ":".join([self.name, *(f"{name}={_write(value)}" for name, value in changed.items())])
 
     @functools.cached_property
@@ -83,7 +88,12 @@ class Selected:
         """The selection with every parameter written out, for another process."""
         if self.parts:
             return "+".join(part.full_text for part in self.parts)
-        return ":".join([self.entry.name, *(f"{n}={_write(v)}" for n, v in self.parameters.items())])
+        written_out = self._own() | {key: other.full_text for key, other in self.others.items()}
+        return ":".join([self.entry.name, *(f"{n}={_write(v)}" for n, v in written_out.items())])
+
+    def _own(self) -> dict[str, Any]:
+        """Its own parameters, without those of others."""
+        return {name: value for name, value in self.parameters.items() if name in self.entry.parameters}
 
 
 def select(
@@ -210,8 +220,11 @@ def resolve(
         problems.append(f"{label} needs {', '.join(missing)}: write {name}:{missing[0]}=...")
     if problems:
         raise UserError("\n".join(problems))
+    named = _others(entry, parsed, label, registry, defaults, preset)
     try:
         component, seconds = _constructed(entry, parsed)
+        if named:
+            component = component.with_others(**{key: other.component for key, other in named.items()})
     except (ValueError, TypeError) as error:
         raise UserError(of_component(label, entry.name, error)) from error
     if registry.charged and seconds > PAYS_ONCE_SECONDS:
@@ -219,7 +232,21 @@ def resolve(
             f"{label}: its construction does work: {seconds:.2f} s; put it in purify, so that it is measured"
         )
     assumed = {**parameters, **parse_table(preset, entry, name), **from_name}
-    return Selected(next(iter(from_name.values()), entry.name), entry, component, assumed)
+    return Selected(next(iter(from_name.values()), entry.name), entry, component, assumed, others=named)
+
+
+def _others(
+    entry: Entry[Any], parsed: Mapping[str, Any], label: str, registry: Registry[Any], defaults: Layers, preset: Layers
+) -> dict[str, Selected]:
+    """The components that parameters name; the tables are those of the registry's own kind, others have none."""
+    found = {}
+    for key, kind in getattr(entry.cls, "others", {}).items():
+        own = BY_KIND[kind] is registry
+        chosen = select(BY_KIND[kind], parsed[key], defaults if own else (), preset if own else ())
+        if len(chosen) != 1 or chosen[0].parts:
+            raise UserError(f"{label}: {key}={parsed[key]!r} must name one component, and no chain")
+        found[key] = chosen[0]
+    return found
 
 
 def _constructed(entry: Entry[Any], parameters: Mapping[str, Any]) -> tuple[Any, float]:

@@ -79,7 +79,7 @@ def _load_libraries(job: Job) -> None:
     """Imports what the job's components would import while they work, before a clock starts."""
     for registry, text in ((_REGISTRIES[job.stage], job.component), (defenses, job.defense)):
         for selected in select(registry, text) if text else ():
-            for part in selected.parts or (selected,):
+            for part in selected.parts or (selected, *selected.others.values()):
                 load_imports(part.entry.cls.__module__)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.api import Filter
 from bench.registry import defenses
 from defenses.jpeg.codec import jpeg_round_trip
+from defenses.jpeg.differentiable import differentiable_jpeg
 
 
 def check_quality(name: str, quality: int) -> None:
@@ -39,3 +40,7 @@ class Jpeg(Filter):
     def apply(self, images_u8: Tensor) -> Tensor:
         """Images after one encoding and decoding."""
         return jpeg_round_trip(images_u8, self.quality)
+
+    def differentiable(self, images_01: Tensor) -> Tensor:
+        """The same with gradients, see `defenses.jpeg.differentiable`."""
+        return differentiable_jpeg(images_01, self.quality)

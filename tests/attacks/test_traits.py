@@ -12,7 +12,7 @@ from bench.stages.crafting import craft
 
 
 def test_every_attack_that_crafts_has_traits() -> None:
-    assert set(attacks) - set(_TABLE) == {"none", "from-file"}
+    assert set(attacks) - set(_TABLE) == {"none", "from-file", "adaptive"}
     assert set(_TABLE) <= set(attacks)
 
 

@@ -36,6 +36,18 @@ class _Normalize(nn.Module):
         return (images_01 - self.mean) / self.std
 
 
+class _Through(nn.Module):
+    """The images as an adaptive attack's surrogate sees them: through a defense, in float32."""
+
+    def __init__(self, defense: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._defense = defense
+
+    def forward(self, images_01: Tensor) -> Tensor:
+        with torch.autocast(images_01.device.type, enabled=False):
+            return self._defense(images_01.float())
+
+
 def _head(channels: int, classes: int) -> tuple[nn.Module, ...]:
     return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
 
@@ -101,7 +113,7 @@ def build_surrogate(
     Args:
         name: `resnet18`, `resnet18-imagenet` or `s-net`.
         info: gives channels and classes; any image size works.
-        ctx: seeds the weights (`model-init`).
+        ctx: seeds the weights (`model-init`); the surrogate's first layer is its `through`, if there is one.
         mean: (C,) subtracted from the images, 0 if None.
         std: (C,) the images are divided by, 1 if None.
         kaiming: normal initialization of the convolutions by their fan-out, instead of the framework's default.
@@ -112,7 +124,8 @@ def build_surrogate(
         layers = surrogate_layers(name, info)
         zero, one = torch.zeros(channels), torch.ones(channels)
         normalize = _Normalize(zero if mean is None else mean, one if std is None else std)
-        model = nn.Sequential(*([] if mean is None and std is None else [normalize]), *layers)
+        seen = [] if ctx.through is None else [_Through(ctx.through)]
+        model = nn.Sequential(*seen, *([] if mean is None and std is None else [normalize]), *layers)
         if kaiming:
             for layer in model.modules():
                 if isinstance(layer, nn.Conv2d):
