@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -62,6 +62,12 @@ class Recipe:
                 "whoever shortens the training sets both"
             )
         check_crops(self.crop_padding, self.random_resized_crop)
+
+    def lasting(self, epochs: int) -> Recipe:
+        """This recipe with another number of epochs; its milestones and its warm-up keep their share of them."""
+        share = epochs / self.epochs
+        milestones = tuple(round(share * milestone) for milestone in self.milestones)
+        return replace(self, epochs=epochs, milestones=milestones, warmup_epochs=share * self.warmup_epochs)
 
 
 def check_crops(crop_padding: int, random_resized_crop: bool) -> None:
