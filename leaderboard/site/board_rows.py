@@ -14,6 +14,7 @@ from leaderboard.tables.columns import AND, BOARD_COLUMNS
 from leaderboard.tables.flags import Flag, has, shown_flags
 from leaderboard.tables.groups import is_best, place
 from leaderboard.tables.shown import Shown, of_attack
+from leaderboard.tables.targets import TARGETS
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def board_row(
         uses=list(row["uses"]),
         flags=shown_flags(row),
         cells=[
-            *(_cell(row, column, number, board) for number, column in enumerate(shown)),
+            *(_cell(row, column, number, board, pairs.get("none")) for number, column in enumerate(shown)),
             *(_attack_cell(row, name, n, board, pairs.get(name)) for name, n in numbers.items() if n),
         ],
         curve=curve,
@@ -97,11 +98,12 @@ def _kind(row: pd.Series[Any]) -> str:
     return "oracle" if has(Flag.ORACLE, row["flags"]) else "single"
 
 
-def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame) -> Cell:
+def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame, clean: Pair | None) -> Cell:
     value, column = row[shown.name], f"m{number}"
     if value == () or formats.is_missing(value):
         return Cell(formats.DASH, "", column=column)
     notes = {"worst_accuracy": row["worst_attack"]}
+    notes |= {f"attacks_at_{target}": f"of {row['n'] // row['seeds']}" for target in TARGETS}
     if not formats.is_missing(row["half_width_95"]):
         notes["mean_accuracy"] = f"± {formats.percent(row['half_width_95'])}"
     within = formats.span(row["cost_seconds_min"], row["cost_seconds_max"])
@@ -109,8 +111,9 @@ def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame) -
     notes["cost_seconds"] = ", ".join(filter(None, (within, device)))
     text = shown.text(value)
     sort = BOARD_COLUMNS[shown.name].separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
-    of_mean = shown.name == "mean_accuracy"
-    bar, half_width = (text, _number(row["half_width_95"])) if of_mean else ("", "")
+    bar = text if shown.name == "mean_accuracy" else ""
+    widths = {"mean_accuracy": row["half_width_95"], "clean_accuracy": clean.half_width_95 if clean else None}
+    half_width = _number(widths.get(shown.name))
     return Cell(
         text, sort, is_best(row, shown, board), notes.get(shown.name, ""), column, bar=bar, half_width=half_width
     )

@@ -66,6 +66,7 @@ class Group:
     several_devices: bool
     undrawn: list[str]
     envelope: str
+    test_images: int
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ def _group(
         several_devices=on_several_devices(board),
         undrawn=[formats.isolated(name) for name in board.loc[undrawn, "defense_selection"]],
         envelope=envelope_note(board),
+        test_images=int(first_cell["test_images"]),
     )
 
 

@@ -72,7 +72,7 @@ _CHOICE = frozenset({View.CHOICE})
 
 SHOWN = (
     Shown("mean_accuracy", "mean", formats.percent, _ALL, "%", "high", True),
-    Shown("peak_accuracy", "peak", formats.percent, _CHOICE, "%", high_first=True),
+    Shown("peak_accuracy", "peak (oracle)", formats.percent, _CHOICE, "%", high_first=True),
     Shown("half_width_95", "± 95 %", formats.percent, _TABLES - {View.LATEX} | _CHOICE),
     Shown("worst_accuracy", "worst", formats.percent, _ALL, "%", "high", True),
     Shown("mean_without_one", "without one attack", formats.percent, _CHOICE, "%", high_first=True),

@@ -1,0 +1,75 @@
+"use strict";
+
+// Two rows of the board, attack by attack, with the interval of each difference. Both are of one group: others are not comparable.
+
+const pickers = [...document.querySelectorAll("#compare select")];
+const outcome = document.querySelector("#compare .outcome");
+const [FIRST, SECOND] = pickers.map((picker) => picker.name);
+const LINES = [...table.tHead.rows[0].cells].filter((head) => ["mean_accuracy", "clean_accuracy"].includes(head.dataset.field) || head.classList.contains("at"));
+const inPoints = (fraction) => (100 * fraction).toFixed(1).replace("-", "−");
+
+function node(tag, text, attributes = {}) {
+  const element = Object.assign(document.createElement(tag), attributes);
+  element.textContent = text;
+  return element;
+}
+
+function offer(picker, candidates) {
+  const chosen = Board.state.get(picker.name) ?? "";
+  const several = new Set(candidates.map((row) => row.dataset.group)).size > 1;
+  const options = candidates.map((row) => new Option(several ? rowName(row).split("|").filter(Boolean).join(" · ") : row.dataset.defense, rowName(row)));
+  picker.replaceChildren(new Option("–", ""), ...options);
+  picker.value = chosen;
+  if (picker.value !== chosen) picker.value = ""; // a row that this board does not have
+  return candidates.find((row) => picker.value && rowName(row) === picker.value);
+}
+
+// Half the 95 % interval: over seeds, or with one seed what a test set of n images leaves open.
+const doubt = (accuracy, half, n) => (half ? Number(half) : 1.96 * Math.sqrt((accuracy * (1 - accuracy)) / n));
+
+function difference(head, ours, theirs) {
+  const cells = [ours, theirs].map((row) => row.cells[head.cellIndex]);
+  if (cells.some((cell) => !cell.dataset.sort)) return null;
+  const [a, b] = cells.map((cell) => Number(cell.dataset.sort));
+  const [x, y] = cells.map((cell) => doubt(Number(cell.dataset.sort), cell.dataset.half, Number(ours.dataset.images)));
+  const width = Math.hypot(x, y);
+  const told = Math.abs(a - b) >= width && inPoints(a) !== inPoints(b);
+  return { a, b, width, sign: told ? Math.sign(a - b) : 0 };
+}
+
+function compared(ours, theirs) {
+  const names = [ours, theirs].map((row) => row.dataset.defense);
+  const words = { 1: `${names[0]} is higher`, "-1": `${names[1]} is higher`, 0: "not told apart" };
+  const count = { 1: 0, "-1": 0, 0: 0 };
+  const body = LINES.map((head) => {
+    const found = difference(head, ours, theirs);
+    if (!found) return null;
+    if (head.classList.contains("at")) count[found.sign] += 1;
+    const name = head.dataset.field === "clean_accuracy" ? "clean data" : head.dataset.field === "mean_accuracy" ? "mean over attacks" : head.textContent.trim();
+    const signed = `${found.a > found.b ? "+" : ""}${inPoints(found.a - found.b)} ± ${inPoints(found.width)}`;
+    const line = node("tr", "");
+    line.append(node("th", name, { scope: "row" }), ...[inPoints(found.a), inPoints(found.b), signed, words[found.sign]].map((text) => node("td", text)));
+    return line;
+  });
+  const head = node("tr", "");
+  head.append(...["against", `${names[0]} %`, `${names[1]} %`, "difference", "result"].map((text) => node("th", text, { scope: "col" })));
+  const grid = node("table", "", { className: "plain" });
+  grid.createTHead().append(head);
+  grid.createTBody().append(...body.filter(Boolean));
+  const oracle = [ours, theirs].some((row) => row.classList.contains("oracle")) ? " One of them was chosen with test labels." : "";
+  const total = count[1] + count[-1] + count[0];
+  return [node("p", `Of ${total} attacks: ${words[1]} against ${count[1]}, ${words[-1]} against ${count[-1]}, ${words[0]} against ${count[0]}.${oracle}`), grid];
+}
+
+function compare() {
+  const ours = offer(pickers[0], [...rows()].sort((a, b) => a.dataset.row - b.dataset.row));
+  const others = ours ? rows().filter((row) => row !== ours && row.dataset.group === ours.dataset.group) : [];
+  const theirs = offer(pickers[1], others.sort((a, b) => a.dataset.row - b.dataset.row));
+  pickers[1].disabled = !ours;
+  outcome.hidden = !theirs;
+  outcome.replaceChildren(...(ours && theirs ? compared(ours, theirs) : []));
+}
+
+for (const picker of pickers) picker.addEventListener("change", () => Board.set(picker.name, picker.value));
+Board.listeners.push((name) => ([FIRST, SECOND, ""].includes(name) ? compare() : null));
+compare();
