@@ -25,29 +25,29 @@ class TotalVariation(Filter):
 
     Attributes:
         weight: of the total variation, on the [0, 1] scale; larger is smoother, 0 leaves images as they are.
-        steps: of the projection, the same number for every image.
+        iterations: of the projection, the same number for every image.
     """
 
     weight: float = 0.05
-    steps: int = 30
+    iterations: int = 30
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise ValueError(f"total-variation: weight must be a finite number >= 0, got {self.weight}")
-        if self.steps < 1:
-            raise ValueError(f"total-variation: steps must be at least 1, got {self.steps}")
+        if self.iterations < 1:
+            raise ValueError(f"total-variation: iterations must be at least 1, got {self.iterations}")
 
     def apply(self, images_u8: Tensor) -> Tensor:
         """Smoothed images."""
         if self.weight == 0:
             return images_u8.clone()
-        return filtered(images_u8, lambda images: smoothed(images, self.weight, self.steps))
+        return filtered(images_u8, lambda images: smoothed(images, self.weight, self.iterations))
 
 
-def smoothed(images: Tensor, weight: float, steps: int) -> Tensor:
+def smoothed(images: Tensor, weight: float, iterations: int) -> Tensor:
     """The minimizer of ||u - images||^2 / 2 + weight * TV(u), nearly; floats (N, C, H, W)."""
     down, right = torch.zeros_like(images), torch.zeros_like(images)
-    for _ in range(steps):
+    for _ in range(iterations):
         slopes = gradient(_divergence(down, right) - images / weight)
         length = 1 + _STEP * torch.hypot(*slopes)
         down, right = ((part + _STEP * slope) / length for part, slope in zip((down, right), slopes, strict=True))

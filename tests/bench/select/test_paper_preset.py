@@ -180,6 +180,9 @@ ATTACKS = {
     ),
 }
 
+PROJECTION = {"epochs": 20, "batch_size": 1024, "lr": 0.1}
+AUGMENTATION = {"degrees": 10.0, "scale": 0.2, "jitter": 0.2, "cutmix": 0.5}
+
 DEFENSES = {
     "none": Source("undefended training", {}, {}),
     "dvae": Source(
@@ -227,6 +230,35 @@ DEFENSES = {
         {"check_every": 100},
     ),
     "cutout": Source("liuzrcc/ImageShortcutSqueezing", {"size": 16}, {}),
+    # No paper on unlearnable examples has these filters: all their parameters are ours.
+    "low-pass": Source("none", {}, {"keep": 0.5, "test_view": False}),
+    "gaussian-blur": Source("none", {}, {"sigma": 1.0, "test_view": False}),
+    "median": Source("none", {}, {"size": 3, "test_view": False}),
+    "bilateral": Source("none", {}, {"size": 5, "sigma_color": 0.1, "sigma_space": 1.5, "test_view": False}),
+    "total-variation": Source("none", {}, {"weight": 0.05, "iterations": 30, "test_view": False}),
+    "wavelet": Source("none", {}, {"wavelet": "db2", "levels": 2, "strength": 1.0, "test_view": False}),
+    "svd": Source("none", {}, {"rank": 8, "test_view": False}),
+    "ueraser": Source(
+        "lafeat/ueraser: library file, README and scripts",
+        {
+            "variant": "standard",
+            "draws": 5,
+            "worst_epochs": 50,
+            "plasma": 0.5,
+            "jpeg_quality": None,
+            "epochs": 200,
+            "lr": 0.01,
+        },
+        {},
+    ),
+    "op": Source("psandovalsegura/learn-from-unlearnable", PROJECTION, {}),
+    "aug": Source("psandovalsegura/learn-from-unlearnable", AUGMENTATION, {}),
+    "op-aug": Source("psandovalsegura/learn-from-unlearnable", PROJECTION | AUGMENTATION, {}),
+    "coin": Source("arXiv:2311.18403", {"distance": 2.0, "epochs": 80, "weight_decay": 0.0}, {}),
+    "sharpen-lowpass": Source(
+        "arXiv:2411.01742", {"center": 2.5, "deviation": 0.1, "keep": 0.3, "epochs": 60, "batch_size": 512}, {}
+    ),
+    "eclipse-lcc": Source("ECLIPSE, ESORICS 2024", {"gray": 0.4, "sigma": 0.05}, {}),
     "mixup": Source("liuzrcc/ImageShortcutSqueezing", {"rounds": 2, "probability": 0.5}, {}),
     "cutmix": Source("liuzrcc/ImageShortcutSqueezing", {"rounds": 2, "probability": 0.5}, {}),
 }
