@@ -55,6 +55,9 @@ def main() -> None:
     log = os.fdopen(os.dup(2), "w", encoding="utf-8")  # a stage leads descriptor 2 to a log of its own
     faulthandler.enable(log)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
+    if "SLURM_JOB_ID" in os.environ:  # Slurm signals all processes of a job; the one that feeds this one decides
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
     lines: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests, lines), daemon=True).start()
     with suppress(KeyboardInterrupt):

@@ -13,13 +13,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.run.executors import Reports, Watcher
 from bench.run.schedule import Schedule
 from bench.run.serve import GRACE
 from bench.stages.jobs import Job, Report
-from bench.stages.session import Session
+
+if TYPE_CHECKING:  # torch is imported where it is needed: a Slurm job watches over its worker without it
+    from bench.run.executors import Reports, Watcher
+    from bench.stages.session import Session
 
 PROGRAM = ["-P", "-m", "bench.run.serve"]
 _LONGEST_WAIT = 3600.0  # s between two looks at the deadlines

@@ -35,10 +35,15 @@ _REGISTRIES = {"poison": attacks, "purify": defenses, "train": victims}
 
 
 def execute(job: Job, session: Session, on_progress: OnProgress = unseen) -> Report:
-    """Runs one job and stores its artifact. A failure of the plug-in is a report, not an exception."""
+    """Runs one job and stores its artifact, unless another process has done so since the plan was made.
+
+    A failure of the plug-in is a report, not an exception.
+    """
     start = time.perf_counter()
     store = Store(session.store)
     with store.in_use():
+        if store.state(job.stage, job.key) == "valid":
+            return Report(job.key, job.stage, "done", time.perf_counter() - start)
         return _execute(Task(job, session, store, store.scratch(), on_progress), start)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from bench.errors import UserError
 from bench.registry import executors
 from bench.run.executors import Reports, Watcher
-from bench.run.executors.submitit import execute_text
+from bench.run.remote import execute_text
 from bench.run.schedule import Schedule
 from bench.stages.jobs import Job, Report
 from bench.stages.session import Session

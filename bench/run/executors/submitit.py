@@ -1,39 +1,26 @@
-"""One process per job: on this machine, or on a Slurm cluster (submitit). The store must be on a shared disk."""
+"""Jobs on a Slurm cluster (submitit), or in processes of this machine. The store must be on a shared disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bench.errors import UserError
 from bench.registry import executors
 from bench.run.executors import Reports, Watcher
 from bench.run.schedule import Schedule
-from bench.stages.jobs import Job, Report
+from bench.run.slurm import Queue
+from bench.run.worker import Worker, run_jobs
 from bench.stages.session import Session
-
-
-def execute_text(job: str, session: str) -> str:
-    """Executes a job in another process: JSON of job and session in, JSON of the report out.
-
-    With a stage timeout it runs in a child of that process, which can be killed.
-    """
-    from bench.run.worker import run_alone
-    from bench.stages.execute import execute
-
-    meant = Session.from_json(session)
-    return (run_alone if meant.stage_timeout else execute)(Job.from_json(job), meant).to_json()
 
 
 @executors.register("submitit")
 @dataclass(frozen=True)
 class Submitit:
-    """One process per job, on this machine or on Slurm.
+    """One Slurm job per job, or processes of this machine.
 
     Attributes:
-        cluster: `local` (processes here) or `slurm`.
+        cluster: `local` (processes here, to try a matrix out) or `slurm`.
         parallel: jobs at a time; where they share a machine, the meter marks their costs as not exclusive.
         partition: Slurm partition, or "".
         gpus: GPUs per job (Slurm).
@@ -50,12 +37,12 @@ class Submitit:
     memory_gb: int = 32
     minutes: int = 720
 
+    threads = None
+
     def __post_init__(self) -> None:
         for name in ("parallel", "cpus", "memory_gb", "minutes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-    threads = None
 
     @property
     def slots(self) -> int:
@@ -63,66 +50,38 @@ class Submitit:
         return self.parallel
 
     def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
-        """Keeps `parallel` jobs running, as far as so many are ready, and yields reports as they end."""
-        return self._reports(self._submitter(session.store / "logs" / "submitit"), jobs, session, watcher)
+        """Keeps `parallel` jobs running, as far as so many are ready, and yields reports as they end.
 
-    def _reports(self, submitter: Any, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
-        running: dict[Any, Job] = {}
-        try:
-            while True:
-                while len(running) < self.parallel and (job := jobs.take()):
-                    watcher.started(job)
-                    running[submitter.submit(execute_text, job.to_json(), session.to_json())] = job
-                if not running:
-                    return
-                yield from self._finished(running)
-        finally:
-            for handle in running:
-                handle.cancel()
+        Raises:
+            UserError: at the call, if this machine has no Slurm.
+        """
+        if self.cluster == "slurm":
+            return Queue(self._submitter(session), session, self.minutes).run(jobs, self.parallel, watcher)
+        limit = 60.0 * self.minutes
+        limit = min(session.stage_timeout or limit, limit)
+        session = replace(session, stage_timeout=limit, shared=self.parallel > 1)
+        return run_jobs([Worker(number, session) for number in range(self.parallel)], jobs, watcher)
 
-    def _finished(self, running: dict[Any, Job]) -> Iterator[Report]:
-        """Waits until at least one job has ended and yields those that have."""
-        import time
-
-        while not (ended := [handle for handle in running if handle.done()]):
-            time.sleep(0.2)
-        for handle in ended:
-            job = running.pop(handle)
-            trouble = handle.exception()
-            if trouble is None:
-                yield Report.from_json(handle.result())
-            else:
-                yield Report(job.key, job.stage, "failed", 0.0, _lost(job, handle, trouble))
-
-    def _submitter(self, folder: Path) -> Any:
+    def _submitter(self, session: Session) -> Any:
+        """Submitit's executor, with the resources of a job."""
         import submitit
 
+        on_gpu = session.device.startswith("cuda")
+        if on_gpu and not self.gpus:
+            raise UserError("executor submitit: gpus=0, and the device is a GPU; add --device cpu, or give gpus=1")
+        folder = session.store / "logs" / "submitit"
         try:
-            submitter = submitit.AutoExecutor(folder=folder, cluster=self.cluster)
+            submitter = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=1)
         except RuntimeError as error:
-            raise UserError(
-                f"executor submitit: no {self.cluster} cluster here ({error}); try cluster=local"
-            ) from error
-        common = {"timeout_min": self.minutes, "name": "purify-bench"}
-        if self.cluster == "slurm":
-            common |= {"cpus_per_task": self.cpus, "mem_gb": self.memory_gb, "gpus_per_node": self.gpus}
-            if self.partition:
-                common["slurm_partition"] = self.partition
-        submitter.update_parameters(**common)
+            raise UserError(f"executor submitit: no slurm cluster here ({error}); try cluster=local") from error
+        submitter.update_parameters(
+            timeout_min=self.minutes,
+            cpus_per_task=self.cpus,
+            mem_gb=self.memory_gb,
+            slurm_signal_delay_s=min(90, 15 * self.minutes),  # before the time limit, to be queued again
+            slurm_srun_args=["--cpus-per-task", str(self.cpus)],  # sbatch's is not inherited since Slurm 22.05
+            slurm_additional_parameters={"requeue": True},
+            **({"gpus_per_node": self.gpus} if on_gpu else {}),
+            **({"slurm_partition": self.partition} if self.partition else {}),
+        )
         return submitter
-
-
-def _lost(job: Job, handle: Any, trouble: Exception) -> dict[str, str]:
-    """The error of a job whose process returned no report; what submitit says of it is the traceback."""
-    process = getattr(handle, "_process", None)  # of the local cluster: the one that watches the worker
-    status = getattr(process, "returncode", None)
-    known = f"; exit status {status}" if status else ""
-    if process is None:
-        known = f"; state {handle.state}"
-    log = next((path for path in (handle.paths.stderr, handle.paths.stdout) if path.is_file()), handle.paths.folder)
-    return {
-        "stage": job.stage,
-        "kind": "ProcessLost",
-        "message": f"the process ended without a result (killed? out of memory?{known}); its log: {log}",
-        "traceback": str(trouble),
-    }

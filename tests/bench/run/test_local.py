@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.errors import UserError
-from bench.run.executors import local
+from bench.run.executors import local, submitit
 from bench.run.executors.inline import Inline
 from bench.run.executors.local import Local
 from bench.run.prepare import Options, choose_executor, more_gpus, prepared
@@ -67,6 +67,13 @@ def test_without_a_gpu_each_process_sees_none(gpus, given, text):
     assert [environment for _, environment, *_ in found] == [{"CUDA_VISIBLE_DEVICES": ""}] * 2
     assert all(session.shared for session, *_ in found), "they use the same processors"
     assert not given("local:gpus=none:cpus=1", "cpu")[0][0].shared
+
+
+def test_processes_of_submitit_see_the_gpus_of_the_command(given, monkeypatch):
+    monkeypatch.setattr(submitit, "Worker", lambda number, *rest: rest)
+    monkeypatch.setattr(submitit, "run_jobs", lambda workers, jobs, watcher: workers)
+    assert [(session.device, session.shared) for (session,) in given("submitit:parallel=2")] == [("cuda", True)] * 2
+    assert [session.stage_timeout for (session,) in given("submitit:minutes=3")] == [180]
 
 
 def test_gpus_have_the_names_that_the_environment_gives_them(gpus, given, monkeypatch):

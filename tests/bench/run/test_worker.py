@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from bench.run import worker
-from bench.run.executors.submitit import execute_text
+from bench.run.remote import execute_text
 from bench.run.runner import Silent
 from bench.run.schedule import Schedule
 from bench.run.worker import Worker, run_jobs

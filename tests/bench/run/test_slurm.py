@@ -1,0 +1,144 @@
+"""Jobs in the queue of a real Slurm cluster, of one node: nothing is lost, and nothing runs twice without a reason."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UserError
+from bench.run import slurm
+from bench.run.slurm import squeue
+
+from .one_node import missing, one_node
+from .slurm_driver import job, reports
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with one_node(tmp_path_factory.mktemp("slurm")) as environment:
+        yield environment
+
+
+@pytest.fixture(autouse=True)
+def _on_it(cluster, monkeypatch, tmp_path):
+    for name, value in {**cluster, "PYTHONPATH": str(ROOT), "HANGS": str(tmp_path / "hangs")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(slurm, "_LAST_LOOK", 1.0)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
+    return found
+
+
+def starts(path):
+    """How often the job that waits for the file has begun."""
+    begun = Path(f"{path}.begun")
+    return len(begun.read_text().splitlines()) if begun.exists() else 0
+
+
+@contextmanager
+def in_background(reports):
+    """Waits for all reports in a thread, and at the end of the block for the thread."""
+    got = []
+    thread = threading.Thread(target=lambda: got.extend(reports))
+    thread.start()
+    yield got
+    thread.join(60)
+
+
+def begins_soon(number):
+    """A job that is queued again waits for two minutes; this one for the two seconds that Slurm needs."""
+    wait_for(lambda: (number, "PENDING") in {row[:2] for row in squeue()})
+    subprocess.run(["scontrol", "update", f"jobid={number}", "starttime=now+2"], check=True)
+
+
+def in_queue():
+    """Numbers of the jobs that wait or run."""
+    return [number for number, state, _ in squeue() if state in ("PENDING", "RUNNING", "CONFIGURING")]
+
+
+def test_jobs_run_and_one_that_is_cancelled_fails_alone(tmp_path):
+    never = tmp_path / "never"
+    with closing(reports(tmp_path, ["fine", f"until:{never}", "print"])) as ended:
+        assert [next(ended).key, next(ended).key] == [job("fine").key, job("print").key]
+        wait_for(lambda: starts(never))
+        (number,) = wait_for(lambda: len(left := in_queue()) == 1 and left)
+        subprocess.run(["scancel", number], check=True)
+        (report,) = ended
+    assert (report.status, report.error["kind"]) == ("failed", "ProcessLost")
+    assert report.error["message"].startswith(f"Slurm job {number} ended without a result (state CANCELLED); its log: ")
+    assert Path(report.error["message"].rpartition("log: ")[2]).exists()
+
+
+def test_a_driver_that_is_killed_leaves_its_jobs_to_the_same_command(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    command = [sys.executable, str(ROOT / "tests/bench/run/slurm_driver.py"), str(tmp_path), f"until:{first}"]
+    command.append(f"until:{second}")
+    driver = subprocess.Popen(command)
+    wait_for(lambda: starts(first) and starts(second))
+    driver.kill()
+    driver.wait()
+    jobs = in_queue()
+    assert len(jobs) == 2, "they go on"
+    again = reports(tmp_path, [f"until:{first}", f"until:{second}"])
+    first.touch()
+    second.touch()
+    assert [report.status for report in again] == ["done", "done"]
+    assert (starts(first), starts(second)) == (1, 1)
+    wait_for(lambda: not in_queue())
+
+
+def test_a_job_that_is_preempted_begins_again(tmp_path):
+    path = tmp_path / "go"
+    with in_background(reports(tmp_path, [f"until:{path}"])) as got:
+        wait_for(lambda: starts(path))
+        urgent = subprocess.run(
+            ["sbatch", "--parsable", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"],
+            check=True, capture_output=True, text=True, cwd=tmp_path,
+        ).stdout.strip()  # fmt: skip
+        wait_for(lambda: urgent not in in_queue())
+        (number,) = in_queue()
+        begins_soon(number)
+        wait_for(lambda: starts(path) == 2)
+        path.touch()
+    assert [report.status for report in got] == ["done"]
+
+
+def test_a_job_at_its_time_limit_begins_again_once_and_then_fails(tmp_path):
+    path = tmp_path / "never"
+    with in_background(reports(tmp_path, [f"until:{path}"])) as got:
+        wait_for(lambda: starts(path) == 1)
+        (number,) = in_queue()
+        almost_over = ["scancel", "--signal=USR2", number]  # as Slurm does shortly before the limit
+        subprocess.run(almost_over, check=True)
+        begins_soon(number)
+        wait_for(lambda: starts(path) == 2)
+        subprocess.run(almost_over, check=True)
+    assert [(report.status, report.error["kind"]) for report in got] == [("failed", "TimeLimit")]
+    assert "took longer than its limit of 5 minutes, twice; give it more with minutes=" in got[0].error["message"]
+
+
+def test_what_sbatch_says_is_passed_on(tmp_path):
+    with pytest.raises(UserError, match=r"sbatch refused a job \(.*invalid partition.*\); change the parameters"):
+        next(reports(tmp_path, ["fine"], partition="nowhere"))
+
+
+def test_a_controller_that_is_silent_is_a_line_before_any_work(tmp_path, monkeypatch):
+    silent = tmp_path / "squeue"
+    silent.write_text("#!/bin/sh\nexit 1\n")
+    silent.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(UserError, match="squeue gives no answer; is the Slurm controller up"):
+        reports(tmp_path, ["fine"])
