@@ -102,7 +102,7 @@ def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame, c
     value, column = row[shown.name], f"m{number}"
     if value == () or formats.is_missing(value):
         return Cell(formats.DASH, "", column=column)
-    notes = {"worst_accuracy": row["worst_attack"]}
+    notes = {"worst_accuracy": row["worst_attack"], "best_known_accuracy": row["best_known_attack"]}
     notes |= {f"attacks_at_{target}": f"of {row['n'] // row['seeds']}" for target in TARGETS}
     if not formats.is_missing(row["half_width_95"]):
         notes["mean_accuracy"] = f"± {formats.percent(row['half_width_95'])}"

@@ -169,6 +169,13 @@ BOARD_COLUMNS = {
     "held_out_worst": Column("float64", "the lowest of these accuracies", "fraction"),
     "worst_accuracy": Column("float64", "lowest mean over seeds of one attack", "fraction"),
     "worst_attack": Column("string", "the attack it belongs to"),
+    "best_known_accuracy": Column(
+        "float64",
+        "the lowest of worst_accuracy and the means of adaptive attacks, which no other column counts",
+        "fraction",
+    ),
+    "best_known_attack": Column("string", "the attack it belongs to"),
+    "adaptive_attacks": Column("Int64", "adaptive attacks with a finished cell for each seed"),
     "clean_accuracy": Column(
         "float64", "clean test accuracy after this defense on clean training data (attack none): its price", "fraction"
     ),

@@ -75,6 +75,8 @@ SHOWN = (
     Shown("peak_accuracy", "peak (oracle)", formats.percent, _CHOICE, "%", high_first=True),
     Shown("half_width_95", "± 95 %", formats.percent, _TABLES - {View.LATEX} | _CHOICE),
     Shown("worst_accuracy", "worst", formats.percent, _ALL, "%", "high", True),
+    Shown("best_known_accuracy", "best known attack", formats.percent, frozenset({View.PAGE}), "%", high_first=True),
+    Shown("adaptive_attacks", "adaptive attacks", str, _CHOICE, high_first=True),
     Shown("mean_without_one", "without one attack", formats.percent, _CHOICE, "%", high_first=True),
     Shown("held_out_mean", "held out", formats.percent, _CHOICE, "%", high_first=True),
     Shown("held_out_worst", "held out, worst", formats.percent, _CHOICE, "%", high_first=True),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.store.results import CellResult
+from leaderboard.tables.adaptive import best_known, is_adaptive
 from leaderboard.tables.baselines import with_baselines
 from leaderboard.tables.cell_rows import cell_row
 from leaderboard.tables.columns import (
@@ -89,7 +90,8 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each defense and group (`GROUP`); columns as in `BOARD_COLUMNS`, then two an attack.
 
     Expected are all attacks and all seeds that appear anywhere in a row's group. A row that lacks one of those cells
-    has no mean, no worst attack, no recovery, no cost and no rank. Undefended rows, families' best per attack and
+    has no mean, no worst attack, no recovery, no cost and no rank. Adaptive attacks are in the columns `best_known_*`
+    and their own alone. Undefended rows, families' best per attack and
     provisional rows are listed without ranks. Single defenses come first, then oracles, undefended and incomplete.
 
     Args:
@@ -104,8 +106,14 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
-    attacks, seeds = sorted(group["attack_selection"].unique()), sorted(group["seed"].unique())
-    singles = [_row(cells, attacks, seeds) for _, cells in group.groupby("defense_selection", sort=True)]
+    seeds, by_defense = sorted(group["seed"].unique()), group.groupby("defense_selection", sort=True)
+    group = group[~is_adaptive(group["attack"])]
+    attacks = sorted(group["attack_selection"].unique())
+    singles = []
+    for _, cells in by_defense:
+        informed = is_adaptive(cells["attack"])
+        row = _row(cells if informed.all() else cells[~informed], attacks, seeds)
+        singles.append(row | best_known(row, cells[informed], seeds))
     add_group_flags(singles)
     _rank(singles)
     oracles = []
