@@ -49,6 +49,11 @@ def kept(selected: Selected, images: ImageSet) -> str | None:
         selected: a defense; every run constructs it anew, as a stage does.
         images: not modified; other images are made of them.
     """
+    for part in selected.parts:  # a chain holds nothing but its parts
+        if found := kept(part, images):
+            return f"{part.name}: {found}"
+    if selected.parts:
+        return None
     load_libraries(torch.device("cpu"))
     modules = modules_of(selected.entry.cls.__module__)
     few, first = images, _first(selected, images)

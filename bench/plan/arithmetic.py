@@ -16,6 +16,7 @@ from bench.datasets.splits import Splits
 from bench.errors import in_one_line, of_the_machine, told
 from bench.plan.plan import Plan, PlannedCell
 from bench.select.chain import Chain, part_of
+from bench.select.defense_chain import DefenseChain
 from bench.stages.crafting import candidates
 from bench.stages.jobs import Job
 from bench.stages.train import changed_recipe
@@ -77,7 +78,9 @@ class Arithmetic:
         if job.stage == "purify" and not isinstance(acting, Purifies):
             return []
         found = []
-        for part in [part for _, part in acting.parts] if isinstance(acting, Chain) else [acting]:
+        for part in [part for _, part in acting.parts] if isinstance(acting, Chain | DefenseChain) else [acting]:
+            if job.stage == "purify" and not isinstance(part, Purifies):
+                continue
             images = len(self._splits.train)
             if job.stage == "poison" and getattr(part_of(part), "craft_on", "all") == "subset":
                 images = candidates(part, self._splits.train)[1]

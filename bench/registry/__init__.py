@@ -227,6 +227,7 @@ defenses: Registry[Any] = Registry(
     "defense",
     "purify_bench.defenses",
     "defenses",
+    chains=True,
     faces=(
         "purify(train, ctx)",
         "batch_loss(model, images_01, labels, ctx)",

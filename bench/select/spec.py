@@ -2,9 +2,9 @@
 
 A selection is `name`, `name:parameter=value:...`, a glob, a family, `all`, or a comma list of these; the same words on
 the command line, in TOML, in Python and in the CSV. A segment without `=` is the value of the component's first
-positional parameter (`npz:PATH`). Numbers may be written as fractions (`eps=8/255`). Attacks are chained with `+`, each
-part with its own parameters: `em:eps=16/255+ops:sparsity=2`. A value that contains a separator is quoted
-(`npz:"a,b.npz"`): see `bench.select.grammar`.
+positional parameter (`npz:PATH`). Numbers may be written as fractions (`eps=8/255`). Attacks and defenses are chained
+with `+`, each part with its own parameters: `em:eps=16/255+ops:sparsity=2`, `iss-gray+jpeg:quality=30`. A value that
+contains a separator is quoted (`npz:"a,b.npz"`): see `bench.select.grammar`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import math
 import re
 import time
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -29,12 +29,14 @@ from pydantic import TypeAdapter, ValidationError
 from bench.errors import UserError, of_component, unknown
 from bench.registry import BY_KIND, Entry, Registry
 from bench.select.chain import Chain, split
+from bench.select.defense_chain import chain_of_defenses
 from bench.select.grammar import QUOTE_PATHS, cut, existing_path, quote, unquote
 from bench.store.results import PAYS_ONCE_SECONDS
 
 _FRACTION = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
 
 Defaults = Mapping[str, Mapping[str, Any]]  # component name or "*" -> parameters a preset sets
+_CHAINS: dict[str, Callable[[Any], Any]] = {"attack": Chain, "defense": chain_of_defenses}
 Layers = Defaults | Sequence[Defaults]  # the weakest first
 
 
@@ -47,7 +49,7 @@ class Selected:
         entry: where it was registered.
         component: the frozen dataclass instance.
         assumed: parameters that need not be said: the defaults, under a preset the preset's.
-        parts: the attacks of a chain, in order; nothing else has any.
+        parts: the attacks or defenses of a chain, in order; nothing else has any.
         others: the components that parameters name (`NamesOthers`), by parameter.
     """
 
@@ -167,18 +169,18 @@ def _named(registry: Registry[Any], word: str, defaults: Layers, preset: Layers)
             problems.append(str(error))
     if problems:
         raise UserError("\n".join(problems))
-    return [_chain(label, tuple(parts))]
+    return [_chain(registry, label, tuple(parts))]
 
 
-def _chain(label: str, parts: tuple[Selected, ...]) -> Selected:
+def _chain(registry: Registry[Any], label: str, parts: tuple[Selected, ...]) -> Selected:
     name = "+".join(part.name for part in parts)
     try:
-        component = Chain(tuple((part.name, part.component) for part in parts))
+        component = _CHAINS[registry.kind](tuple((part.name, part.component) for part in parts))
     except ValueError as error:
         raise UserError(f"{label}: {error}") from error
     entry: Entry[Any] = Entry(
         name,
-        Chain,
+        type(component),
         source=" + ".join(part.entry.source for part in parts if part.entry.source),
         deterministic=all(part.entry.deterministic for part in parts),
         uses=tuple(dict.fromkeys(use for part in parts for use in part.entry.uses)),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench.api import Context, HoldsPart, ImageSet, StacksOn, map_images
+from bench.api.part_context import part_of_chain, pass_on
 from bench.datasets.subsets import stratified_rows
 from bench.select.chain import Chain, part_of
 from bench.stages.invariants import check_budget, check_same_kind
@@ -103,7 +103,7 @@ def _poisoned(attack: Any, clean: ImageSet, given: ImageSet, ctx: Context) -> Im
 
 
 def _craft_chain(chain: Chain, clean: ImageSet, ctx: Context) -> tuple[ImageSet, Tensor]:
-    contexts = {name: _context_of(name, ctx) for name, _ in chain.parts}
+    contexts = {name: part_of_chain(name, ctx) for name, _ in chain.parts}
     name, first = chain.parts[0]
     rows = rows_to_poison(first, clean, contexts[name])
     mask = _mask(rows, clean)
@@ -111,7 +111,7 @@ def _craft_chain(chain: Chain, clean: ImageSet, ctx: Context) -> tuple[ImageSet,
     for name, attack in chain.parts:
         given = below if isinstance(attack, StacksOn) else clean
         crafted = _applied(attack, clean, given, rows, contexts[name])
-        _pass_on(name, contexts[name], ctx)  # before the check: values of `log_later` are computed here
+        pass_on(name, contexts[name], ctx)  # before the check: values of `log_later` are computed here
         check_budget(name, attack.budget, crafted, given, mask)
         below = crafted if given is below else _added(crafted, clean, below, ctx)
     return below, mask
@@ -125,45 +125,3 @@ def _added(crafted: ImageSet, clean: ImageSet, below: ImageSet, ctx: Context) ->
         return (images_u8.to(torch.int16) + delta).clamp(0, 255).to(torch.uint8)
 
     return map_images(below, add, ctx)
-
-
-@dataclass(frozen=True)
-class _MeterOf:
-    """Phases of a chain's part, by its name: `em.noise`."""
-
-    name: str
-    meter: Any
-
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        timed: AbstractContextManager[None] = self.meter.phase(f"{self.name}.{name}")
-        return timed
-
-    def warm(self) -> AbstractContextManager[None]:
-        rehearsal: AbstractContextManager[None] = self.meter.warm()
-        return rehearsal
-
-
-def _context_of(name: str, ctx: Context) -> Context:
-    """The context a part of a chain has when it is run alone, but for the names of its phases."""
-    scratch = ctx.scratch / f"part-{name}"
-    scratch.mkdir()
-    return Context(
-        ctx.seed,
-        ctx.device,
-        scratch,
-        name,
-        _MeterOf(name, ctx.meter),
-        lambda done, total, note: ctx.on_progress(done, total, f"{name}: {note}" if note else name),
-        ctx.resident_bytes,
-        ctx.engine,
-    )
-
-
-def _pass_on(name: str, own: Context, ctx: Context) -> None:
-    """Logs and kept tensors of a part, by its name; `converged` also for the whole chain: whether all parts did."""
-    for key, value in own.recorded().items():
-        ctx.logs[f"{name}.{key}"] = value
-    for key, tensor in own.kept.items():
-        ctx.kept[f"{name}.{key}"] = tensor
-    if "converged" in own.logs:
-        ctx.logs["converged"] = bool(own.logs["converged"]) and bool(ctx.logs.get("converged", True))

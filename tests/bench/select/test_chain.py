@@ -118,10 +118,10 @@ class TestSelections:
             select(attacks, words)
 
     def test_other_kinds_have_no_chains(self):
-        from bench.registry import defenses
+        from bench.registry import victims
 
-        with pytest.raises(UserError, match=r"unknown defense 'jpeg\+iss-gray'"):
-            select(defenses, "jpeg+iss-gray")
+        with pytest.raises(UserError, match=r"unknown victim 'linear\+small-cnn'"):
+            select(victims, "linear+small-cnn")
 
     def test_a_path_from_a_table_is_not_cut(self, tmp_path):
         (tmp_path / "a+b").mkdir()
