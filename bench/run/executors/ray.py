@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.errors import UserError
-from bench.registry import executors
+from bench.errors import UserError, unknown
+from bench.registry import attacks, defenses, executors, victims
 from bench.run.executors import Reports, Watcher
+from bench.run.nodes import Facts, check_nodes, visit
 from bench.run.remote import execute_text
 from bench.run.schedule import Schedule
 from bench.stages.jobs import Job, Report
 from bench.stages.session import Session
+
+_PATIENCE = 120.0  # s for a node to answer before the first job
+_LOOK = 10.0  # s between two looks at the size of the cluster
 
 
 @executors.register("ray")
@@ -23,41 +30,140 @@ class Ray:
         address: of the cluster, `local` for a new one here, or `auto`.
         cpus: CPUs per job.
         gpus: GPUs per job; below 1 jobs share a card: their accuracy counts, their times are marked as shared.
+        on_cpu: names of attacks, defenses or victims whose own stage gets no GPU: `iss-gray+iss-bdr`.
+        retries: times that a job is tried again whose process or node was lost.
     """
 
     address: str = "auto"
     cpus: float = 1.0
     gpus: float = 0.0
+    on_cpu: str = ""
+    retries: int = 2
 
-    slots = 1_000_000  # the cluster decides
     threads = None
 
+    def __post_init__(self) -> None:
+        for name, least in (("cpus", 0.01), ("gpus", 0), ("retries", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def slots(self) -> int:
+        """Jobs that the cluster can run at a time; before `run`, which connects to it, a large number."""
+        ray = sys.modules.get("ray")
+        return self._places(ray) if ray is not None and ray.is_initialized() else 1_000_000
+
     def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
-        """Submits every job when it is ready and yields reports as they end."""
+        """Keeps the cluster busy as far as jobs are ready, and yields reports as they end.
+
+        Raises:
+            UserError: at the call, if there is no cluster, or a node cannot work in the store with this code.
+        """
         try:
             import ray
         except ImportError as error:
             raise UserError("executor ray needs the extra: pip install 'purify-bench[ray]'") from error
+        if session.device.startswith("cuda") and not self.gpus:
+            raise UserError("executor ray: gpus=0, and the device is a GPU; give gpus=1, or --device cpu")
+        known = [*attacks, *defenses, *victims]
+        if strange := [name for name in self._without_gpu() if name not in known]:
+            raise UserError(f"executor ray: on_cpu: {unknown('component', strange[0], known)}")
         if not ray.is_initialized():
             try:
                 ray.init(address=self.address, log_to_driver=False)
             except ConnectionError as error:
                 raise UserError(f"executor ray: no cluster at {self.address!r} ({error}); try address=local") from error
+            except RuntimeError as error:  # another version of Python or Ray there
+                raise UserError(f"executor ray: {' '.join(str(error).split())}") from error
+        if not self._places(ray):
+            raise UserError(
+                f"executor ray: no node of the cluster has {self.cpus:g} CPUs and {self.gpus:g} GPUs; "
+                "ask for less with cpus= and gpus=, or start larger nodes first"
+            )
+        check_nodes(session.store, lambda store, token: _ask(ray, store, token))
         return self._reports(ray, jobs, session, watcher)
 
+    def _places(self, ray: Any) -> int:
+        """Jobs that the living nodes can run at a time."""
+        found = 0.0
+        for node in ray.nodes():
+            if node["Alive"]:
+                has = node["Resources"]
+                by_gpu = has.get("GPU", 0.0) // self.gpus if self.gpus else float("inf")
+                found += min(has.get("CPU", 0.0) // self.cpus, by_gpu)
+        return int(found)
+
+    def _without_gpu(self) -> list[str]:
+        return [name for name in self.on_cpu.split("+") if name]
+
     def _reports(self, ray: Any, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
-        task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(execute_text)
+        usual = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(execute_text)
+        without = ray.remote(num_cpus=self.cpus, num_gpus=0, max_retries=0)(execute_text)
+        names = self._without_gpu()
         running: dict[Any, Job] = {}
-        while True:
-            while job := jobs.take():
-                watcher.started(job)
-                running[task.remote(job.to_json(), session.to_json())] = job
-            if not running:
-                return
-            (reference, *_), _ = ray.wait(list(running), num_returns=1)
-            job = running.pop(reference)
-            try:
-                yield Report.from_json(ray.get(reference))
-            except ray.exceptions.RayError as error:  # the worker died: out of memory, node lost
-                details = {"stage": job.stage, "kind": type(error).__name__, "message": str(error), "traceback": ""}
-                yield Report(job.key, job.stage, "failed", 0.0, details)
+        lost: Counter[str] = Counter()
+
+        def submit(job: Job) -> None:
+            if job.preimage.get("component", {}).get("name") in names:
+                reference = without.remote(job.to_json(), replace(session, device="cpu").to_json())
+            else:
+                reference = usual.remote(job.to_json(), session.to_json())
+            running[reference] = job
+
+        try:
+            while True:
+                places = self._places(ray)
+                # Few more than can run, so that no place is empty and the order of the schedule counts.
+                while len(running) < places + max(1, places // 8) and (job := jobs.take()):
+                    watcher.started(job)
+                    submit(job)
+                if not running:
+                    return
+                for reference in ray.wait(list(running), num_returns=1, timeout=_LOOK)[0]:
+                    job = running.pop(reference)
+                    try:
+                        yield Report.from_json(ray.get(reference))
+                    except ray.exceptions.RayTaskError as error:  # not of the stage: the store is locked, ...
+                        yield _failed(job, error.cause or error, str(error))
+                    except ray.exceptions.RayError as error:  # the process or its node died
+                        lost[job.key] += 1
+                        if lost[job.key] > self.retries:
+                            yield _failed(job, error, f"lost {lost[job.key]} times")
+                        else:
+                            submit(job)
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+
+def _failed(job: Job, error: BaseException, trace: str) -> Report:
+    details = {"stage": job.stage, "kind": type(error).__name__, "message": str(error), "traceback": trace}
+    return Report(job.key, job.stage, "failed", 0.0, details)
+
+
+def _ask(ray: Any, store: str, token: str) -> Mapping[str, Facts]:
+    """Visits every living node, also those that are busy.
+
+    Raises:
+        UserError: for a node that gives no answer.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(num_cpus=0, max_retries=0)(visit)
+    asked = {
+        f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})": task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(store, token)
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    found = {}
+    for node, reference in asked.items():
+        try:
+            found[node] = ray.get(reference, timeout=_PATIENCE)
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"executor ray: node {node} cannot run purify-bench ({reason}); install the same version there"
+            ) from error
+    return found

@@ -1,11 +1,14 @@
-"""The function of a Slurm job with made-up stages, so that it starts at once."""
+"""Functions of Slurm jobs and Ray tasks with made-up stages, so that they start at once."""
 
 import json
+import os
+import signal
+import time
 import types
 from pathlib import Path
 
 from bench.run import remote, worker
-from bench.stages.jobs import Job
+from bench.stages.jobs import Job, Report
 
 
 class QuickStage(remote.Stage):
@@ -17,3 +20,21 @@ class QuickStage(remote.Stage):
             store=Path(json.loads(session)["store"]), stage_timeout=None, to_json=lambda: session
         )
         return worker.run_alone(Job.from_json(job), told).to_json()
+
+
+def ray_stage(job, session):
+    """Notes each start; waits for a file, kills its process or raises."""
+    import ray
+
+    told, context = Job.from_json(job), ray.get_runtime_context()
+    what, _, where = told.component.partition(":")
+    with Path(f"{where}.begun").open("a") as begun:
+        gpus = context.get_accelerator_ids()["GPU"]
+        begun.write(json.dumps([os.getpid(), context.get_node_id(), gpus, json.loads(session)["device"]]) + "\n")
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "raise":
+        raise ValueError("the store is locked")
+    while what == "until" and not Path(where).exists():
+        time.sleep(0.05)
+    return Report(told.key, told.stage, "done", 0.0).to_json()
