@@ -1,7 +1,8 @@
 """JPEG with gradients, for attackers who know that their images will be compressed: kornia's codec.
 
 Its rounding is a cubic near the nearest whole number (Shin and Song, 2017), so its pixels differ a little from those of
-the codec that defends.
+the codec that defends. kornia checks the quality's value at every call, which on a GPU waits for the device: the only
+wait inside a training step of this project.
 """
 
 from __future__ import annotations

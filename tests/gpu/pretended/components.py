@@ -36,6 +36,8 @@ MORE = {
     "attacks": (
         "from-file:path={poison}",
         "from-file:path={noise}",
+        "adaptive:base=em:through=iss-gray",
+        "adaptive:base=tap:through=iss-bdr",
         "em:mode=class",
         "em:poison_rate=0.5:craft_on=subset",
         "em" + TIGHT,
