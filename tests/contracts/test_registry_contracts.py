@@ -21,6 +21,8 @@ CASES = [
     pytest.param(selected, check, id=f"{selected.text}-{check.__name__}")
     for kind, selected in COMPONENTS
     for check in checks_of(kind, selected)
+    # Starts processes: once for each class, with its view if it has one.
+    if check.__name__ != "keeps_nothing_between_stages" or getattr(selected.component, "test_view", True)
 ]
 
 
