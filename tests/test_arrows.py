@@ -32,7 +32,7 @@ ALLOWED_OF_BENCH = {
         "bench.training.crops",
         "bench.training.pgd",
     },
-    "victims": {"bench.api", "bench.registry", "bench.errors", "bench.training"},
+    "victims": {"bench.api", "bench.registry", "bench.errors", "bench.training", "bench.datasets.tensor_files"},
     "leaderboard": {
         "bench.store.locks",
         "bench.store.results",
