@@ -17,7 +17,7 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -110,6 +110,7 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         self.charged = charged
         self._entries: dict[str, Entry[T]] = {}
         self._traits: dict[str, Traits] = {}
+        self._sweeps: dict[str, list[str]] = {}
         self._broken: dict[str, str] = {}
         self._loaded = False
         self._open_ended: _OpenEnded | None = None
@@ -160,6 +161,10 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         self.load()
         return self._traits.get(name)
 
+    def sweep(self, word: str, members: Iterable[str]) -> None:
+        """Lets one word select several: names, or names with parameters (`jpeg:quality=30`)."""
+        self._sweeps[word] = list(members)
+
     def serve_open_ended(self, entry: str, parameter: str, names: Callable[[], Collection[str]]) -> None:
         """Lets unregistered names that `names()` contains select `entry` with `parameter` set to the name."""
         self._open_ended = _OpenEnded(entry, parameter, names)
@@ -199,9 +204,9 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         raise unknown(self.kind, name, [*self._entries, *self.groups()], remedy, plugin=True)
 
     def groups(self) -> dict[str, list[str]]:
-        """Words that select several components, families and words of traits -> names of their members."""
+        """Words that select several components (families, words of traits, sweeps) -> their members, as selections."""
         self.load()
-        found: dict[str, list[str]] = {}
+        found = {word: list(members) for word, members in self._sweeps.items()}
         for name, entry in self._entries.items():
             traits = self._traits.get(name)
             for word in (entry.family, *(traits.words if traits else ())):

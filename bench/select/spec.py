@@ -320,7 +320,7 @@ def _expand(registry: Registry[Any], word: str) -> list[tuple[str, dict[str, Any
     elif name in registry:
         names = [name]
     elif name in groups:
-        names = groups[name]
+        return [found for member in groups[name] for found in _expand(registry, ":".join([member, *segments]))]
     elif any(c in name for c in "*?["):
         names = _matching(registry, name)
         if not names:

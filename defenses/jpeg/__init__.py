@@ -16,6 +16,9 @@ from bench.registry import defenses
 from defenses.jpeg.codec import jpeg_round_trip
 from defenses.jpeg.differentiable import differentiable_jpeg
 
+_SWEEP = (10, 30, 50, 70, 90)
+defenses.sweep("jpeg-sweep", [f"jpeg:quality={quality}" for quality in _SWEEP])
+
 
 def check_quality(name: str, quality: int) -> None:
     """Raises ValueError unless 1 <= quality <= 100."""
@@ -27,6 +30,8 @@ def check_quality(name: str, quality: int) -> None:
 @dataclass(frozen=True)
 class Jpeg(Filter):
     """Compress every training image once, at a quality of one's choice.
+
+    `jpeg-sweep` selects the qualities 10, 30, 50, 70 and 90, each a row of its own.
 
     Attributes:
         quality: 1 (strongest) to 100. CIFAR-10 keeps about 26.4 dB at 30, 29.9 dB at 75.

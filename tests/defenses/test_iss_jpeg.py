@@ -138,3 +138,12 @@ def test_nonsense_is_refused(text):
 
     with pytest.raises(UserError, match=r"must be in 1\.\."):
         select(defenses, text)
+
+
+def test_a_sweep_selects_one_row_per_quality():
+    chosen = select(defenses, "jpeg-sweep")
+    assert [one.text for one in chosen] == [f"jpeg:quality={q}" if q != 50 else "jpeg" for q in (10, 30, 50, 70, 90)]
+    viewing = select(defenses, "jpeg-sweep:test_view=true")
+    assert [one.component.quality for one in viewing] == [10, 30, 50, 70, 90]
+    assert all(one.component.test_view for one in viewing)
+    assert "jpeg-sweep" not in defenses, "no row of its own, and no best of them"
