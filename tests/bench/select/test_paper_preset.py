@@ -254,6 +254,7 @@ DEFENSES = {
     "op": Source("psandovalsegura/learn-from-unlearnable", PROJECTION, {}),
     "aug": Source("psandovalsegura/learn-from-unlearnable", AUGMENTATION, {}),
     "op-aug": Source("psandovalsegura/learn-from-unlearnable", PROJECTION | AUGMENTATION, {}),
+    "early-stop": Source("none", {}, {"epochs": 5}),
     "coin": Source("arXiv:2311.18403", {"distance": 2.0, "epochs": 80, "weight_decay": 0.0}, {}),
     "sharpen-lowpass": Source(
         "arXiv:2411.01742", {"center": 2.5, "deviation": 0.1, "keep": 0.3, "epochs": 60, "batch_size": 512}, {}
