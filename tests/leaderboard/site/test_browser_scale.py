@@ -239,6 +239,7 @@ def test_without_javascript_all_columns_are_shown(open_page: OpenPage, site: str
     page = open_page(f"{site}/index.html", viewport=DESK, java_script_enabled=False)
     assert len(headings(page)) > len(USUAL) + 120
     assert page.locator(".board tbody tr:visible").count() == 12
-    sync_api.expect(page.locator(".filters")).to_be_hidden()
+    for needs_javascript in ("#filters", "#compare"):
+        sync_api.expect(page.locator(needs_javascript)).to_be_hidden()
     sync_api.expect(page.locator(".heat").first).to_be_visible()
     sync_api.expect(page.get_by_text("The chart needs JavaScript").first).to_be_visible()
