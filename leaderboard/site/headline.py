@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -18,15 +18,16 @@ _SHOWN = 2
 
 @dataclass(frozen=True)
 class Answer:
-    """One question with its answer and what qualifies it."""
+    """One question with its answer and what qualifies it; `leading` if it names a defense, which the page marks."""
 
     question: str
     text: str
     note: str
+    leading: bool = False
 
 
 def headline(board: pd.DataFrame, test_images: int) -> list[Answer]:
-    """Headline results of one group; an incomplete matrix says so.
+    """Headline results of one group; an incomplete matrix says so, and so does one where no poison took.
 
     Args:
         board: the rows of the group.
@@ -36,12 +37,25 @@ def headline(board: pd.DataFrame, test_images: int) -> list[Answer]:
     if ranked.empty and provisional.empty:
         return [Answer("Best defense", formats.DASH, "no defense has all its cells yet"), _undefended(board)]
     compared = provisional if ranked.empty else ranked
+    took, attacks = _took(compared.iloc[0])
+    if not took:
+        whose = "The attack leaves" if attacks == 1 else f"All {attacks} attacks leave"
+        note = f"{whose} the undefended victim as accurate as on clean data, which says nothing about defenses"
+        return [Answer("Best defense", "no poison took", note), _undefended(board)]
     best = compared[:1] if ranked.empty else ranked[ranked["rank"] == 1]
     answer = _best(best)
+    if took < attacks:
+        answer = replace(answer, note=f"{answer.note}; {took} of {attacks} poisons took")
     if ranked.empty:
         note = f"{answer.note}; fewer than three seeds, so nothing is ranked"
-        answer = Answer("Highest mean, provisional", answer.text, note)
+        answer = replace(answer, question="Highest mean, provisional", note=note)
     return [answer, _price(best, compared), _certainty(best, compared, test_images), _undefended(board)]
+
+
+def _took(row: pd.Series[Any]) -> tuple[int, int]:
+    """Of how many attacks the poison took, and how many there are, for a row with all its cells."""
+    attacks = int(row["n"] // row["seeds"])
+    return attacks - sum(len(one.attacks) for one in row["flags"] if one.flag is Flag.NOT_TAKEN), attacks
 
 
 def _provisional(board: pd.DataFrame) -> list[bool]:
@@ -63,7 +77,7 @@ def _best(best: pd.DataFrame) -> Answer:
     names = ", ".join(map(formats.isolated, shown["defense_selection"]))
     more = f" and {len(best) - _SHOWN} more" if len(best) > _SHOWN else ""
     question = "Best defense" if len(best) == 1 else "Best defenses, tied"
-    return Answer(question, names + more, f"{means} mean accuracy, worst {worst}")
+    return Answer(question, names + more, f"{means} mean accuracy, worst {worst}", leading=True)
 
 
 def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
@@ -99,6 +113,7 @@ def _doubt(row: pd.Series[Any]) -> str:
 
 
 def _certainty(best: pd.DataFrame, ranked: pd.DataFrame, test_images: int) -> Answer:
+    """The widest interval of the best rows and the defense that it belongs to."""
     first, others = best.iloc[0], ranked.drop(best.index)
     lead = ""
     if len(best) > 1:
@@ -109,11 +124,14 @@ def _certainty(best: pd.DataFrame, ranked: pd.DataFrame, test_images: int) -> An
         alone = formats.percent(binomial_half_width_95(first["mean_accuracy"], test_images))
         lead = f"{lead}; " if lead and len(best) == 1 else ""
         images = f"{test_images:,} test images, which alone leave ±{_NBSP}{alone} points in each"
-        return Answer("How sure", "one seed, no interval", f"{lead}n = {first['n']} cells of {images}")
-    text = f"± {formats.percent(best['half_width_95'].max())} points"
-    return Answer(
-        "How sure", text, f"95 %, {first['seeds']} seeds, n = {first['n']} cells" + (f"; {lead}" if lead else "")
-    )
+        return Answer("How sure", "one seed, no interval", f"{lead}{_cells(first)} on {images}")
+    widest = best.loc[best["half_width_95"].idxmax()]
+    note = f"95 %, {widest['seeds']} seeds, {_cells(widest)}" + (f"; {lead}" if lead else "")
+    return Answer("How sure", f"± {formats.percent(widest['half_width_95'])} points", note)
+
+
+def _cells(row: pd.Series[Any]) -> str:
+    return f"n = {row['n']} cells of {formats.isolated(row['defense_selection'])}"
 
 
 def _lead(first: pd.Series[Any], second: pd.Series[Any]) -> str:

@@ -22,12 +22,13 @@ def test_the_best_its_price_and_the_interval(matrix: list[CellResult]) -> None:
     assert found["What it costs"].text == "6.67\xa0min"
     assert "5.00× an undefended training; the best of the cheaper ones: iss-jpeg" in found["What it costs"].note
     assert found["How sure"].text == "± 2.5 points"
-    assert found["How sure"].note == "95 %, 3 seeds, n = 6 cells; 8.0 points ahead of iss-jpeg"
+    assert found["How sure"].note == "95 %, 3 seeds, n = 6 cells of dvae; 8.0 points ahead of iss-jpeg"
     assert found["Without defense"].text == "25.0 %"
 
 
 def test_too_few_seeds_rank_nothing_and_the_answer_says_so(make_cell: MakeCell) -> None:
-    cells = [make_cell(a, d, v) for d, v in (("a", 0.9), ("b", 0.8), ("none", 0.1)) for a in ("none", "lsp")]
+    accuracies = {"a": 0.9, "b": 0.8, "none": 0.1}
+    cells = [make_cell(a, d, 0.9 if a == "none" else v) for d, v in accuracies.items() for a in ("none", "lsp")]
     found = said(cells)
     assert list(found) == ["Highest mean, provisional", "What it costs", "How sure", "Without defense"]
     best = found["Highest mean, provisional"]
@@ -40,7 +41,7 @@ def test_one_seed_says_what_the_test_images_alone_leave_open(matrix: list[CellRe
     assert sure.text == "one seed, no interval"
     # 1.96 * sqrt(0.9 * 0.1 / 10,000) = 0.00588
     assert sure.note.replace("\xa0", " ") == (
-        "8.0 points ahead of iss-jpeg; n = 2 cells of 10,000 test images, which alone leave ± 0.6 points in each"
+        "8.0 points ahead of iss-jpeg; n = 2 cells of dvae on 10,000 test images, which alone leave ± 0.6 points in each"
     )
 
 
@@ -50,12 +51,14 @@ def test_a_tie_is_as_sure_as_its_less_sure_part(make_demo_cell: MakeCell) -> Non
     found = said([*cells, *(make_demo_cell("lsp", "none", 0.1, seed=s) for s in (0, 1))])
     assert found["Best defenses, tied"].text == "a, b"
     assert found["How sure"].text == "± 25.4 points", "12.7 * 0.0283 / sqrt(2)"
+    assert found["How sure"].note == "95 %, 2 seeds, n = 2 cells of b; the difference is within the interval"
 
 
 def test_ties_are_named_with_their_costs(make_demo_cell: MakeCell) -> None:
     costs = {"a": 30.0, "b": 2.0, "c": 1.0}
     accuracies = {"a": 0.9, "b": 0.9, "c": 0.5, "none": 0.1}
-    cells = [make_demo_cell(t, d, v, purify=costs.get(d, 0)) for d, v in accuracies.items() for t in ("none", "lsp")]
+    cells = [make_demo_cell("lsp", d, v, purify=costs.get(d, 0)) for d, v in accuracies.items()]
+    cells += [make_demo_cell("none", d, 0.9, purify=costs.get(d, 0)) for d in accuracies]
     found = said(cells)
     assert found["Best defenses, tied"].text == "a, b"
     assert (
@@ -74,3 +77,17 @@ def test_ties_are_named_with_their_costs(make_demo_cell: MakeCell) -> None:
 def test_the_cost_of_one_of_several_devices_says_so(make_cell: MakeCell) -> None:
     cells = [make_cell("lsp", "a", 0.9), make_cell("lsp", "b", 0.8, device="Other GPU")]
     assert said(cells)["What it costs"].note.endswith("not ranked: measured on Test GPU, others elsewhere")
+
+
+def test_where_no_poison_took_no_defense_is_best(make_demo_cell: MakeCell) -> None:
+    accuracies = {"none": {"none": 0.9, "lsp": 0.89, "ops": 0.9}, "a": {"none": 0.9, "lsp": 0.91, "ops": 0.9}}
+    cells = [make_demo_cell(a, d, v) for d, by_attack in accuracies.items() for a, v in by_attack.items()]
+    found = said(cells)
+    assert list(found) == ["Best defense", "Without defense"]
+    best = found["Best defense"]
+    assert best.text == "no poison took" and not best.leading
+    assert best.note.startswith("All 2 attacks leave the undefended victim as accurate as on clean data")
+    took = [make_demo_cell("em", d, v) for d, v in (("none", 0.1), ("a", 0.8))]
+    best = said([*cells, *took])["Best defense"]
+    assert best.text == "a" and best.leading
+    assert best.note.endswith("; 1 of 3 poisons took")
