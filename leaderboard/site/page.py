@@ -24,6 +24,7 @@ from leaderboard.site.views import Page, Tables, page_view
 from leaderboard.tables.columns import BOARD_COLUMNS
 from leaderboard.tables.envelope import SETTINGS
 from leaderboard.tables.flags import Flag, has
+from leaderboard.tables.uses import explained
 
 EXPORTS = (
     *("leaderboard.csv", "cells.csv", "comparison.csv", "curves.csv"),
@@ -55,6 +56,7 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
             "environment": _environment(frame),
             "columns": BOARD_COLUMNS,
             "flag": Flag,
+            "uses": sorted({use for row in page.rows for use in row.uses}),
             "envelope_settings": SETTINGS,
             "pays_once_seconds": PAYS_ONCE_SECONDS,
             "tolerance": f"{100 * tolerance():.2f}",
@@ -71,6 +73,7 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
+    environment.filters["explained"] = explained
     return {name: environment.get_template(f"{name}.j2").render(given) for name, given in values.items()}
 
 

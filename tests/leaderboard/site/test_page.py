@@ -1,3 +1,4 @@
+import html
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from leaderboard.site.page import EXPORTS, page_assets, render_pages
 from leaderboard.site.views import tables_of
 from leaderboard.tables.flags import Flag
 from leaderboard.tables.table import frames_of
+from leaderboard.tables.uses import USES, explained
 
 MakeCell = Callable[..., CellResult]
 HOSTILE = "<script>alert(1)</script>"
@@ -178,3 +180,16 @@ def test_the_text_on_cost_names_repeats_and_both_flags(matrix: list[CellResult])
     words = " ".join(re.sub(r"<[^>]*>", "", text).split())
     for part in ("at most five times", "The median counts", "and 0.2 s more", Flag.PAYS_ONCE, Flag.UNEVEN):
         assert part in words
+
+
+def test_what_a_defense_knows_is_named_and_explained(make_cell: MakeCell) -> None:
+    plain = make_cell("none", "none")
+    found = {}
+    for use in (*USES, "a-friend"):
+        cell = make_cell("lsp", "other")
+        page = page_of([plain, replace(cell, defense=replace(cell.defense, uses=[use]))])
+        assert f'title="uses {use}: {html.escape(explained(use))}"' in page
+        assert f"<dt>uses {use}</dt>" in page
+        found[use] = explained(use)
+    assert len(set(found.values())) == len(USES) + 1
+    assert "<dt>uses …</dt>" in page_of([plain])
