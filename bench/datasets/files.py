@@ -201,7 +201,7 @@ class _Prepared:
         return Splits(sets[0][0], sets[1][0], (sets[0][1], sets[1][1]), tuple(self.notes))
 
     def _split(self, split: Labelled, fit: decoding.Fit) -> tuple[ImageSet, str]:
-        stats = [(str(f.relative_to(split.root)), f.stat().st_size, f.stat().st_mtime_ns) for f, _ in split.files]
+        stats = [(str(f.relative_to(split.root)), *_state(f)) for f, _ in split.files]
         labels = [k for _, k in split.files]
         size, way = self.info.shape[1], [fit.__name__, source_digest(decoding.__name__)]
         name = f"{split.root.name}-{digest([str(split.root.resolve()), size, way, stats, labels])[:20]}"
@@ -221,6 +221,12 @@ class _Prepared:
         if facts["note"]:
             self.notes.append(facts["note"])
         return images(facts["aspect_ratios"]), facts["digest"]
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    """Facts that change with a file; its time of modification alone can be kept or set by who replaces it."""
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def _on_extremes(split: Labelled, ratios: list[float]) -> str:

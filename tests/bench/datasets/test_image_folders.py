@@ -1,5 +1,6 @@
 """Folders of images of several shapes: `folder:fit=whole` and `imagenet100`, against torchvision on the same files."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,19 @@ def test_images_are_decoded_anew_when_the_decoding_changed(tmp_path, monkeypatch
     monkeypatch.setattr("bench.datasets.files.source_digest", lambda module: "another release")
     load(text, tmp_path / "data")
     assert len(set((tmp_path / "data/prepared").glob("*.json")) - before) == 2
+
+
+def test_images_are_decoded_anew_when_a_file_was_replaced_by_one_of_the_same_size_and_time(tmp_path):
+    base = folder(tmp_path / "in")
+    file, text = base / "train/n00000000/0.bmp", f"folder:path={base}:size=32"
+    picture(40, 40, seed=1).save(file)  # without compression: all images of a shape have one size
+    os.utime(file, (0, 0))
+    before = load(text, tmp_path / "data")
+    picture(40, 40, seed=2).save(file)
+    os.utime(file, (0, 0))
+    written = load(text, tmp_path / "data")
+    assert not torch.equal(written.train.images, before.train.images)
+    picture(40, 40, seed=1).save(tmp_path / "other.bmp")
+    os.utime(tmp_path / "other.bmp", (0, 0))
+    (tmp_path / "other.bmp").rename(file)
+    assert load(text, tmp_path / "data").digests == before.digests
