@@ -41,7 +41,8 @@ def test_one_seed_says_what_the_test_images_alone_leave_open(matrix: list[CellRe
     assert sure.text == "one seed, no interval"
     # 1.96 * sqrt(0.9 * 0.1 / 10,000) = 0.00588
     assert sure.note.replace("\xa0", " ") == (
-        "8.0 points ahead of iss-jpeg; n = 2 cells of dvae on 10,000 test images, which alone leave ± 0.6 points in each"
+        "8.0 points ahead of iss-jpeg; n = 2 cells of dvae on 10,000 test images, "
+        "which alone leave ± 0.6 points in each"
     )
 
 
@@ -85,9 +86,11 @@ def test_where_no_poison_took_no_defense_is_best(make_demo_cell: MakeCell) -> No
     found = said(cells)
     assert list(found) == ["Best defense", "Without defense"]
     best = found["Best defense"]
-    assert best.text == "no poison took" and not best.leading
+    assert best.text == "no poison took"
+    assert not best.leading
     assert best.note.startswith("All 2 attacks leave the undefended victim as accurate as on clean data")
     took = [make_demo_cell("em", d, v) for d, v in (("none", 0.1), ("a", 0.8))]
     best = said([*cells, *took])["Best defense"]
-    assert best.text == "a" and best.leading
+    assert best.text == "a"
+    assert best.leading
     assert best.note.endswith("; 1 of 3 poisons took")
