@@ -20,10 +20,10 @@ def execute(job, session, on_progress):
         os.kill(os.getpid(), signal.SIGSEGV)
     if what == "exit":
         os._exit(3)
-    if what == "until":  # somebody makes the file; each start is a line in a file beside it
+    if what == "until":  # somebody makes the file, or `stop` next to it; each start is a line in a file next to it
         with Path(f"{where}.begun").open("a") as begun:
             begun.write(f"{os.getpid()}\n")
-        while not Path(where).exists():
+        while not (Path(where).exists() or Path(where).with_name("stop").exists()):
             time.sleep(0.05)
     if what == "print":
         os.write(1, b"{not a message}\n")

@@ -76,13 +76,18 @@ def wait_for(condition):
 
 
 @contextmanager
-def in_background(reports):
-    """Waits for all reports in a thread, and at the end of the block for the thread."""
+def in_background(reports, folder):
+    """Waits for all reports in a thread, and at the end of the block for the thread; a failure stops the jobs."""
     got = []
-    thread = threading.Thread(target=lambda: got.extend(reports))
+    thread = threading.Thread(target=lambda: got.extend(reports), daemon=True)
     thread.start()
-    yield got
-    thread.join(60)
+    try:
+        yield got
+    except BaseException:
+        (folder / "stop").touch()
+        raise
+    finally:
+        thread.join(60)
     assert not thread.is_alive()
 
 
@@ -95,7 +100,7 @@ def test_a_worker_that_dies_costs_its_job_alone_and_only_as_many_jobs_as_fit_are
     executor = Ray()
     session = Session("shapes", ("", ""), tmp_path, tmp_path, "cpu")
     assert executor.slots == 3
-    with in_background(executor.run(schedule, session, Silent())) as got:
+    with in_background(executor.run(schedule, session, Silent()), tmp_path) as got:
         wait_for(lambda: all(starts(path) for path in paths[:3]))
         assert len(taken) == 3 + 1, "one more than can run"
         os.kill(starts(paths[1])[0][0], signal.SIGKILL)
@@ -155,7 +160,7 @@ def test_a_small_matrix_gives_the_accuracies_of_one_process(cluster, tmp_path):
 def test_a_node_that_dies_costs_its_job_alone(cluster, reports, tmp_path):
     """The last test: the cluster has a node less."""
     paths = [tmp_path / str(number) for number in range(3)]
-    with in_background(reports([f"until:{path}" for path in paths])) as got:
+    with in_background(reports([f"until:{path}" for path in paths]), tmp_path) as got:
         wait_for(lambda: all(starts(path) for path in paths))
         head = ray.get_runtime_context().get_node_id()
         lost = next(path for path in paths if starts(path)[0][1] != head)

@@ -1,6 +1,7 @@
 """Jobs in the queue of a real Slurm cluster, of one node: nothing is lost, and nothing runs twice without a reason."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from bench import run_matrix
 from bench.errors import UserError
-from bench.run import slurm
+from bench.run import remote, slurm
 from bench.run.slurm import squeue
 
 from .one_node import missing, one_node
@@ -32,6 +34,7 @@ def _on_it(cluster, monkeypatch, tmp_path):
     for name, value in {**cluster, "PYTHONPATH": str(ROOT), "HANGS": str(tmp_path / "hangs")}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(slurm, "_LAST_LOOK", 1.0)
+    monkeypatch.setattr(slurm, "Stage", remote.Stage)  # `reports` replaces it
 
 
 def wait_for(condition):
@@ -49,13 +52,18 @@ def starts(path):
 
 
 @contextmanager
-def in_background(reports):
-    """Waits for all reports in a thread, and at the end of the block for the thread."""
+def in_background(reports, folder):
+    """Waits for all reports in a thread, and at the end of the block for the thread; a failure stops the jobs."""
     got = []
-    thread = threading.Thread(target=lambda: got.extend(reports))
+    thread = threading.Thread(target=lambda: got.extend(reports), daemon=True)
     thread.start()
-    yield got
-    thread.join(60)
+    try:
+        yield got
+    except BaseException:
+        (folder / "stop").touch()
+        raise
+    finally:
+        thread.join(60)
 
 
 def begins_soon(number):
@@ -102,7 +110,7 @@ def test_a_driver_that_is_killed_leaves_its_jobs_to_the_same_command(tmp_path):
 
 def test_a_job_that_is_preempted_begins_again(tmp_path):
     path = tmp_path / "go"
-    with in_background(reports(tmp_path, [f"until:{path}"])) as got:
+    with in_background(reports(tmp_path, [f"until:{path}"]), tmp_path) as got:
         wait_for(lambda: starts(path))
         urgent = subprocess.run(
             ["sbatch", "--parsable", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"],
@@ -118,7 +126,7 @@ def test_a_job_that_is_preempted_begins_again(tmp_path):
 
 def test_a_job_at_its_time_limit_begins_again_once_and_then_fails(tmp_path):
     path = tmp_path / "never"
-    with in_background(reports(tmp_path, [f"until:{path}"])) as got:
+    with in_background(reports(tmp_path, [f"until:{path}"]), tmp_path) as got:
         wait_for(lambda: starts(path) == 1)
         (number,) = in_queue()
         almost_over = ["scancel", "--signal=USR2", number]  # as Slurm does shortly before the limit
@@ -128,6 +136,20 @@ def test_a_job_at_its_time_limit_begins_again_once_and_then_fails(tmp_path):
         subprocess.run(almost_over, check=True)
     assert [(report.status, report.error["kind"]) for report in got] == [("failed", "TimeLimit")]
     assert "took longer than its limit of 5 minutes, twice; give it more with minutes=" in got[0].error["message"]
+
+
+def test_a_real_stage_gives_the_accuracy_of_one_process(tmp_path):
+    def accuracies(store, **options):
+        frame = run_matrix(
+            "none", "none", "linear:epochs=2", preset="demo", dataset="shapes:train=64:test=32",
+            store=tmp_path / store, data_root=tmp_path, device="cpu", threads=1, **options,
+        )  # fmt: skip
+        return list(zip(frame["status"], frame["clean_test_accuracy"], strict=True))
+
+    here = accuracies("here")
+    shutil.copytree(tmp_path / "here", tmp_path / "there", ignore=shutil.ignore_patterns("train", "cells"))
+    assert here == accuracies("there", executor="submitit:cluster=slurm:cpus=1:memory_gb=2")
+    assert list((tmp_path / "there" / "logs" / "submitit").glob("*_result.pkl")), "Slurm ran the training"
 
 
 def test_what_sbatch_says_is_passed_on(tmp_path):
