@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.measure import diagnosis
+from bench.measure.spectrum import spectrum_scores
 from bench.registry import attacks
 from bench.select.spec import select
 from bench.stages.crafting import craft
@@ -22,7 +23,10 @@ def poison(task: Task) -> Made:
         logs = ctx.recorded()
     check_budget(attack.name, budget, poisoned, clean, mask)
     payload = {
-        "scores": diagnosis.poison_scores(poisoned.images, clean.images, clean.labels, mask, budget),
+        "scores": {
+            **diagnosis.poison_scores(poisoned.images, clean.images, clean.labels, mask, budget),
+            **{f"poison_{n}": v for n, v in spectrum_scores(poisoned.images, clean.images, mask).items()},
+        },
         "logs": logs,
         "budget": str(budget),
     }

@@ -31,6 +31,9 @@ class Score:
         return f"{self.meaning} {self.direction}".strip()
 
 
+BANDS = ((0.0, 0.0625), (0.0625, 0.125), (0.125, 0.25), (0.25, 0.5), (0.5, 0.71))
+"""Radial frequency bands in cycles per pixel, an octave each; a frequency at a border belongs to the upper band."""
+
 SCORES = {
     "poison_psnr_db": Score(
         "PSNR of the poison",
@@ -75,13 +78,20 @@ SCORES = {
         "images",
     ),
     "poison_separability": Score(
-        "linear separability",
+        "linear separability, held out",
         "Share of held-out perturbations whose class a linear classifier finds.",
         _SHARE,
         "Higher: easier to learn as a shortcut.",
     ),
     "poison_separability_images": Score(
         "images behind separability", "How many held-out perturbations the linear classifier was judged on.", "images"
+    ),
+    "poison_fitted_separability": Score(
+        "linear separability, as published",
+        "Share of the perturbations that a linear network fits (L-BFGS, learning rate 0.5, up to 500 steps), nothing "
+        "held out, at most 5,000 images.",
+        _SHARE,
+        "Higher: easier to learn; with fewer images than entries any noise can be fitted.",
     ),
     "poison_class_share": Score(
         "class-wise share",
@@ -107,6 +117,24 @@ SCORES = {
         _SHARE,
         "Higher: more of the perturbation may be lost.",
     ),
+    **{
+        f"poison_band_{n}": Score(
+            f"energy at {low:g} to {high:g} cycles per pixel",
+            "Share of the perturbation's energy at these spatial frequencies.",
+            _SHARE,
+            "0 cycles: one color for the image; 0.5 and more: from pixel to pixel.",
+        )
+        for n, (low, high) in enumerate(BANDS, start=1)
+    },
+    **{
+        f"poison_channel_{n}": Score(
+            f"energy in {color}",
+            f"Share of the perturbation's energy in channel {n}.",
+            _SHARE,
+            "A third each: no channel is preferred.",
+        )
+        for n, color in enumerate(("red", "green", "blue"), start=1)
+    },
     "purified_psnr_db": Score(
         "PSNR after the defense",
         "Peak signal-to-noise ratio of the purified against the clean training images; empty if they are equal.",

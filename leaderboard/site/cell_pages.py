@@ -18,6 +18,7 @@ import pandas as pd
 from bench import formats
 from bench.errors import UserError
 from bench.store.results import CellResult, Component
+from bench.store.scores import BANDS
 from leaderboard.export.command_lines import reproduce_command
 from leaderboard.published.values import comparisons, measured_of
 from leaderboard.site.comparison_table import comparison_row
@@ -86,8 +87,19 @@ def _record(cell: CellResult) -> dict[str, Any]:
         **{kind: _component(getattr(cell, kind)) for kind in ("attack", "defense", "victim")},
         "curve": _columns(cell.curve),
         "scores": {name: _words(value) for name, value in cell.scores.items() if value is not None},
+        "spectrum": _spectrum(cell.scores),
         "logs": [[stage, name, _words(value)] for stage, log in cell.logs.items() for name, value in log.items()],
         "reproduce": reproduce_command(cell),
+    }
+
+
+def _spectrum(scores: Mapping[str, float | None]) -> dict[str, list[tuple[str, float]]]:
+    """Shares of the perturbation's energy by band and by channel, each with its label; empty if not measured."""
+    bands = {f"poison_band_{n}": f"{low:g}–{high:g}" for n, (low, high) in enumerate(BANDS, start=1)}
+    channels = {f"poison_channel_{n}": color for n, color in enumerate(("red", "green", "blue"), start=1)}
+    return {
+        title: [(label, value) for name, label in labels.items() if (value := scores.get(name)) is not None]
+        for title, labels in (("cycles per pixel", bands), ("channel", channels))
     }
 
 

@@ -147,6 +147,32 @@ function scores(cell) {
   ];
 }
 
+// Bars of shares, drawn as SVG: the energy of the perturbation by spatial frequency and by channel.
+function spectrum(cell) {
+  const charts = Object.entries(cell.spectrum ?? {}).filter(([, shares]) => shares.length);
+  if (!charts.length) return null;
+  const svg = (tag, attributes, ...children) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  };
+  const drawn = charts.map(([title, shares]) => {
+    const bars = shares.flatMap(([label, share], i) => {
+      const x = 12 + 84 * i, middle = { x: x + 30, "text-anchor": "middle" };
+      return [
+        svg("rect", { x, y: 118 - 100 * share, width: 60, height: 100 * share }),
+        svg("text", { ...middle, y: 112 - 100 * share }, `${(100 * share).toFixed(0)} %`),
+        svg("text", { ...middle, y: 134 }, label),
+      ];
+    });
+    const text = `Energy by ${title}: ${shares.map(([label, share]) => `${label} ${(100 * share).toFixed(0)} %`).join(", ")}`;
+    const width = 84 * shares.length + 12;
+    return el("div", {}, el("h3", {}, title), svg("svg", { viewBox: `0 0 ${width} 140`, width, height: 140, role: "img", "aria-label": text }, ...bars));
+  });
+  return card("Spectrum of the perturbation", el("div", { class: "boxes spectrum" }, drawn), el("p", { class: "caption" }, "Shares of the perturbation’s energy. Low frequencies: patches and colors; high: from pixel to pixel."));
+}
+
 function published(cell) {
   const title = "Published values";
   if (!cell.published.length) return card(title, el("p", { class: "caption" }, "None was found for this data set, attack, defense and victim."));
@@ -174,7 +200,7 @@ function show(key) {
     return;
   }
   document.title = `${cell.defense.text} against ${cell.attack.text} · purify-bench`;
-  place.replaceChildren(...[headline(cell), failure(cell), pictures(cell), el("div", { class: "pair" }, curve(cell), again(cell)), published(cell), costs(cell), scores(cell), settings(cell), provenance(cell)].flat().filter(Boolean));
+  place.replaceChildren(...[headline(cell), failure(cell), pictures(cell), el("div", { class: "pair" }, curve(cell), again(cell)), published(cell), costs(cell), spectrum(cell), scores(cell), settings(cell), provenance(cell)].flat().filter(Boolean));
   drawCurve(cell);
 }
 

@@ -115,3 +115,14 @@ def test_numbers_are_sent_as_text(make_cell: MakeCell) -> None:
     (train,) = [row for row in record["costs"] if row[0] == "train"]
     assert train[2:6] == ["101 s", "2 GiB", "3 GiB", "10.1 kJ"]
     assert train[-1] == "2026-01-02 03:04:05 UTC"
+
+
+def test_the_spectrum_has_labels_and_no_bars_without_scores(make_cell: MakeCell) -> None:
+    cell = make_cell()
+    bands = {f"poison_band_{n}": share for n, share in enumerate((0.5, 0.2, 0.1, 0.1, 0.1), start=1)}
+    (record,) = records([replace(cell, scores={**cell.scores, **bands, "poison_channel_1": None})]).values()
+    assert record["spectrum"]["cycles per pixel"][0] == ["0–0.0625", 0.5]
+    assert len(record["spectrum"]["cycles per pixel"]) == 5
+    assert record["spectrum"]["channel"] == []
+    (record,) = records([cell]).values()
+    assert record["spectrum"] == {"cycles per pixel": [], "channel": []}
