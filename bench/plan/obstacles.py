@@ -18,6 +18,7 @@ from bench.select.spec import Selected
 from bench.stages.crafting import candidates
 from bench.stages.train import changed_recipe
 from bench.training.crops import check_squeezed
+from bench.training.network import check_network
 
 
 def find_unreadable(attacks: Iterable[Selected]) -> dict[str, str]:
@@ -51,12 +52,12 @@ def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> d
         if attack.full_text in pending:
             checks.append(("attack", attack, _fit))
     checks += [("defense", defense, _fit_unseen) for defense in matrix.defenses]
-    checks += [("victim", victim, _build) for victim in matrix.victims]
+    checks += [("victim", victim, _try_out) for victim in matrix.victims]
     found: dict[str, str] = {}
     for kind, selected, check in checks:
         try:
             check(selected.component, splits)
-        except (ValueError, UserError) as error:
+        except (ContractError, ValueError, UserError) as error:
             why = of_component(f"{kind} {selected.text!r}", selected.entry.name, error)
             found.setdefault(f"{kind} {selected.full_text}", why)
         except Exception:  # a fault of a plug-in: its stage meets it again, and records a failed cell
@@ -96,6 +97,12 @@ def blank(train: ImageSet) -> ImageSet:
     return replace(train, images=black.expand(train.images.shape))
 
 
-def _build(victim: Any, splits: Splits) -> None:
-    victim.build(splits.train.info)
+def _try_out(victim: Any, splits: Splits) -> None:
+    network = victim.build(splits.train.info)
     check_squeezed(splits.train.aspect_ratios, victim.recipe.random_resized_crop)
+    try:
+        check_network(network, splits.train.info, torch.device("cpu"))
+    except (ContractError, KeyboardInterrupt):
+        raise
+    except BaseException:  # of the network itself, which may need its device: its stage meets it again
+        return

@@ -18,6 +18,7 @@ from bench.stages.made import Made, anew
 from bench.stages.task import Task
 from bench.training import Batch, Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
 from bench.training.crops import center_boxes, check_squeezed, crop_and_resize
+from bench.training.network import check_network
 
 _CURVE_SAMPLE = 500  # training images on which the curve's training accuracy is measured
 
@@ -42,6 +43,8 @@ def train(task: Task) -> Made:
         judged = resident(viewed, ctx.device)
         sample = resident(_sample(train, ctx), ctx.device)
         model = build(lambda: victim.component.build(train.info), ctx)
+        with meter.warm():
+            check_network(model, train.info, ctx.device)
         batches = Batches(
             train,
             ctx.device,
