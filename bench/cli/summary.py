@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from bench import formats
 from bench.errors import in_one_line
 from bench.run.runner import Outcome
 from bench.store.results import CellResult
@@ -20,19 +21,26 @@ def print_outcome(outcome: Outcome, paths: Iterable[Path], console: Console) -> 
     console.print(f"computed now: {computed or 'nothing'}; from the store: {reused or 'nothing'}", highlight=False)
     if reused:
         console.print("(what comes from the store keeps the seconds of its original computation)", style="dim")
-    for cell in outcome.skipped:
-        message = f"skipped: {_names(cell)}: {(cell.error or {}).get('message')}"
-        console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    for cell in outcome.failed:
-        error = cell.error or {}
-        said = in_one_line(str(error.get("message")))
-        message = f"failed: {_names(cell)}: {error.get('kind')} in {error.get('stage')}: {said}"
-        console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    for reason, names in _by_reason(outcome.skipped).items():
+        console.print(f"skipped: {names}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for reason, names in _by_reason(outcome.failed).items():
+        console.print(f"failed: {names}: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
     if outcome.failed:
         console.print("run the same command again to try the failed cells once more; `bench show CELL` has details")
     for path in paths:
         console.print(f"{path.name}: {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _names(cell: CellResult) -> str:
-    return f"{cell.attack.text} / {cell.defense.text} / {cell.victim.text}, seed {cell.seed}"
+def _by_reason(cells: Iterable[CellResult]) -> dict[str, str]:
+    """Reason to the cells that it stopped, in words: the first one by name, the others as a number."""
+    by_reason: dict[str, list[CellResult]] = {}
+    for cell in cells:
+        error = cell.error or {}
+        where = f"{error['kind']} in {error['stage']}: " if "kind" in error else ""
+        by_reason.setdefault(where + in_one_line(str(error.get("message"))), []).append(cell)
+    return {reason: _names(first, others) for reason, (first, *others) in by_reason.items()}
+
+
+def _names(cell: CellResult, others: Sequence[CellResult]) -> str:
+    more = f", and {formats.counted(len(others), 'more cell')}" if others else ""
+    return f"{cell.attack.text} / {cell.defense.text} / {cell.victim.text}, seed {cell.seed}{more}"
