@@ -32,7 +32,7 @@ COMPARISON_COLUMNS = {
     "measured_half_width_95": Column("float64", "95 % Student-t half-width of that mean", "fraction"),
     "difference": Column("float64", "measured - published", "fraction"),
     "tolerance": Column("float64", "largest difference that counts as reproduced; null if not comparable", "fraction"),
-    "verdict": Column("string", "reproduced, differs, not comparable or other method"),
+    "verdict": Column("string", "reproduced, differs, undecided, not comparable or other method"),
     "reason": Column("string", "the tolerance and doubts, or why there is no comparison"),
     "recipe_difference": Column("string", "what the source did otherwise in training the victim, or does not print"),
     "note": Column("string", "where in the source, and doubts"),

@@ -19,7 +19,8 @@ from leaderboard.published.recipes import Recipe, alternatives, departures, reci
 from leaderboard.published.sources import recipe_difference, sources
 from leaderboard.tables.statistics import half_width_of
 
-REPRODUCED, DIFFERS, NOT_COMPARABLE, OTHER_METHOD = "reproduced", "differs", "not comparable", "other method"
+REPRODUCED, DIFFERS, UNDECIDED = "reproduced", "differs", "undecided"
+NOT_COMPARABLE, OTHER_METHOD = "not comparable", "other method"
 REPEAT, ORACLE, USES = "repeat", "oracle", "uses="
 _PRESETS = frozenset({"", "paper"})
 """The text of a selection tells what is not at its default only under a preset that keeps the defaults."""
@@ -107,7 +108,7 @@ class Comparison:
     Attributes:
         measured: the experiment of this harness.
         published: the value.
-        verdict: reproduced, differs, not comparable or other method.
+        verdict: reproduced, differs, undecided, not comparable or other method.
         reason: the tolerance, or what makes them incomparable.
         difference: measured - published, a fraction; None if nothing was measured or the method is another.
         tolerance: a fraction; None if not comparable.
@@ -199,6 +200,7 @@ def comparisons(measured: Measured) -> list[Comparison]:
 def compare(measured: Measured, published: Published) -> Comparison:
     """Reproduced if the two differ by no more than the largest of three: the tolerance and the half-width of each.
 
+    Undecided: they do, but the interval is wider than any published run is from its repeat.
     Other method: the source's attack or defense is another one of the same name. Not comparable: another
     recipe than the row's, as far as it is stated, another size of the training set, or a choice that nobody can make
     who knows neither the attack nor the test labels.
@@ -217,10 +219,13 @@ def compare(measured: Measured, published: Published) -> Comparison:
     elif obstacles := list(_obstacles(measured, published, recipes)):
         verdict, reason = NOT_COMPARABLE, "; ".join([*obstacles, *remarks])
     else:
-        verdict = REPRODUCED if abs(difference) <= within + 1e-9 else DIFFERS
+        covered = UNDECIDED if within > largest_repeat() + 1e-9 else REPRODUCED
+        verdict = covered if abs(difference) <= within + 1e-9 else DIFFERS
         parts = [f"tolerance {100 * within:.2f} points"]
         if verdict == DIFFERS and abs(difference) <= largest_repeat() + 1e-9:
             parts.append(f"published runs have differed by up to {100 * largest_repeat():.1f} from their own repeats")
+        if verdict == UNDECIDED:
+            parts.append("more seeds narrow the interval")
         reason = "; ".join([*parts, *remarks])
     return Comparison(
         measured=measured,
@@ -231,7 +236,7 @@ def compare(measured: Measured, published: Published) -> Comparison:
         recipe=" / ".join(
             found.text(name) for found, name in zip(recipes.values(), published.names[1:3], strict=False)
         ),
-        tolerance=within if verdict in (REPRODUCED, DIFFERS) else None,
+        tolerance=within if verdict in (REPRODUCED, DIFFERS, UNDECIDED) else None,
         recipe_difference=recipe_difference(
             published.source, measured.defense, measured.epochs, measured.victim_parameters.get("batch_size")
         ),

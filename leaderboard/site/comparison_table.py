@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench import formats
-from leaderboard.published.values import DIFFERS, NOT_COMPARABLE, OTHER_METHOD, REPRODUCED, Comparison
+from leaderboard.published.values import DIFFERS, NOT_COMPARABLE, OTHER_METHOD, REPRODUCED, UNDECIDED, Comparison
 
-MARKS = {REPRODUCED: "✓", DIFFERS: "≠", NOT_COMPARABLE: "○", OTHER_METHOD: "◇"}
-_COMPARABLE_FIRST = {REPRODUCED: 0, DIFFERS: 0, NOT_COMPARABLE: 1, OTHER_METHOD: 2}
+MARKS = {REPRODUCED: "✓", DIFFERS: "≠", UNDECIDED: "?", NOT_COMPARABLE: "○", OTHER_METHOD: "◇"}
+_COMPARABLE_FIRST = {REPRODUCED: 0, DIFFERS: 0, UNDECIDED: 0, NOT_COMPARABLE: 1, OTHER_METHOD: 2}
 
 
 @dataclass(frozen=True)

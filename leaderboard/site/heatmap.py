@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from bench import formats
 from leaderboard.published.pairs import Pair
-from leaderboard.published.values import DIFFERS, NOT_COMPARABLE, ORACLE, OTHER_METHOD, REPRODUCED, Comparison
+from leaderboard.published.values import (
+    DIFFERS,
+    NOT_COMPARABLE,
+    ORACLE,
+    OTHER_METHOD,
+    REPRODUCED,
+    UNDECIDED,
+    Comparison,
+)
 from leaderboard.site.comparison_table import MARKS
 
 
@@ -65,7 +73,7 @@ def heat_cell(attack: int, pair: Pair) -> HeatCell:
 def overall(found: Sequence[Comparison]) -> str:
     """One verdict for several sources: reproduced if one agrees, for sources differ among themselves."""
     verdicts = {comparison.verdict for comparison in found}
-    return next((verdict for verdict in (REPRODUCED, DIFFERS) if verdict in verdicts), NOT_COMPARABLE)
+    return next((verdict for verdict in (REPRODUCED, UNDECIDED, DIFFERS) if verdict in verdicts), NOT_COMPARABLE)
 
 
 def _described(found: Comparison) -> str:

@@ -105,9 +105,13 @@ def test_the_tolerance_is_printed_as_it_is_used() -> None:
         (0.8366, None, "differs"),
         (0.85, 0.049, "differs"),
         (0.85, 0.051, "reproduced"),
+        (0.85, 0.082, "reproduced"),
+        (0.85, 0.083, "undecided"),
+        (0.80, 0.6, "undecided"),
+        (0.10, 0.6, "differs"),
     ],
 )
-def test_reproduced_is_within_the_tolerance_or_the_measured_interval(
+def test_reproduced_is_within_the_tolerance_or_an_interval_that_is_not_too_wide(
     accuracy: float, half_width: float | None, verdict: str
 ) -> None:
     measured = replace(MEASURED, accuracy=accuracy, half_width_95=half_width)
