@@ -162,7 +162,7 @@ def _measure(name: str, scale: Scale, place: Place) -> dict[str, Any]:
 
 
 def _line(text: str) -> str:
-    """The first line of a reason, as the table shows it; a compiler's goes on for pages, and is printed whole."""
+    """The first line of a reason, as the table shows it; a compiler's has pages, which are printed elsewhere."""
     return text.strip().partition("\n")[0]
 
 

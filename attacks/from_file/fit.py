@@ -245,7 +245,7 @@ def _misplaced(found: Found, train: ImageSet, rows: Tensor, alike: float, bounde
         if not bounded and float(own) > _OWN:
             return ""
         return "they are images of another data set, of another split, or changed beyond recognition"
-    example = f"what stands at {int(some[0])} is image {int(nearest[0])}"
+    example = f"the poison at position {int(some[0])} belongs to image {int(nearest[0])}"
     entries = found.entry_of[some].argsort()
     classes = train.labels[nearest[entries]]
     if len(found.rows) == len(train) and bool((classes.diff() >= 0).all()):

@@ -26,7 +26,7 @@ class Found:
         entry_of: int64 (N,), the entry of each image; -1 for images that it does not hold.
         onto: from entries, int64 (n,), and the clean images, uint8 (n, C, H, W), to the poisoned ones, uint8.
         said: what was found out about it, to be logged.
-        notes: what was read otherwise than it stands there.
+        notes: conversions that were done while reading.
     """
 
     path: Path

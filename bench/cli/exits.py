@@ -41,5 +41,5 @@ def run_command(command: click.Command, stopped: str) -> NoReturn:
 
 
 def _error_line(line: str) -> str:
-    """A problem as it is shown; an indented line is code to be copied and stands at the margin."""
+    """A problem as it is shown; an indented line is code to be copied and is printed without indentation."""
     return line.strip() if line.startswith("    ") else f"error: {line}"

@@ -11,7 +11,7 @@ from bench.cli.exits import run_command
 
 def main() -> None:
     """Entry point: a UserError is printed without a traceback (exit 2), Ctrl-C says how to continue (exit 130)."""
-    run_command(cli, "what was finished is in the store: run the same command again to continue")
+    run_command(cli, "finished stages are in the store: run the same command again to continue")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

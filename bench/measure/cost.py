@@ -35,7 +35,7 @@ class Meter:
 
     Args:
         device: of the stage.
-        engine: whose label stands in the device's name.
+        engine: whose label is part of the device's name.
         shared: other processes of the same run use the device, whether or not the system shows them.
     """
 

@@ -12,7 +12,7 @@ from bench.store.results import Component
 
 
 def describe(selected: Selected) -> Component:
-    """A component as it stands in a cell's file."""
+    """A component as a cell's file describes it."""
     entry, component = selected.entry, selected.component
     extra: dict[str, Any] = {}
     if hasattr(component, "budget"):

@@ -156,7 +156,7 @@ def _named(registry: Registry[Any], word: str, defaults: Layers, preset: Layers)
         return [resolve(registry, name, given, defaults, preset) for name, given in _expand(registry, word)]
     label = f"{registry.kind} {word!r}"
     if not all(text.strip() for text in texts):
-        raise UserError(f"{label}: nothing stands before or behind a '+'; write first+second")
+        raise UserError(f"{label}: a '+' needs a name on both sides; write first+second")
     parts, problems = [], []
     for text in texts:
         try:

@@ -46,7 +46,7 @@ class Session:
 
     @property
     def machine(self) -> str:
-        """The name of the device that stands next to every cost."""
+        """The name of the device, shown next to every cost."""
         return device_name(torch.device(self.device), self.engine)
 
     def to_json(self) -> str:

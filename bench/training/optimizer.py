@@ -37,7 +37,7 @@ class Stepper:
         self._schedule()
 
     def step(self, loss: Tensor) -> None:
-        """Backpropagates a scalar, moves the parameters and goes on in the schedule."""
+        """Backpropagates a scalar, moves the parameters and advances the schedule."""
         self.update(loss)
         self.advance()
 

@@ -68,7 +68,7 @@ def test_the_contracts_of_a_chain_and_of_a_choice_of_classes(bench):
 @pytest.mark.parametrize(
     ("attacks", "message"),
     [
-        ("lsp+", "attack 'lsp+': nothing stands before or behind a '+'"),
+        ("lsp+", "attack 'lsp+': a '+' needs a name on both sides"),
         ("lsp+opss", "unknown attack 'opss'; did you mean ops?"),
         ("none+ops", "none is the clean training set"),
         ("lsp+lsp", "names lsp twice"),

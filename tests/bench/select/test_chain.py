@@ -97,10 +97,10 @@ class TestSelections:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            ("lsp+", r"attack 'lsp\+': nothing stands before or behind a '\+'"),
-            ("+ops", "nothing stands before or behind"),
-            ("lsp++ops", "nothing stands before or behind"),
-            ("+", "nothing stands before or behind"),
+            ("lsp+", r"attack 'lsp\+': a '\+' needs a name on both sides"),
+            ("+ops", "needs a name on both sides"),
+            ("lsp++ops", "needs a name on both sides"),
+            ("+", "needs a name on both sides"),
             ("lsp+opss", "unknown attack 'opss'; did you mean ops"),
             ("none+ops", r"'none\+ops': none is the clean training set"),
             ("lsp+none", "none is the clean training set"),

@@ -81,7 +81,7 @@ def test_texts_and_parameters():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("jpeg+", r"defense 'jpeg\+': nothing stands before or behind a '\+'"),
+        ("jpeg+", r"defense 'jpeg\+': a '\+' needs a name on both sides"),
         ("none+jpeg", "none changes nothing"),
         ("jpeg+jpeg:quality=30", "names jpeg twice"),
         ("at+jpeg", "at acts while the victim trains, so only the last part of a chain can be at"),
