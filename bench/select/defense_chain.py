@@ -102,7 +102,7 @@ def chain_of_defenses(parts: Parts) -> DefenseChain:
     """A chain that has exactly the faces of its parts.
 
     Raises:
-        ValueError: for `none`, for a name that is given twice, and for a defense that acts while the victim trains and is
+        ValueError: for `none`, for a repeated name, and for a defense that acts while the victim trains and is
             not the last.
     """
     names = [name for name, _ in parts]

@@ -211,7 +211,10 @@ MISFITS: dict[str, tuple[Make, str]] = {
         lambda f, t, p: _npy(f, p[sorted(range(COUNT), key=str)]),
         "they were listed as text: 0, 1, 10, 100",
     ),
-    "another order": (lambda f, t, p: _npy(f, p.roll(7, 0)), r"in another order \(the poison at position \d+ belongs to image \d+\)"),
+    "another order": (
+        lambda f, t, p: _npy(f, p.roll(7, 0)),
+        r"another order \(the poison at position \d+ belongs to image \d+",
+    ),
     "another set": (lambda f, t, p: _npy(f, _strangers()), "they are images of another data set"),
     "BGR": (lambda f, t, p: _npy(f, p.flip(1)), "channels are in reverse order"),
     "mirrored": (lambda f, t, p: _npy(f, p.flip(3)), "they are mirrored"),
