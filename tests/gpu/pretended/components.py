@@ -23,6 +23,7 @@ from bench.registry import BY_KIND
 from bench.select.spec import Selected, select
 from bench.stages.crafting import craft
 from bench.training import Batches, accuracy, build, cross_entropy, fit, predict, resident
+from defenses.avatar.network import ScoreNetwork, save
 from tests.gpu.pretended import watch
 
 CUDA = torch.device("cuda")
@@ -59,6 +60,7 @@ MORE = {
         "at:norm=l2:eps=0.5",
         "at-fast:check_every=1",
         "iss-jpeg:test_view=true",
+        'avatar:weights="{network}":noise_steps=2',
     ),
     "victims": (
         "resnet18",
@@ -148,7 +150,7 @@ def _assert_on(device: torch.device, **tensors: torch.Tensor) -> None:
 
 
 def _with_files(text: str, ctx: Context) -> str:
-    """The selection with files that hold a poison of the tiny set, as whole images and as noise."""
+    """The selection with files: a poison of the tiny set, as whole images and as noise; a network of a purifier."""
     if "{" not in text:
         return text
     images = tiny().train.images.permute(0, 2, 3, 1).numpy()
@@ -156,7 +158,9 @@ def _with_files(text: str, ctx: Context) -> str:
     files = {"poison": (images + noise).astype(np.uint8), "noise": noise.astype(np.float32) / 255}
     for name, array in files.items():
         np.save(ctx.scratch / f"{name}.npy", array)
-    return text.format(**{name: ctx.scratch / f"{name}.npy" for name in files})
+    network = ctx.scratch / "network.safetensors"
+    save(ScoreNetwork(3, 8, (1, 2)), network)
+    return text.format(network=network, **{name: ctx.scratch / f"{name}.npy" for name in files})
 
 
 @contextmanager
