@@ -5,8 +5,8 @@ Plug-ins import the names of `__all__` from here; projected gradient steps are `
 """
 
 from bench.training.batches import Batch, Batches, resident, shift_and_flip
-from bench.training.evaluate import accuracy, predict
-from bench.training.loop import TrainingDivergedError, cross_entropy, fit
+from bench.training.evaluate import TrainingDivergedError, accuracy, predict
+from bench.training.loop import cross_entropy, fit
 from bench.training.numbers import autocast, to_float, to_uint8
 from bench.training.optimizer import Stepper, lr_factor, make_optimizer
 from bench.training.rehearsal import rehearse

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn import functional
 
 from bench.api import Context, Recipe
 from bench.training.batches import Batches
+from bench.training.evaluate import TrainingDivergedError
 from bench.training.graph import Replayed, own_stream
 from bench.training.optimizer import Stepper
 from bench.training.rehearsal import rehearse, replays
 from bench.training.seeding import seeded
 from bench.training.step import Loss, Step
-
-
-class TrainingDivergedError(Exception):
-    """The loss became NaN or infinite; the message names the epoch and the learning rate."""
 
 
 def cross_entropy(model: nn.Module) -> Loss:
@@ -64,7 +62,8 @@ def fit(
         The mean loss of every epoch.
 
     Raises:
-        TrainingDivergedError: if an epoch's mean loss is not finite.
+        TrainingDivergedError: if an epoch's mean loss is not finite, if weights are not finite after the last step, or
+            if `after_epoch` raises it; the message names the epoch.
     """
     chosen = parameter_groups or [{"params": model.parameters()}]
     groups = [{**group, "params": list(group["params"])} for group in chosen]
@@ -87,8 +86,29 @@ def fit(
                 raise TrainingDivergedError(
                     f"loss became {losses[-1]} in epoch {epoch + 1} of {recipe.epochs} (lr {recipe.lr:g}); lower lr"
                 )
+            if epoch + 1 == recipe.epochs:  # the losses of later steps tell of all updates but the last
+                _check_weights(groups, recipe)
             if after_epoch is not None:
-                with ctx.engine.paused():
+                with ctx.engine.paused(), _naming_epoch(epoch, recipe):
                     after_epoch(epoch, losses[-1])
             ctx.progress(epoch + 1, recipe.epochs, f"{phase}, loss {losses[-1]:.3f}")
     return losses
+
+
+def _check_weights(groups: list[dict[str, Any]], recipe: Recipe) -> None:
+    weights = [weight for group in groups for weight in group["params"]]
+    if broken := int(torch.stack([(~weight.detach().isfinite()).sum() for weight in weights]).sum()):
+        raise TrainingDivergedError(
+            f"the network diverged: {broken} of {sum(map(torch.numel, weights))} weights are NaN or infinite after "
+            f"epoch {recipe.epochs} of {recipe.epochs} (lr {recipe.lr:g}); lower lr"
+        )
+
+
+@contextmanager
+def _naming_epoch(epoch: int, recipe: Recipe) -> Iterator[None]:
+    try:
+        yield
+    except TrainingDivergedError as error:
+        raise TrainingDivergedError(
+            f"after epoch {epoch + 1} of {recipe.epochs} (lr {recipe.lr:g}): {error}"
+        ) from error

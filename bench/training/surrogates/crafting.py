@@ -12,8 +12,7 @@ from torch.nn import functional
 
 from bench.api import Context, ImageSet, Recipe
 from bench.errors import UserError
-from bench.training.evaluate import accuracy
-from bench.training.loop import TrainingDivergedError
+from bench.training.evaluate import TrainingDivergedError, accuracy
 from bench.training.numbers import autocast, to_float
 from bench.training.optimizer import Stepper
 

@@ -146,6 +146,34 @@ def test_divergence_is_an_error_that_names_the_epoch(random_set, make_context):
         train(random_set(), make_context(), Recipe(epochs=2, batch_size=8, lr=1e30, clip_grad_norm=None))
 
 
+def test_an_overflow_in_the_last_update_is_an_error(random_set, make_context):
+    images, ctx = random_set(), make_context()
+    model, plain = build(small, ctx), Batches(images, CPU, 40, ctx.generator("order"))
+    recipe = Recipe(epochs=1, batch_size=40, lr=1e30, clip_grad_norm=None)
+    usual = cross_entropy(model)
+    with pytest.raises(TrainingDivergedError, match=r"of 772 weights are NaN or infinite after epoch 1 of 1.*lower lr"):
+        fit(model, plain, lambda batch: usual(batch) * 1e30, recipe, ctx)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_outputs_of_which_no_class_can_be_read_are_an_error_that_names_count_and_epoch(random_set, make_context, value):
+    class BrokenInEval(nn.Sequential):
+        def forward(self, images):
+            logits = super().forward(images)
+            return logits if self.training else logits.index_fill(0, torch.tensor([1, 3]), value)
+
+    images, ctx = random_set(), make_context()
+    model = BrokenInEval(*build(small, ctx))
+    found = Batches(images, CPU, 20, ctx.generator("order"))
+    recipe = Recipe(epochs=2, batch_size=20, lr=0.01)
+
+    def after_epoch(epoch, loss):
+        predict(model, images.images, CPU, 20)
+
+    with pytest.raises(TrainingDivergedError, match=r"after epoch 1 of 2 .*NaN or infinite for 4 of 40 images"):
+        fit(model, found, cross_entropy(model), recipe, ctx, after_epoch=after_epoch)
+
+
 def test_predict_leaves_the_mode_and_ignores_the_batch_size(random_set):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
     images = random_set(23).images
