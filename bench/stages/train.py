@@ -17,6 +17,7 @@ from bench.stages.invariants import check_same_kind, untouched
 from bench.stages.made import Made, anew
 from bench.stages.task import Task
 from bench.training import Batch, Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
+from bench.training.as_built import AsBuilt
 from bench.training.crops import center_boxes, check_squeezed, crop_and_resize
 from bench.training.network import check_network
 
@@ -45,6 +46,7 @@ def train(task: Task) -> Made:
         model = build(lambda: victim.component.build(train.info), ctx)
         with meter.warm():
             check_network(model, train.info, ctx.device)
+        built = AsBuilt(model)
         batches = Batches(
             train,
             ctx.device,
@@ -60,7 +62,7 @@ def train(task: Task) -> Made:
 
         def after_epoch(epoch: int, mean_loss: float) -> None:
             nonlocal predictions
-            with ctx.phase("evaluate"):
+            with ctx.phase("evaluate"), built.judged():
                 predictions = predict(model, judged.images, ctx.device).cpu()
                 on_sample = predict(model, sample.images, ctx.device).cpu()
             curve.append(

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 _CONTAINERS = (dict, list, set)  # of parameters, buffers, submodules, hooks and what else a module keeps
 
-_Held = dict[str, tuple[Any, Any]]
+Held = dict[str, tuple[Any, Any]]
 
 
 @contextmanager
@@ -24,27 +24,27 @@ def restored(model: nn.Module) -> Iterator[None]:
     class, its attributes, parameters, buffers, submodules and hooks. Gradients stay. What has not changed is not
     touched, so that compiled code stays valid.
     """
-    modules = [(module, type(module), _held(module)) for module in model.modules()]
+    modules = [(module, type(module), held(module)) for module in model.modules()]
     tensors = [
-        (tensor, tensor.detach().clone(), tensor.requires_grad, _held(tensor))
+        (tensor, tensor.detach().clone(), tensor.requires_grad, held(tensor))
         for tensor in (*model.parameters(), *model.buffers())
         if not is_lazy(tensor)  # has no value yet
     ]
     try:
         yield
     finally:
-        for module, kind, held in modules:
+        for module, kind, attributes in modules:
             if type(module) is not kind:
                 module.__class__ = kind
-            _put_back(module, held)
+            put_back(module, attributes)
         with torch.no_grad():
-            for tensor, value, wanted, held in tensors:
+            for tensor, value, wanted, attributes in tensors:
                 tensor.copy_(value)
                 tensor.requires_grad_(wanted)
-                _put_back(tensor, held)
+                put_back(tensor, attributes)
 
 
-def _held(thing: nn.Module | torch.Tensor) -> _Held:
+def held(thing: nn.Module | torch.Tensor) -> Held:
     """Each attribute, and a copy of it where it is a container."""
     return {
         name: (value, copy.copy(value) if isinstance(value, _CONTAINERS) else None)
@@ -52,7 +52,8 @@ def _held(thing: nn.Module | torch.Tensor) -> _Held:
     }
 
 
-def _put_back(thing: nn.Module | torch.Tensor, before: _Held) -> None:
+def put_back(thing: nn.Module | torch.Tensor, before: Held) -> None:
+    """Gives a module or a tensor the attributes of `held`; containers stay the same objects."""
     there = vars(thing)
     for name in there.keys() - before.keys():
         del there[name]

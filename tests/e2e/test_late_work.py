@@ -10,8 +10,10 @@ from bench.registry import attacks, defenses
 LATE = '''
 from dataclasses import dataclass, replace
 
+import torch
 from bench.api import Budget, ImageSet
 from bench.registry import attacks, defenses
+from torch.autograd import grad
 from torch.nn.functional import cross_entropy
 
 
@@ -66,6 +68,29 @@ class LateReport:
     def batch_loss(self, model, images_01, labels, ctx):
         ctx.state("begun", lambda: ctx.log_later(lambda: {"last": float(sum(w.sum() for w in model.parameters()))}))
         return cross_entropy(model(images_01), labels)
+
+
+@defenses.register("late-hook")
+@dataclass(frozen=True)
+class LateHook:
+    """Trains, and looks at test images, while the network is evaluated."""
+
+    def batch_loss(self, model, images_01, labels, ctx):
+        seen = ctx.state("seen", list)
+
+        def train_and_look(module, inputs):
+            if module.training:
+                return
+            seen.append(inputs[0])
+            with torch.enable_grad():
+                loss = cross_entropy(module.train()(images_01), labels)
+                for weight, slope in zip(model.parameters(), grad(loss, list(model.parameters()))):
+                    weight.data.sub_(slope)
+            module.eval()
+
+        ctx.state("hook", lambda: model.register_forward_pre_hook(train_and_look))
+        ctx.state("log", lambda: ctx.log_later(lambda: {"seen": len(seen)}))
+        return cross_entropy(model(images_01), labels)
 '''
 
 
@@ -76,7 +101,7 @@ def ended(tmp_path_factory):
     (folder / "late.py").write_text(LATE)
     frame = run_matrix(
         "late-poison",
-        "late-write,late-read,late-report",
+        "late-write,late-read,late-report,late-hook",
         "linear:epochs=2",
         preset="demo",
         dataset="shapes:train=64:test=32",
@@ -85,7 +110,7 @@ def ended(tmp_path_factory):
     )
     yield frame.set_index(["attack", "defense"]), folder / "store"
     attacks._entries.pop("late-poison")
-    for name in ("late-write", "late-read", "late-report"):
+    for name in ("late-write", "late-read", "late-report", "late-hook"):
         defenses._entries.pop(name)
 
 
@@ -112,3 +137,10 @@ def test_what_is_logged_late_is_a_phase_of_the_cost(ended):
         assert 0 < cell["costs"][stage]["phases"]["report"] <= cell["costs"][stage]["wall_seconds"]
     phases = cell["costs"]["train"]["phases"]
     assert row["train_seconds"] == pytest.approx(phases["train"] + phases["change_recipe"] + phases["report"])
+
+
+def test_a_hook_of_a_training_sees_no_evaluation(ended):
+    frame, store = ended
+    row, plain = frame.loc[("none", "late-hook")], frame.loc[("none", "none")]
+    assert json.loads((store / "cells" / f"{row['key']}.json").read_text())["logs"]["train"]["seen"] == 0
+    assert row["clean_test_accuracy"] == plain["clean_test_accuracy"]
