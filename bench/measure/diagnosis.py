@@ -151,11 +151,12 @@ def fitted_separability(poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor, m
 
     A linear network is trained on the perturbations (scale [0, 1]) with their labels, on all of them at once, by L-BFGS
     with learning rate 0.5 for at most 500 steps, and judged on the same perturbations. It stops early once it finds
-    every class. At most 5,000 images of 3 x 32 x 32 are taken, where the papers take the whole set: with fewer images
-    than entries any noise can be fitted, so a value of 1 says little unless there are more images.
+    every class. Deviations: steps are found by a line search (strong Wolfe), without which the fit may diverge, and at
+    most 5,000 images of 3 x 32 x 32 are taken. With fewer images than entries any noise can be fitted, so a value of 1
+    says little unless there are more images.
 
     Returns:
-        None without a poison, or of one class only.
+        None without a poison, of one class only, or if the fit diverges.
     """
     rows = chosen_rows(mask, clean_u8)
     delta = (poisoned_u8[rows].float() - clean_u8[rows].float()).flatten(1) / 255
@@ -164,7 +165,7 @@ def fitted_separability(poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor, m
         return None
     weight = torch.zeros(len(classes), delta.shape[1], requires_grad=True)
     bias = torch.zeros(len(classes), requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], lr=_FIT_LR, max_iter=_FIT_CHECKED)
+    optimizer = torch.optim.LBFGS([weight, bias], lr=_FIT_LR, max_iter=_FIT_CHECKED, line_search_fn="strong_wolfe")
     found = 0.0
 
     def loss() -> float:
@@ -179,6 +180,8 @@ def fitted_separability(poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor, m
             found = float(((delta @ weight.detach().T + bias.detach()).argmax(dim=1) == index).double().mean())
             if found == 1.0:
                 break
+    if not bool(torch.isfinite(weight).all()):  # NaN has a largest class too: the first
+        return None
     return found
 
 
