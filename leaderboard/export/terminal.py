@@ -16,6 +16,7 @@ from bench import formats
 from leaderboard.export.text import described_flags
 from leaderboard.tables.columns import accuracy_columns
 from leaderboard.tables.envelope import envelope_note
+from leaderboard.tables.flags import shared_flags
 from leaderboard.tables.groups import groups, is_best, place
 from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 
@@ -32,6 +33,8 @@ def print_leaderboard(board: pd.DataFrame, console: Console) -> None:
     with _wide_if_piped(console):
         for names, group in groups(board):
             console.print(Text(" · ".join(names), "bold"))
+            if shared := shared_flags(group):
+                console.print(Text(f"all rows: {', '.join(shared)}", "yellow"))
             console.print(_summary(group))
             console.print(Text(_legend(group), "dim"))
             if ranges := _ranges(group):
@@ -42,7 +45,7 @@ def print_leaderboard(board: pd.DataFrame, console: Console) -> None:
                 console.print()
                 console.print(table)
             for _, row in group.iterrows():
-                if notes := described_flags(row):
+                if notes := described_flags(row, shared):
                     console.print(Text(f"{row['defense_selection']}: {notes}", "yellow"))
             console.print()
 

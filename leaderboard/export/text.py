@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pandas as pd
@@ -85,9 +85,10 @@ def _markdown_table(group: pd.DataFrame) -> str:
 _BOLD = ("defense", "mean_accuracy")
 
 
-def described_flags(row: pd.Series[Any]) -> str:
-    """Flags and extra knowledge of a leaderboard row in words: `3 missing, failed, uses clean-data`."""
-    return ", ".join([*shown_flags(row), *([f"uses {', '.join(row['uses'])}"] if row["uses"] else [])])
+def described_flags(row: pd.Series[Any], known: Collection[str] = ()) -> str:
+    """Flags (without those `known`) and extra knowledge of a leaderboard row: `3 missing, failed, uses clean-data`."""
+    flags = [text for text in shown_flags(row) if text not in known]
+    return ", ".join([*flags, *([f"uses {', '.join(row['uses'])}"] if row["uses"] else [])])
 
 
 def _line(cells: Iterable[str]) -> str:

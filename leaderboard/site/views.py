@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,7 @@ from leaderboard.site.sparkline import Sparkline, row_names
 from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text, half_width_column
 from leaderboard.tables.curves import curves_frame
 from leaderboard.tables.envelope import envelope_note
+from leaderboard.tables.flags import Flag, shared_flags
 from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 from leaderboard.tables.table import Frames, current_cells
 
@@ -98,12 +99,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole board: attacks by number, groups, headings, rows, whether a row has a curve, and what is missing."""
+    """The whole board: attacks by number, groups, headings, rows, whether a row has a curve, and what is missing.
+
+    `shared` are flags of every row, which the rows themselves do not repeat.
+    """
 
     attacks: list[str]
     groups: list[Group]
     headings: list[Heading]
     rows: list[BoardRow]
+    shared: dict[str, Flag]
     has_curves: bool
     problems: list[Problem]
     absent: list[str]
@@ -128,8 +133,10 @@ def page_view(tables: Tables, curves: Mapping[tuple[str, ...], Sparkline]) -> Pa
         ]
     headings = [_heading(column, f"m{number}") for number, column in enumerate(shown)]
     headings += [_heading(of_attack(name), f"at at{n}", half_width_column(name)) for name, n in numbers.items() if n]
+    shared = shared_flags(board)
+    rows = [replace(row, flags={text: flag for text, flag in row.flags.items() if text not in shared}) for row in rows]
     has_curves = any(row.curve for row in rows)
-    return Page(list(numbers), groups, headings, rows, has_curves, _problems(current), _absent(current))
+    return Page(list(numbers), groups, headings, rows, shared, has_curves, _problems(current), _absent(current))
 
 
 def _heading(shown: Shown, column: str, half_width: str = "") -> Heading:

@@ -121,6 +121,12 @@ def has(flag: Flag, raised: Iterable[Raised]) -> bool:
     return any(one.flag is flag for one in raised)
 
 
+def shared_flags(board: pd.DataFrame) -> dict[str, Flag]:
+    """The flags for readers that all rows of a leaderboard raise alike; none for a single row."""
+    first, *others = (shown_flags(row) for _, row in board.iterrows())
+    return {text: flag for text, flag in first.items() if others and all(text in other for other in others)}
+
+
 def shown_flags(row: Mapping[str, Any] | pd.Series[Any]) -> dict[str, Flag]:
     """The flags of a leaderboard row for readers: `3 missing`, `failed`."""
     return {f"{row['missing']} missing" if one.flag is Flag.MISSING else str(one): one.flag for one in row["flags"]}

@@ -31,7 +31,8 @@ function remembered(compute) {
 
 const places = remembered((row) => COLUMNS.map((column) => row.dataset[column]));
 const rowName = remembered((row) => places(row).join("|"));
-const textOf = remembered((row) => `${row.textContent} ${rowName(row)}`.toLowerCase());
+const shared = document.getElementById("shared")?.textContent ?? ""; // flags of every row
+const textOf = remembered((row) => `${row.textContent} ${rowName(row)} ${shared}`.toLowerCase());
 
 function filter() {
   const state = Board.state;

@@ -1,18 +1,21 @@
 """Every flag: who raises it, and that the page explains it."""
 
 import html
+import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from bench.store.results import CellResult
+from leaderboard.export.terminal import print_leaderboard
 from leaderboard.export.text import described_flags
 from leaderboard.site.page import render_pages
 from leaderboard.site.views import Tables, tables_of
 from leaderboard.tables.columns import BOARD_COLUMNS, as_text, typed
-from leaderboard.tables.flags import Flag, Raised, has
+from leaderboard.tables.flags import Flag, Raised, has, shared_flags
 from leaderboard.tables.table import frames_of
 
 MakeCell = Callable[..., CellResult]
@@ -63,6 +66,22 @@ def test_every_flag_on_the_board_is_explained_in_its_tooltip_and_in_the_text(dou
         assert tooltip == f"{text}: {shown[re.sub('^[0-9]+ ', '', text)].explanation}"
     terms = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page.split('<dl class="columns marks">')[1].split("</dl>")[0])
     assert {name: html.unescape(text) for name, text in terms}.items() >= {f.value: f.explanation for f in Flag}.items()
+
+
+def test_flags_of_all_rows_stand_once_above_the_table(make_demo_cell: MakeCell) -> None:
+    accuracies = {("none", "none"): 0.9, ("none", "a"): 0.7, ("lsp", "none"): 0.1, ("lsp", "a"): 0.7}
+    cells = [make_demo_cell(*names, value, exclusive=False) for names, value in accuracies.items()]
+    tables = tables_of(frames_of(cells))
+    page = render_pages([], tables, [])["index.html"]
+    above, _, table = page.split("</table>")[0].partition("<table")
+    assert list(chips(above)) == ["not exclusive"]
+    assert list(chips(table)) == ["clean accuracy lost"], "of one row"
+    terminal = io.StringIO()
+    print_leaderboard(tables.board, Console(file=terminal, width=80))
+    assert terminal.getvalue().count("not exclusive") == terminal.getvalue().count("all rows: not exclusive\n") == 1
+    assert "\na: clean accuracy lost\n" in terminal.getvalue()
+    alone = shared_flags(tables.board[:1])
+    assert not alone, "one row has flags of its own"
 
 
 def test_the_name_of_an_attack_is_no_flag(make_demo_cell: MakeCell) -> None:
