@@ -21,9 +21,11 @@ from leaderboard.site.methods import Method, method_cards
 from leaderboard.site.scatter import AXES
 from leaderboard.site.sparkline import HEIGHT, WIDTH, sparklines
 from leaderboard.site.views import Page, Tables, page_view
+from leaderboard.tables.adaptive import is_adaptive
 from leaderboard.tables.columns import BOARD_COLUMNS
 from leaderboard.tables.envelope import SETTINGS
 from leaderboard.tables.flags import Flag, has
+from leaderboard.tables.table import current_cells
 from leaderboard.tables.uses import explained
 
 EXPORTS = (
@@ -106,6 +108,12 @@ def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame
     """Facts of a run: content, date, machine, and the part that is missing. The date is that of the results."""
     done = int((frame["status"] == "done").sum())
     missing = int(board.loc[[not has(Flag.ORACLE, flags) for flags in board["flags"]], "missing"].sum())
+    stopped = current_cells(frame).query("status != 'done'")
+    absent = missing - int((~is_adaptive(stopped["attack"])).sum())
+    counts = {status: int((stopped["status"] == status).sum()) for status in ("failed", "skipped")} | {
+        "not run": absent
+    }
+    lacking = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     dates = sorted({cost.created[:10] for cell in cells for cost in cell.costs.values()})
     devices = {device for devices in frame["device"] for device in devices}
     versions = [
@@ -117,7 +125,7 @@ def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame
         ("data set", ", ".join(sorted(frame["dataset_selection"].unique()))),
         ("measured", " to ".join(dict.fromkeys([*dates[:1], *dates[-1:]])) or formats.DASH),
         ("machine" if len(devices) < 2 else "machines", "; ".join(sorted(devices)) or formats.DASH),
-        ("cells", f"{done:,} finished, {f'{missing:,} missing' if missing else 'none missing'}"),
+        ("cells", f"{done:,} finished, {lacking or 'none missing'}"),
         ("versions", ", ".join(versions)),
     ]
     return [(name, value) for name, value in facts if value]

@@ -74,6 +74,7 @@ def test_failed_and_absent_cells_are_listed(matrix: list[CellResult], make_cell:
     assert "out of memory" in page
     assert "dvae on resnet18, cifar10, paper, bfloat16: 1 of 9 cells" in page
     assert "2 missing" in page
+    assert "<dt>cells</dt><dd>34 finished, 1 failed, 1 not run</dd>" in page
 
 
 def test_cells_with_the_same_error_stand_together(make_cell: MakeCell) -> None:
