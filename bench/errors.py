@@ -12,6 +12,18 @@ class UserError(Exception):
     """Something the user can fix: printed without a traceback, exit code 2."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asked the command to end: Ctrl-C, SIGTERM or SIGHUP.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
 class ContractError(Exception):
     """A plug-in broke a promise (shape, labels, budget, input changed in place): the cell is recorded as failed."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.errors import UserError
 from bench.plan.plan import Plan, PlannedCell
@@ -147,22 +147,36 @@ def _none() -> Reports:
 
 
 def _until_interrupted(reports: Iterator[Report]) -> Iterator[Report]:
-    """Passes reports on until Ctrl-C, also where a library swallows the KeyboardInterrupt and fails the job instead."""
-    interrupted = False
+    """Passes reports on until a stop, also where a library swallows the KeyboardInterrupt and fails the job instead.
 
-    def remember(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-        signal.default_int_handler(number, frame)
+    Ctrl-C is a stop, and so is every signal for which the command has a handler in Python.
+    """
+    stop: KeyboardInterrupt | None = None
+
+    def remembering(handler: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            nonlocal stop
+            try:
+                handler(number, frame)
+            except KeyboardInterrupt as raised:
+                stop = raised
+                raise
+
+        return handle
 
     if threading.current_thread() is not threading.main_thread():
         yield from reports
         return
-    before = signal.signal(signal.SIGINT, remember)
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, remembering(signal.default_int_handler))}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        handler = signal.getsignal(number)
+        if callable(handler):
+            before[number] = signal.signal(number, remembering(handler))
     try:
         for report in reports:
-            if interrupted:
-                raise KeyboardInterrupt
+            if stop is not None:
+                raise stop
             yield report
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, replaced in before.items():
+            signal.signal(number, replaced)

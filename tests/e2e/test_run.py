@@ -260,14 +260,15 @@ def test_workers_of_this_machine_give_the_same_accuracies_and_pass_failures_on(b
     assert f"[{1 + 3 + 3}/7]" in ended.err, "what will not run counts as well"
 
 
-def test_ctrl_c_that_a_library_swallows_stops_the_run(bench, tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_that_a_library_swallows_stops_the_run(bench, tmp_path, monkeypatch, how):
     import os
 
     from bench.stages import execute as stages
 
     def swallow(job, session, on_progress):
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), how)
             time.sleep(5)
         except KeyboardInterrupt:
             pass
@@ -275,8 +276,9 @@ def test_ctrl_c_that_a_library_swallows_stops_the_run(bench, tmp_path, monkeypat
 
     monkeypatch.setattr("bench.run.executors.inline.execute", swallow)
     ended = bench(*RUN)
-    assert ended.code == 130
-    assert "run the same command again to continue" in ended.err
+    assert ended.code == 128 + how
+    assert "stopped; what was finished is in the store: run the same command again to continue" in ended.err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_times_of_another_data_set_are_no_estimate(bench):
