@@ -12,6 +12,7 @@ import click
 
 from bench.cli.commands.options import FOLDER, plugin_option
 from bench.errors import UserError
+from bench.formats import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -156,11 +157,19 @@ def run_and_publish(
 
 @click.command()
 @matrix_options
+@run_options
 @click.option("--jobs", is_flag=True, help="List every job, not only the number of jobs by stage and component.")
-def plan(config: Path | None, jobs: bool, **options: Any) -> None:
-    """Show the jobs of a run, the cached ones and the expected time. Runs nothing."""
-    from bench.cli.forecast import print_plan
+def plan(config: Path | None, executor: str, out: Path | None, jobs: bool, **options: Any) -> None:
+    """Show the jobs of a run, the cached ones and the expected time. Runs nothing.
 
+    It takes all options of `bench run`: --out and --stage-timeout do not matter.
+    """
+    from bench.cli.forecast import print_plan
+    from bench.run.prepare import choose_executor
+
+    chosen = choose_executor(executor)
+    if options["threads"] is None:
+        options["threads"] = chosen.threads
     with _prepared(config, runs=False, **options) as ready:
         _print_notes(ready)
         print_plan(ready.plan, ready.store, ready.splits, each_job=jobs)
@@ -191,5 +200,14 @@ def _prepared(
 
 
 def _print_notes(ready: Prepared) -> None:
+    from bench.measure.probes import processors
+
     for note in ready.splits.notes:
         click.echo(f"note: {note}", err=True)
+    threads, there = ready.plan.session.threads, processors()
+    if threads is not None and threads > there:
+        click.echo(
+            f"note: --threads {threads}: this process may use {counted(there, 'processor')}; "
+            "more threads than that are slower",
+            err=True,
+        )
