@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.api import Context, ImageSet, Purifies
 from bench.errors import ContractError
@@ -15,6 +16,7 @@ from bench.measure.cost import another_run, median_cost
 from bench.registry import defenses
 from bench.select.spec import Selected, select
 from bench.stages.invariants import check_same_kind, untouched
+from bench.stages.left_running import Threads, no_child_left
 from bench.stages.made import Made, anew, made_images
 from bench.stages.task import Task
 from bench.store.results import Cost
@@ -27,10 +29,14 @@ def purify(task: Task) -> Made:
     ctx, meter = task.context(defense.name)
     purified, who = given, f"defense {defense.name!r}"
     with untouched(given, who, task.known("poison")):
-        with meter:
+        with no_child_left(who), meter:
+            threads = Threads(who, ctx.engine)
             if isinstance(defense.component, Purifies):
                 purified = anew(defense.component).purify(given, ctx)
             logs = ctx.recorded()
+            threads.check()
+        if purified is not given:
+            purified = _out_of_reach(purified, ctx)
         check_same_kind(who, purified, given)
         cost = meter.cost() if purified is given else _repeated(task, defense, given, purified, meter.cost())
     if not isinstance(defense.component, Purifies):
@@ -38,6 +44,15 @@ def purify(task: Task) -> Made:
         cost = replace(cost, wall_seconds=0.0, energy_joules=joules)
     payload = {"scores": _scores(ctx, purified, given, clean), "logs": logs}
     return made_images(purified, clean, "poison" if purified is given else "", cost, payload, ctx.kept)
+
+
+def _out_of_reach(purified: Any, ctx: Context) -> Any:
+    """A copy of images that memory holds: what a defense writes into them after its return is lost."""
+    if type(purified) is not ImageSet or type(purified.images) is not Tensor:
+        return purified  # refused afterwards
+    if purified.images.numel() > ctx.resident_bytes:
+        return purified
+    return replace(purified, images=purified.images.clone())
 
 
 def _scores(ctx: Context, purified: ImageSet, given: ImageSet, clean: ImageSet) -> dict[str, Any]:
@@ -66,9 +81,11 @@ def _repeated(task: Task, defense: Selected, given: ImageSet, purified: ImageSet
     while another_run([run.wall_seconds for run in runs], task.session.repeat_costs):
         once_more = task.repeated(f"run-{len(runs) + 1}")
         ctx, meter = once_more.context(defense.name)
-        with meter:
+        with no_child_left(f"defense {defense.name!r}"), meter:
+            threads = Threads(f"defense {defense.name!r}", ctx.engine)
             again = anew(defense.component).purify(given, ctx)
             ctx.recorded()
+            threads.check()
         if defense.entry.deterministic and not torch.equal(again.images, purified.images):
             raise ContractError(f"defense {defense.name!r} is registered deterministic=True, but two runs differ")
         shutil.rmtree(once_more.scratch)

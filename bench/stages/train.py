@@ -14,6 +14,7 @@ from bench.measure.cost import Meter
 from bench.registry import defenses, victims
 from bench.select.spec import plain, select
 from bench.stages.invariants import check_same_kind, untouched
+from bench.stages.left_running import Threads, no_child_left
 from bench.stages.made import Made, anew
 from bench.stages.task import Task
 from bench.training import Batch, Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
@@ -31,7 +32,9 @@ def train(task: Task) -> Made:
     train, test = task.images_after("purify"), task.dataset().test
     ctx, meter = task.context(victim.name)
     curve: list[dict[str, float | None]] = []
-    with meter:
+    who = f"defense {task.job.defense!r}" if chosen is not None else f"victim {victim.name!r}"
+    with no_child_left(who), meter:
+        threads = Threads(who, ctx.engine)
         viewed, view_seconds = _view(chosen, test, task, ctx, meter)
         defense, recipe = chosen, victim.component.recipe
         if chosen is not None:
@@ -62,6 +65,7 @@ def train(task: Task) -> Made:
 
         def after_epoch(epoch: int, mean_loss: float) -> None:
             nonlocal predictions
+            threads.check()  # they would go on while the time is in no cost
             with ctx.phase("evaluate"), built.judged():
                 predictions = predict(model, judged.images, ctx.device).cpu()
                 on_sample = predict(model, sample.images, ctx.device).cpu()
@@ -85,6 +89,7 @@ def train(task: Task) -> Made:
             replayable=not isinstance(defense, TrainsDifferently) or getattr(defense, "replayable", False) is True,
         )
         logs = ctx.recorded()
+        threads.check()
     payload = {
         "clean_test_accuracy": _share_right(predictions, test.labels),
         "test_images": len(test),
