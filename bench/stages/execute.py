@@ -23,6 +23,7 @@ from bench.select.spec import select
 from bench.stages.capture import captured
 from bench.stages.environment import environment
 from bench.stages.jobs import Job, Report
+from bench.stages.left_behind import restored
 from bench.stages.poison import poison
 from bench.stages.purify import purify
 from bench.stages.session import Session
@@ -58,7 +59,7 @@ def _execute(task: Task, start: float) -> Report:
             for plugin in session.plugins:
                 _load_plugin_once(plugin)
             _load_libraries(job)
-            with session.engine.applied():
+            with session.engine.applied(), restored(warned):
                 made = _STAGES[job.stage](task)
             found = environment(session.device, session.engine)
             data = store.put(made.tensors)

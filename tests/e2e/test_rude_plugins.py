@@ -78,6 +78,14 @@ def goes_away(self, train, ctx):
     return train
 
 
+@rude("leaves")
+def leaves(self, train, ctx):
+    import torch
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    return train
+
+
 @rude("prints")
 def prints(self, train, ctx):
     for row in range(100):
@@ -152,6 +160,13 @@ def test_a_plug_in_that_changes_the_folder_loses_nothing(run):
     ended, cells = run("goes-away")
     assert ended.code == 0
     assert [cell["status"] for cell in cells] == ["done", "done"]
+
+
+def test_what_a_plug_in_sets_in_torch_is_put_back_and_named(run):
+    ended, cells = run("leaves")
+    assert ended.code == 0
+    assert [cell["status"] for cell in cells] == ["done", "done"]
+    assert "the harness put back: torch's default dtype, torch's gradient mode" in " ".join(ended.err.split())
 
 
 def test_a_warning_is_shown_once_with_its_count(run):
