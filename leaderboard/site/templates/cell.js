@@ -75,6 +75,7 @@ const ROWS = [["clean", "clean"], ["poisoned", "poi\u00adsoned"], ["perturbation
 function pictures(cell) {
   const title = "What happened to the images";
   const sheet = cell.sheet;
+  if (!sheet && cell.status !== "done") return null;
   if (!sheet) return card(title, el("p", { class: "caption" }, "No contact sheet: the artifacts of this cell hold no sample images, or were not at hand when this was published."));
   const tile = (name, i) => el("span", { class: "tile" }, el("img", { src: sheet.strips[name], alt: "", style: `width:${100 * sheet.images}%;left:${-100 * i}%` }));
   const column = (i) => ROWS.flatMap(([name]) => [tile(name, i), sheet.each[name] ? el("small", {}, sheet.each[name][i]) : null]);
@@ -175,21 +176,25 @@ function spectrum(cell) {
 
 function published(cell) {
   const title = "Published values";
+  if (!cell.published.length && cell.status !== "done") return null;
   if (!cell.published.length) return card(title, el("p", { class: "caption" }, "None was found for this data set, attack, defense and victim."));
   const rows = cell.published.map((row) => [row.source, row.published, row.difference, row.verdict, row.recipe, row.reason]);
   return card(title, el("p", { class: "caption" }, "The verdict here is on this seed alone; the heat map compares the mean over seeds."), grid("Published values", ["source", "published %", "this seed − published", "verdict", "recipe of the source", "why"], rows));
 }
 
 function again(cell) {
-  return card("Computing it again", el("pre", { class: "command" }, cell.reproduce), el("p", { class: "caption" }, "Undefended and clean training are added by the harness. The numbers here were computed by (folders left out):"), el("pre", {}, words(cell.provenance.command)));
+  const { command } = cell.provenance;
+  const origin = command ? [el("p", { class: "caption" }, "This cell is from (folders left out):"), el("pre", {}, command)] : [];
+  return card("Computing it again", el("pre", { class: "command" }, cell.reproduce), el("p", { class: "caption" }, "Undefended and clean training are added by the harness."), ...origin);
 }
 
 function provenance(cell) {
   const { artifacts, logs } = cell;
+  const machine = inWords(flat(cell.provenance).filter(([name]) => name !== "command"));
   return [
     artifacts.length ? card("Artifacts", grid("Artifacts", ["stage", "key (sha256 of all it depends on)", "sha256 of the data", "size"], artifacts)) : null,
     logs.length ? card("Logs of the methods", grid("Logs", ["stage", "name", "value"], logs.map(([stage, name, value]) => [stage, spoken(name), value]))) : null,
-    card("Versions and machine", facts(inWords(flat(cell.provenance).filter(([name]) => name !== "command")))),
+    machine.length ? card("Versions and machine", facts(machine)) : null,
   ];
 }
 

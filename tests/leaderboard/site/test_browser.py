@@ -333,7 +333,7 @@ def test_a_cell_without_artifacts_says_so(open_page: OpenPage, make_cell: MakeCe
 
 
 def test_a_failed_cell_says_why_and_what_others_reach(open_page: OpenPage, make_cell: MakeCell, tmp_path: Path) -> None:
-    failed = make_cell("lsp", "dvae", status="failed")
+    failed = make_cell("lsp", "mine", status="failed")
     site = publish([make_cell(), failed], tmp_path / "site")["index.html"].parent.as_uri()
     page = open_page(f"{site}/cell.html#{failed.key}")
     assert page.locator(".answers dd").all_inner_texts()[:4] == [
@@ -343,6 +343,8 @@ def test_a_failed_cell_says_why_and_what_others_reach(open_page: OpenPage, make_
         "same attack, victim and seed",
     ]
     sync_api.expect(page.locator(".card").first).to_contain_text("out of memory")
+    empty = ("What happened to the images", "Published values")
+    assert not set(empty) & set(page.locator("section.card h2").all_inner_texts()), "nothing to show"
     versions = page.locator("section.card", has_text="Versions and machine").inner_text()
     assert "2.15.0" in versions
     assert "{" not in page.locator("main").inner_text(), "no JSON"
