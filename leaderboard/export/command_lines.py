@@ -53,10 +53,11 @@ def reproduce_command(cell: CellResult) -> str:
         "seeds": f"{cell.seed}," if cell.seed else "1",
         "precision": cell.precision,
         "engine": _engine(cell),
+        "threads": _threads(cell),
     }
     words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
     words += ["--deterministic"] * (cell.provenance.get("deterministic") is True)
-    words += [word for plugin in _plugins(cell) for word in ("--plugin", plugin)]
+    words += [word for plugin in _given(cell, "--plugin") for word in ("--plugin", plugin)]
     return shlex.join(["bench", "run", *words])
 
 
@@ -67,11 +68,17 @@ def _engine(cell: CellResult) -> str:
     return str(engine) if engine and engine != default else ""
 
 
-def _plugins(cell: CellResult) -> list[str]:
-    """Names of the plug-in files that the command of this cell gave."""
+def _threads(cell: CellResult) -> str:
+    """The threads that the command of this cell gave; else, without a GPU, those that it had."""
+    given = _given(cell, "--threads")
+    return given[-1] if given else str("" if cell.provenance.get("cuda") else cell.provenance.get("threads", ""))
+
+
+def _given(cell: CellResult, option: str) -> list[str]:
+    """Values of an option in the command of this cell, files without their folders."""
     words = _words(published_command(str(cell.provenance.get("command", ""))))
-    after = [value for word, value in pairwise(words) if word == "--plugin"]
-    return after + [word.partition("=")[2] for word in words if word.startswith("--plugin=")]
+    after = [value for word, value in pairwise(words) if word == option]
+    return after + [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
 
 
 def _words(command: str) -> list[str]:

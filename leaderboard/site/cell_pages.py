@@ -86,7 +86,7 @@ def _record(cell: CellResult) -> dict[str, Any]:
         **{name: getattr(cell, name) for name in names},
         **{kind: _component(getattr(cell, kind)) for kind in ("attack", "defense", "victim")},
         "curve": _columns(cell.curve),
-        "scores": {name: _words(value) for name, value in cell.scores.items() if value is not None},
+        "scores": _scores(cell),
         "spectrum": _spectrum(cell.scores),
         "logs": [[stage, name, _words(value)] for stage, log in cell.logs.items() for name, value in log.items()],
         "reproduce": reproduce_command(cell),
@@ -101,6 +101,13 @@ def _spectrum(scores: Mapping[str, float | None]) -> dict[str, list[tuple[str, f
         title: [(label, value) for name, label in labels.items() if (value := scores.get(name)) is not None]
         for title, labels in (("cycles per pixel", bands), ("channel", channels))
     }
+
+
+def _scores(cell: CellResult) -> dict[str, str]:
+    """Measured scores as text; without those of a purification where the defense has none: they are the poison's."""
+    purifies = cell.defense.extra.get("purifies", True)
+    shown = {n: v for n, v in cell.scores.items() if v is not None and (purifies or n.startswith("poison"))}
+    return {name: formats.setting(v) if name == "poison_linf_max" else _words(v) for name, v in shown.items()}
 
 
 def _component(component: Component) -> dict[str, Any]:

@@ -22,7 +22,7 @@ const missing = (value) => value === null || value === undefined;
 function words(value) {
   if (missing(value)) return DASH;
   if (Array.isArray(value)) return value.map(words).join(", ") || "none";
-  return typeof value === "string" ? value || '""' : JSON.stringify(value);
+  return typeof value === "string" ? value || DASH : JSON.stringify(value);
 }
 
 const spoken = (name) => name.replaceAll("_", " "); // a name of code

@@ -47,6 +47,7 @@ def test_the_command_selects_this_cell(make_cell: MakeCell) -> None:
     assert shlex.split(reproduce_command(cell)) == [
         *("bench", "run", "--preset", "paper", "--dataset", "cifar10", "--attacks", "lsp"),
         *("--defenses", "dvae:kld=3", "--victims", "a b; rm -rf", "--seeds", "4,", "--precision", "bfloat16"),
+        *("--threads", "2"),
     ]
 
 
@@ -62,6 +63,11 @@ def test_the_command_repeats_how_it_was_run(make_cell: MakeCell) -> None:
     assert words.endswith("--seeds 1 --precision bfloat16 --engine compile --deterministic --plugin a.py --plugin b.py")
     eager = replace(make_cell(), provenance={"engine": "eager", "deterministic": False, "command": "bench run"})
     assert reproduce_command(eager).endswith("--seeds 1 --precision bfloat16")
+    threads = {"threads": 3, "cuda": None, "command": "bench run --threads 1"}
+    assert reproduce_command(replace(make_cell(), provenance=threads)).endswith(" --threads 1"), "as given"
+    for changed, added in (({"command": ""}, " --threads 3"), ({"command": "", "cuda": "13.2"}, "")):
+        ran = replace(make_cell(), provenance=threads | changed)
+        assert reproduce_command(ran).endswith(f"--precision bfloat16{added}")
     for engine, added in (("auto", ""), ("eager", " --engine eager"), ("graph", " --engine graph")):
         on_gpu = replace(make_cell(), provenance={"engine": engine, "cuda": "13.2", "command": "bench run"})
         assert reproduce_command(on_gpu).endswith(f"--precision bfloat16{added}")

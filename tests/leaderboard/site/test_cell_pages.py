@@ -50,6 +50,14 @@ def test_a_radius_is_written_as_a_fraction(make_cell: MakeCell) -> None:
     assert record["victim"]["extra"]["recipe"]["weight_decay"] == "0.0005"
 
 
+def test_scores_are_those_of_the_purification_only_where_there_is_one(make_cell: MakeCell) -> None:
+    scores = {"poison_linf_max": 14 / 255, "poison_l2_mean": 1.5, "purified_psnr_db": 27.5}
+    cells = [replace(make_cell("lsp", d, extra={"purifies": d == "gray"}), scores=scores) for d in ("at", "gray")]
+    trained, purified = (records(cells)[cell.key]["scores"] for cell in cells)
+    assert trained == {"poison_linf_max": "14/255", "poison_l2_mean": "1.5"}
+    assert purified == trained | {"purified_psnr_db": "27.5"}
+
+
 def test_a_failed_cell_has_its_baselines(matrix: list[CellResult], make_cell: MakeCell) -> None:
     failed = make_cell("lsp", "at", status="failed")
     headline = records([*matrix, failed])[failed.key]["headline"]
