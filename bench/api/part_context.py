@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.api.context import Context
+from bench.api.harness_only import harness_only
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class _MeterOf:
         return timed
 
     def warm(self) -> AbstractContextManager[None]:
+        harness_only("warm")
         rehearsal: AbstractContextManager[None] = self.meter.warm()
         return rehearsal
 

@@ -28,6 +28,7 @@ from bench.api import (
     SeesTestImages,
     TrainsDifferently,
 )
+from bench.api.harness_only import harness_only
 from bench.datasets.splits import content_digest
 from bench.plan.obstacles import blank
 from bench.select.spec import Selected
@@ -116,8 +117,12 @@ class _Rehearsals:
     def phase(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def warm(self) -> AbstractContextManager[None]:
+        harness_only("warm")
+        return self._rehearsal()
+
     @contextmanager
-    def warm(self) -> Iterator[None]:
+    def _rehearsal(self) -> Iterator[None]:
         start, before, self._inside = processor_seconds(), self._inside, True
         try:
             yield

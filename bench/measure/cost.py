@@ -12,7 +12,7 @@ import functools
 import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from bench.api.engine import Engine
+from bench.api.harness_only import harness_only
 from bench.measure.probes import CpuSeconds, GpuBoard, HostMemory, alone, processor_name, processors
 from bench.store.results import Cost, pays_once
 
@@ -82,9 +83,17 @@ class Meter:
         with self._measured(name):
             yield
 
+    def warm(self) -> AbstractContextManager[None]:
+        """A rehearsal: what it takes is in the phase `warm`, and neither in a phase around it nor in the whole.
+
+        Raises:
+            ContractError: if a plug-in calls it.
+        """
+        harness_only("warm")
+        return self._rehearsal()
+
     @contextmanager
-    def warm(self) -> Iterator[None]:
-        """A rehearsal: what it takes is in the phase `warm`, and neither in a phase around it nor in the whole."""
+    def _rehearsal(self) -> Iterator[None]:
         if WARM in self._open:
             yield
             return

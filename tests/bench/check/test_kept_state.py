@@ -10,6 +10,7 @@ import torch
 
 from bench.check.component import tiny
 from bench.check.kept_state import kept
+from bench.errors import ContractError
 from bench.registry import defenses, load_plugin
 from bench.select.spec import select
 
@@ -129,7 +130,6 @@ BODIES = {
         "    return cross_entropy(model(images_01), labels)",
         "works in rehearsals, which are not charged",
     ),
-    "in a rehearsal of its own": ("with ctx.meter.warm():\n    work()\nreturn train", "works in rehearsals"),
     "at import": ("return train\n\nwork()", "importing it does work"),
 }
 HARMLESS = {
@@ -165,6 +165,11 @@ def found(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("body", "message"), BODIES.values(), ids=BODIES)
 def test_memory_is_found(found, body, message):
     assert message in (found(body) or "nothing found")
+
+
+def test_a_rehearsal_of_its_own_is_refused(found):
+    with pytest.raises(ContractError, match="warm is for the harness alone"):
+        found("with ctx.meter.warm():\n    work()\nreturn train")
 
 
 @pytest.mark.parametrize("body", HARMLESS.values(), ids=HARMLESS)

@@ -14,6 +14,9 @@ import torch
 
 from bench import run_matrix
 from bench.api.engine import Engine
+from bench.api.part_context import _MeterOf
+from bench.check.whole_run import _Rehearsals
+from bench.errors import ContractError
 from bench.measure import cost, probes
 from bench.measure.cost import Meter, device_name, median_cost
 from bench.measure.probes import CpuSeconds, GpuBoard, alone
@@ -22,6 +25,11 @@ from bench.store.results import read_cell
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 MIB = 2**20
+
+
+def rehearsal(meter):
+    """Phase `warm`, called by a module of the harness."""
+    return eval("meter.warm()", {"__name__": "bench.training.loop", "meter": meter})
 
 
 class Clock:
@@ -105,7 +113,7 @@ class TestPhases:
     def test_a_rehearsal_is_in_no_other_figure(self, clock):
         with Meter(CPU) as meter, meter.phase("fit"):
             clock.passes(1.0)
-            with meter.warm(), meter.warm(), meter.phase("inner"):
+            with rehearsal(meter), rehearsal(meter), meter.phase("inner"):
                 clock.passes(50.0)
             clock.passes(2.0)
         assert meter.cost().phases == {"warm": 50.0, "fit": 3.0}
@@ -115,7 +123,7 @@ class TestPhases:
         meter = Meter(CPU)
         with suppress(RuntimeError), meter:
             clock.passes(1.0)
-            with meter.warm():
+            with rehearsal(meter):
                 clock.passes(5.0)
                 raise RuntimeError
         assert (meter.cost().phases, meter.cost().wall_seconds) == ({"warm": 5.0}, 1.0)
@@ -123,6 +131,11 @@ class TestPhases:
     def test_a_plug_in_cannot_declare_its_work_a_rehearsal(self):
         with Meter(CPU) as meter, pytest.raises(ValueError, match="the harness's own"), meter.phase("warm"):
             pass
+        for held in (meter, _MeterOf("part", meter), _Rehearsals()):
+            with pytest.raises(ContractError, match="warm is for the harness alone"):
+                held.warm()
+            with rehearsal(held):
+                pass
 
 
 class TestGpu:
@@ -139,7 +152,7 @@ class TestGpu:
         with Meter(CUDA) as meter:
             clock.queue(1.0)
             with meter.phase("fit"):
-                with meter.warm():
+                with rehearsal(meter):
                     clock.queue(10.0)
                 clock.queue(2.0)
             with meter.phase("evaluate"):
@@ -322,7 +335,7 @@ class TestRepeats:
         runs = []
         for seconds, warm in ((5.0, 50.0), (1.0, 2.0), (3.0, 2.0)):
             with Meter(CPU) as meter:
-                with meter.warm():
+                with rehearsal(meter):
                     clock.passes(warm)
                 with meter.phase("apply"):
                     clock.passes(seconds)
