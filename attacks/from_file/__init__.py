@@ -59,6 +59,11 @@ class FromFile(PartialPoison):
         path = Path(self.path)
         if not path.exists():
             raise ValueError(f"from-file: path {self.path!r} does not exist; relative paths start at {Path.cwd()}")
+        if not path.is_file() and not path.is_dir():
+            raise ValueError(
+                f"from-file: path {self.path!r} is a pipe, a device or a socket; "
+                "copy its content into a file, and give that"
+            )
         if path.is_file() and path.suffix.lower() in PICKLES:
             raise ValueError(f"from-file: {conversion(path, 'is a pickle')}")
         if path.is_file() and path.suffix.lower() not in SUFFIXES:

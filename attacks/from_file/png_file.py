@@ -32,7 +32,8 @@ def pixels(file: Path, info: DataInfo) -> Any:
             png.load()
     except Image.DecompressionBombError as error:
         raise UserError(
-            f"from-file: {file} has too many pixels ({error}); {info.name} needs {width}x{height}"
+            f"from-file: {file} has too many pixels ({str(error).partition(',')[0]}); "
+            f"{info.name} needs {width}x{height}"
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
         refuse_pointer(file, "from-file")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.datasets.inputs import Note
 from bench.errors import UserError
+from bench.formats import counted
 
 
 def check_classes(train: Tensor, test: Tensor, where: str) -> int:
@@ -25,6 +26,10 @@ def check_classes(train: Tensor, test: Tensor, where: str) -> int:
     if missing == [0]:
         raise UserError(
             f"{where}: training labels are 1..{present[-1]}; number classes from 0: subtract 1 from all labels"
+        )
+    if not missing and len(present) > 1 and sorted(set(test.tolist())) == [label + 1 for label in present]:
+        raise UserError(
+            f"{where}: training labels are 0..{present[-1]}, test labels 1..{present[-1] + 1}: subtract 1 from y_test"
         )
     if missing or beyond:
         raise UserError(
@@ -67,12 +72,16 @@ def read_images(array: Any, where: str, note: Note) -> Tensor:
 
 def _to_uint8(array: Any) -> str:
     """Conversion of these values to uint8, in words."""
+    if np.iscomplexobj(array):
+        return "complex numbers are no pixels: take their magnitude, np.abs(x), and scale it to 0..255"
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or not array.size:
         return "give an array of numbers, all images of one size"
     bad = ~np.isfinite(array)
     if bad.any():
         where = ", ".join(map(str, np.unravel_index(int(bad.argmax()), array.shape)))
-        return f"{int(bad.sum())} values are NaN or infinite (the first at [{where}]): find out why before converting"
+        count = int(bad.sum())
+        verb = "is" if count == 1 else "are"
+        return f"{counted(count, 'value')} {verb} NaN or infinite (the first at [{where}]): find out why first"
     low, high = float(array.min()), float(array.max())
     whole = not np.issubdtype(array.dtype, np.floating) or bool((array == np.round(array)).all())
     if whole and low >= 0 and high > 255:

@@ -111,7 +111,8 @@ def _rgb(file: Path) -> Image.Image:
                 raise UserError(f"folder: {file} has 32 bits a pixel; scale it to 0..255 and save it with 8 bits")
             return image.convert("RGB")
     except Image.DecompressionBombError as error:
-        raise UserError(f"folder: {file} has too many pixels ({error}); shrink or remove it") from error
+        limit = str(error).partition(",")[0]  # behind it, the words about an attack
+        raise UserError(f"folder: {file} has too many pixels ({limit}); shrink or remove it") from error
     except UnidentifiedImageError as error:
         refuse_pointer(file, "folder")
         raise UserError(f"folder: {file} is not a readable image; remove or replace it") from error

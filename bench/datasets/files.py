@@ -15,7 +15,7 @@ import torch
 from bench.api import DataInfo, ImageSet
 from bench.datasets import decoding
 from bench.datasets.arrays import check_classes, read_images
-from bench.datasets.inputs import read_labels, refuse_pointer
+from bench.datasets.inputs import read_labels, refuse_device, refuse_pointer
 from bench.datasets.splits import Splits, content_digest
 from bench.datasets.subsets import Subset
 from bench.datasets.tree import Labelled, find_splits
@@ -49,6 +49,7 @@ class Npz(Subset):
         file = Path(self.path)
         if file.suffix == ".npy":
             raise UserError(f"npz: {file} holds one array; save {', '.join(_ARRAYS)} in one file with np.savez")
+        refuse_device(file, "npz")
         if not file.is_file():
             raise UserError(f"npz: no file {file}; give the path of an archive with {', '.join(_ARRAYS)}")
         try:
@@ -161,7 +162,7 @@ class Imagenet100(Subset):
             )
         absent = sorted(set(classes) - set(test.classes))
         if absent:
-            lacks = f"{test.root} lacks {_classes(absent)} of {train.root}: {', '.join(absent[:5])}"
+            lacks = f"{test.root} lacks {_classes(absent)} of {train.root}: {_listed(absent)}"
             raise UserError(f"imagenet100: {lacks}")
         info = DataInfo("imagenet100", len(classes), (3, self.size, self.size))
         return self.cut(_Prepared(root, info, notes).load(train.of(classes), test.of(classes), "whole"))
@@ -171,10 +172,15 @@ def _classes(names: list[str]) -> str:
     return counted(len(names), "class", "classes")
 
 
+def _listed(names: list[str]) -> str:
+    """The first names; one with a space at an end is in quotes, so that the space is seen."""
+    return ", ".join(name if name == name.strip() else repr(name) for name in names[:5])
+
+
 def _difference(train: Labelled, test: Labelled) -> str:
     """`test lacks the classes a, b of train`, and the other way around."""
     lacks = [
-        f"{one.root.name} lacks {_classes(absent)} of {other.root.name}: {', '.join(absent[:5])}"
+        f"{one.root.name} lacks {_classes(absent)} of {other.root.name}: {_listed(absent)}"
         for one, other in ((test, train), (train, test))
         if (absent := sorted(set(other.classes) - set(one.classes)))
     ]

@@ -39,9 +39,22 @@ def usable(path: Path, who: str) -> Path:
         raise UserError(
             f"{who}: {path} is a link to {target}, which is not there; restore that file or remove the link"
         )
+    refuse_device(path, who)
     if not path.is_file():
         raise UserError(f"{who}: {path} is a folder, but it is called like an image; rename or remove it")
     return path
+
+
+def refuse_device(path: Path, who: str = "") -> None:
+    """Raises UserError if the path is a pipe, a device or a socket, of which a read may never end.
+
+    Args:
+        path: perhaps of nothing.
+        who: what reads it, as the error begins.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        where = f"{who}: {path}" if who else path
+        raise UserError(f"{where} is a pipe, a device or a socket; copy its content into a file, and give that")
 
 
 def refuse_pointer(path: Path, who: str = "") -> None:
@@ -71,7 +84,7 @@ def read_labels(array: Any, where: str, note: Note) -> Tensor:
     found, shape = array, array.shape
     if len(array) == 0 or array.ndim == 0:
         raise UserError(f"{where}: no labels; give one class number per image")
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+    if np.iscomplexobj(array) or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
         raise UserError(
             f"{where}: labels are of type {array.dtype}, for example {array.flat[0].item()!r}; "
             "give class numbers 0, 1, 2, ... (np.unique(y, return_inverse=True)[1])"
@@ -93,7 +106,10 @@ def read_labels(array: Any, where: str, note: Note) -> Tensor:
     elif found.dtype == bool:
         note(f"{where}: labels of type bool were read as 0 and 1")
     if found.min() < 0:
-        raise UserError(f"{where}: labels must be 0, 1, 2, ..., found {found.min()}; remove images without a class")
+        raise UserError(
+            f"{where}: labels must be 0, 1, 2, ..., found {found.min()}; renumber all labels with "
+            f"np.unique(y, return_inverse=True)[1], or remove the images of {found.min()} if it means no class"
+        )
     return torch.from_numpy(found.astype(np.int64))
 
 

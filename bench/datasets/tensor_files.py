@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench.datasets.inputs import refuse_pointer
+from bench.datasets.inputs import refuse_device, refuse_pointer
 from bench.errors import UserError
 
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
@@ -56,6 +56,7 @@ def read_named(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: if the file is damaged, of another type, holds no tensor or would have to be unpickled.
     """
+    refuse_device(path)
     refuse_pointer(path)
     try:
         found = _READERS[path.suffix.lower()](path)

@@ -17,6 +17,13 @@ from bench.datasets.subsets import Subset
 from bench.errors import UserError, of_the_machine
 from bench.registry import datasets
 
+_FILES = {
+    "cifar10": ("cifar-10-python.tar.gz", "cifar-10-batches-py"),
+    "cifar100": ("cifar-100-python.tar.gz", "cifar-100-python"),
+    "svhn": ("train_32x32.mat", "test_32x32.mat"),
+}
+"""What torchvision reads below the data root, packed or unpacked."""
+
 
 @datasets.register("cifar10", source="Krizhevsky 2009", deterministic=True)
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +75,11 @@ def _both(name: str, num_classes: int, root: Path, file: str, read: Callable[[bo
         root.mkdir(parents=True, exist_ok=True)
         train, test = read(True), read(False)
     except URLError as error:
+        if present := [path.name for name in _FILES[name] if (path := root / name).exists()]:
+            raise UserError(
+                f"{name}: {' and '.join(present)} in {root} is incomplete or damaged, and cannot be downloaded again "
+                f"({error.reason}); replace it, or name another folder with --data-root"
+            ) from error
         raise UserError(
             f"{name}: {file} is not in {root} and cannot be downloaded ({error.reason}); "
             f"copy it there, or name the folder that has it with --data-root"

@@ -6,12 +6,23 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.datasets.inputs import Note, entries, usable
+from bench.datasets.inputs import Note, entries, refuse_device, usable
 from bench.errors import UserError
 from bench.formats import counted
 
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 _OTHER_IMAGES = {".gif", ".avif", ".heic", ".jp2", ".svg", ".npy", ".psd"}
+_ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
+_DATABASES = {
+    ".mdb": "an LMDB database",
+    ".parquet": "Parquet tables",
+    ".arrow": "Arrow tables",
+    ".tfrecord": "TFRecord files",
+    ".h5": "an HDF5 file",
+    ".hdf5": "an HDF5 file",
+    ".tar": "packed files",
+    ".zip": "packed files",
+}
 _ANNOTATIONS = "val_annotations.txt"  # of Tiny-ImageNet
 
 
@@ -48,6 +59,7 @@ def find_splits(base: Path, note: Note) -> tuple[Labelled, Labelled]:
     Raises:
         UserError: if a folder or its images are missing, or an image cannot be used.
     """
+    _check_base(base)
     train = _by_folders(base / "train", note)
     test, val = base / "test", base / "val"
     if (val / _ANNOTATIONS).is_file():
@@ -60,6 +72,32 @@ def find_splits(base: Path, note: Note) -> tuple[Labelled, Labelled]:
             "unpack the archive again"
         )
     return train, found
+
+
+def _check_base(base: Path) -> None:
+    """Raises UserError for what is often given instead of a folder with `train`, with what to give."""
+    refuse_device(base, "folder")
+    if base.is_file():
+        way = "unpack it, and give the folder" if base.suffix.lower() in _ARCHIVES else "give the folder with train/"
+        raise UserError(f"folder: {base} is a file; {way}")
+    if not base.is_dir() or (base / "train").is_dir():
+        if (base / "train").is_dir() and not any((base / name).is_dir() for name in ("test", "val")):
+            raise UserError(
+                f"folder: {base} has train and neither test nor val; move a part of the images of each class to "
+                f"{base / 'test'}/CLASS, or give a folder with both"
+            )
+        return
+    if base.name in ("train", "test", "val") and (base.parent / "train").is_dir():
+        raise UserError(f"folder: {base} is one of two splits; give the folder with both: folder:{base.parent}")
+    for name in (entry.name for entry in entries(base)):
+        if name.startswith("data_batch_") or name in ("meta", "batches.meta"):
+            raise UserError(f"folder: {base} has the batches of CIFAR; use --dataset cifar10 --data-root {base.parent}")
+        for suffix, kind in _DATABASES.items():
+            if name.lower().endswith(suffix):
+                raise UserError(
+                    f"folder: {base} holds {kind} ({name}), which is not read; export its images as "
+                    "train/CLASS/*.png and test/CLASS/*.png"
+                )
 
 
 def _classes(split: Path) -> list[Path]:

@@ -56,7 +56,8 @@ def test_truth_values_are_two_classes():
         (np.array([0.0, np.nan]), "label nan of image 1"),
         (np.array([[0.5, 0.5], [0, 1]]), "row 0 is not one-hot.*soft"),
         (np.array([[1, 1], [0, 1]]), "row 0 is not one-hot.*several labels"),
-        (np.array([0, -1]), "found -1; remove images without a class"),
+        (np.array([0, -1]), "found -1; renumber all labels .* or remove the images of -1"),
+        (np.array([1j, 0]), "labels are of type complex128"),
         (np.zeros((4, 2, 2)), r"shape \(4, 2, 2\); give \(4,\)"),
     ],
 )
@@ -71,6 +72,7 @@ def test_other_labels_are_refused_with_the_remedy(array, message):
         ([1, 2, 3], [1], "training labels are 1..3; number classes from 0: subtract 1"),
         ([0, 2], [0], r"missing in y_train: 1\. Renumber both with np.unique"),
         ([0, 1], [0, 5], "missing in y_train: 5"),
+        ([0, 1], [1, 2], r"training labels are 0..1, test labels 1..2: subtract 1 from y_test"),
     ],
 )
 def test_gaps_and_one_based_labels_get_the_remedy(train, test, message):

@@ -180,3 +180,17 @@ def test_a_damaged_download_is_refused(tmp_path, monkeypatch):
     )
     with pytest.raises(UserError, match=r"cifar-100-python\.tar\.gz in .* is incomplete or damaged"):
         load("cifar100", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cifar-10-python.tar.gz", "cifar-10-batches-py/data_batch_1"])
+def test_a_damaged_file_that_cannot_be_downloaded_again_is_not_called_absent(tmp_path, monkeypatch, name):
+    from urllib.error import URLError
+
+    def offline(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", offline)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("x")
+    with pytest.raises(UserError, match=r"cifar-10-\S+ in .* is incomplete or damaged, .*\(no network\); replace it"):
+        load("cifar10", tmp_path)

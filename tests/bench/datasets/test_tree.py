@@ -1,5 +1,6 @@
 """Folders as people have them: ImageNet's and Tiny-ImageNet's names, litter, links to nowhere, odd images."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -190,7 +191,7 @@ def bomb(folder):
         (empty, r"x\.png is not a readable image.*; remove or replace it"),
         (truncated, r"x\.png is not a readable image.*; remove or replace it"),
         (floats, r"x\.tiff has 32 bits a pixel; scale it to 0\.\.255"),
-        (bomb, r"x\.png has too many pixels .*400000000 pixels.*; shrink or remove it"),
+        (bomb, r"x\.png has too many pixels .*400000000 pixels[^,]*; shrink or remove it"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -219,3 +220,50 @@ def test_classes_of_a_part_are_numbered_anew(base):
     part = train.of(["dog"])
     assert [k for _, k in part.files] == [0, 0]
     assert {file.parent.name for file, _ in part.files} == {"dog"}
+
+
+def cifar_batches(base: Path) -> None:
+    (base / "data_batch_1").write_bytes(b"")
+
+
+MISTAKEN = {
+    "has train and neither test nor val; move a part": lambda base: (base / "test").rename(base.parent / "elsewhere"),
+    "batches of CIFAR; use --dataset cifar10 --data-root": lambda base: (
+        (base / "train").rename(base / "x"),
+        cifar_batches(base),
+    ),
+    "holds an LMDB database (data.mdb)": lambda base: (
+        (base / "train").rename(base / "x"),
+        (base / "data.mdb").touch(),
+    ),
+    "holds Parquet tables (a.parquet)": lambda base: (
+        (base / "train").rename(base / "x"),
+        (base / "a.parquet").touch(),
+    ),
+    "test lacks 1 class of train: 'cat '; train lacks 1 class of test: cat": lambda base: (base / "train/cat").rename(
+        base / "train/cat "
+    ),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKEN)
+def test_what_is_no_folder_of_two_splits_gets_its_own_remedy(base, tmp_path, message):
+    MISTAKEN[message](base)
+    with pytest.raises(UserError) as refused:
+        load(base, tmp_path)
+    assert message in str(refused.value)
+
+
+def test_an_archive_a_split_and_a_pipe_get_their_own_remedy(base, tmp_path):
+    (tmp_path / "a.zip").touch()
+    os.mkfifo(tmp_path / "pipe.npz")
+    for path, message in (
+        (tmp_path / "a.zip", "is a file; unpack it"),
+        (base / "train", f"one of two splits; give the folder with both: folder:{base}"),
+        (tmp_path / "pipe.npz", "is a pipe, a device or a socket"),
+    ):
+        with pytest.raises(UserError) as refused:
+            load(path, tmp_path)
+        assert message in str(refused.value)
+    with pytest.raises(UserError, match=r"npz: .* is a pipe, a device or a socket"):
+        loading.load(f"npz:{tmp_path / 'pipe.npz'}", tmp_path)

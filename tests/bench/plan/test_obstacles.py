@@ -1,5 +1,6 @@
 """Files of attacks are checked when the plan is made; all problems are reported at once."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,12 @@ def test_all_problems_are_reported_before_any_work(files, run, tmp_path) -> None
         assert f"{selection!r}: " in line
         assert text in line
     assert not list((tmp_path / "store").glob("artifacts/*"))
+
+
+def test_a_pipe_is_refused_and_never_read(run, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.npy")
+    with pytest.raises(UserError, match=r"pipe\.npy' is a pipe, a device or a socket; copy its content"):
+        run(f"from-file:path={tmp_path}/pipe.npy")
 
 
 def test_a_file_within_a_chain_is_checked(files, run) -> None:

@@ -57,6 +57,12 @@ def test_bad_files_are_refused(tmp_path, text, message):
         read_settings(write(tmp_path, text))
 
 
+def test_another_encoding_is_named(tmp_path):
+    (tmp_path / "wide.toml").write_text("seeds = 3", encoding="utf-16")
+    with pytest.raises(UserError, match=r"its text is UTF-16; save the file as UTF-8"):
+        read_settings(tmp_path / "wide.toml")
+
+
 def test_all_problems_of_a_matrix_come_at_once():
     with pytest.raises(UserError) as caught:
         make_matrix([Settings("demo", "shapez", "lspp", "dvae:kdl=1", "resnet81", "0,0")])
