@@ -27,20 +27,31 @@ _BY_COMPILING = ("TORCH", "TRITON")  # variables that PyTorch's compiler sets fo
 def restored(warned: Counter[str]) -> Iterator[None]:
     """Puts back what the block changed in `_STATE`, and adds one warning that names all of it.
 
+    Not after Ctrl-C or a signal: its handler may have changed the handlers, and no stage follows.
+
     Args:
         warned: the warnings of the stage, counted.
     """
     before = {what: read() for what, (read, _) in _STATE.items()}
+    stopped = False
     try:
         yield
+    except KeyboardInterrupt:
+        stopped = True
+        raise
     finally:
-        changed = []
-        for what, (read, write) in _STATE.items():
-            if read() != before[what]:
-                write(before[what])
-                changed.append(what)
-        if changed:
-            warned[f"the stage changed for all stages after it, and the harness put back: {', '.join(changed)}"] += 1
+        if not stopped:
+            _put_back(before, warned)
+
+
+def _put_back(before: dict[str, Any], warned: Counter[str]) -> None:
+    changed = []
+    for what, (read, write) in _STATE.items():
+        if read() != before[what]:
+            write(before[what])
+            changed.append(what)
+    if changed:
+        warned[f"the stage changed for all stages after it, and the harness put back: {', '.join(changed)}"] += 1
 
 
 def _set_default_device(device: torch.device) -> None:

@@ -71,3 +71,18 @@ def test_changes_are_put_back_after_an_error():
     with pytest.raises(KeyError):
         left(fails)
     assert torch.is_grad_enabled()
+
+
+def test_the_handlers_that_a_stop_sets_stay():
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stops():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            left(stops)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
