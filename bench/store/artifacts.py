@@ -4,6 +4,7 @@
     store/artifacts/<stage>/<k2>/<key>/data.safetensors + manifest.json
     store/cells/<key>.json
     store/logs/<stage>-<key>.txt                      what was printed during a stage, if anything was
+    store/running/<stage>-<key>.txt                   a job that runs in the command's own process, see running.py
     store/plans/<digest>.json                         what a run that has not ended wants to have
     store/run.lock                                    held by runs, and by the collection of garbage
 
@@ -134,6 +135,10 @@ class Store:
     def log(self, stage: str, key: str) -> Path:
         """Log file of a stage, if something was printed."""
         return self.root / "logs" / f"{stage}-{key[:20]}.txt"
+
+    def running(self, stage: str, key: str) -> Path:
+        """Note of a job that runs in the command's own process, while it does."""
+        return self.root / "running" / f"{stage}-{key[:20]}.txt"
 
     def scratch(self) -> Path:
         """A new empty folder for a running stage."""

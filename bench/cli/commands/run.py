@@ -119,6 +119,7 @@ def run_and_publish(
 
     from bench.cli.methods import methods
     from bench.cli.summary import print_outcome
+    from bench.run.executors.inline import ended_before
     from bench.run.prepare import choose_executor, more_gpus
     from bench.run.progress import progress_display
     from bench.run.runner import run_plan
@@ -138,6 +139,8 @@ def run_and_publish(
         _print_notes(ready)
         if hint := more_gpus(plan, chosen):
             click.echo(f"note: {hint}", err=True)
+        for line in ended_before(plan.pending(), store):
+            click.echo(f"note: {line}", err=True)
         with progress_display(Console(file=stream), ready.history) as display:
             outcome = run_plan(plan, store, chosen, display, ready.seconds)
         if store.read_only and out.resolve().is_relative_to(store.root.resolve()):

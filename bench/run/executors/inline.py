@@ -1,8 +1,14 @@
-"""Runs every job in this process, one after the other: debugging, the demo, a single GPU."""
+"""Runs every job in this process, one after the other: debugging, the demo, a single GPU.
+
+A job that ends the process (a crash in C code, `os._exit`, no memory) ends the matrix. After the second time in a row
+the next run records it as failed, without running it, and does the rest; the run after one that came to its end tries
+it again. Once is not enough: a run that a person kills looks the same.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.errors import UserError
@@ -10,7 +16,13 @@ from bench.registry import executors
 from bench.run.executors import Reports, Watcher
 from bench.run.schedule import Schedule
 from bench.stages.execute import execute
+from bench.stages.jobs import Job, Report
 from bench.stages.session import Session
+from bench.store.artifacts import Store
+from bench.store.running import ended_in, running
+
+_MOST_ENDS = 2  # of processes in a row, in the same job
+_CAUSES = "killed, out of memory, or a crash in C code"
 
 
 @executors.register("inline")
@@ -35,6 +47,37 @@ class Inline:
         return self._reports(jobs, session, watcher)
 
     def _reports(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
+        store, left_out = Store(session.store), []
         while job := jobs.take():
             watcher.started(job)
-            yield execute(job, session, functools.partial(watcher.advanced, job))
+            note = store.running(job.stage, job.key)
+            if (ends := ended_in(note)) >= _MOST_ENDS:
+                left_out.append(note)
+                report = _not_again(job, ends)
+            else:
+                with running(note):
+                    report = execute(job, session, functools.partial(watcher.advanced, job))
+            yield report
+        for note in left_out:  # not before: another job may still end this process
+            note.unlink(missing_ok=True)
+
+
+def _not_again(job: Job, ends: int) -> Report:
+    message = (
+        f"the process ended {ends} times in a row while this job ran ({_CAUSES}), so this run left it out; run the "
+        "same command again to try it once more, or add --executor local (with a GPU) or local:gpus=none:cpus=1, "
+        "which lose a process of their own and say with which signal"
+    )
+    error = {"stage": job.stage, "key": job.key, "kind": "ProcessLost", "message": message, "traceback": ""}
+    return Report(job.key, job.stage, "failed", 0.0, error)
+
+
+def ended_before(jobs: list[Job], store: Store) -> Iterator[str]:
+    """A line for each job in which the process of the last run ended."""
+    for job in jobs:
+        ends = ended_in(store.running(job.stage, job.key))
+        if 0 < ends < _MOST_ENDS:
+            yield (
+                f"the process of the last run ended while {job.stage} {job.component} ran ({_CAUSES}); it runs again, "
+                "and if that happens again, the run after it records this job as failed and computes the rest"
+            )
