@@ -161,11 +161,18 @@ def test_paper_holds_flags_and_the_heat_map_of_twenty_attacks(
     logs = {"poison": {"converged": False}}
     defenses = ("none", "dvae", LONG)
     cells = [
-        make_cell(a, d, seed=seed, logs=logs, exclusive=False) for a in attacks for d in defenses for seed in (0, 1)
+        make_cell(a, d, seed=seed, logs=logs if d == LONG else {}, exclusive=False)
+        for a in attacks
+        for d in defenses
+        for seed in (0, 1)
     ]
     page = open_page(publish(cells, tmp_path / "site")["index.html"].as_uri(), viewport={"width": 718, "height": 1000})
     page.emulate_media(media="print")
     assert page.locator(".board .chip:visible").count() > 0
+    assert page.locator(":is(button:not(.board *), input):visible").count() == 0, "nothing to press on paper"
+    assert "click" not in page.locator("section.group").inner_text()
+    kept = "(list) => [getComputedStyle(list).breakInside, getComputedStyle(list).breakAfter]"
+    assert page.locator("section.group > .facts").evaluate(kept) == ["avoid-page", "avoid-page"], "with its heading"
     assert page.evaluate(OUTSIDE) == []
 
 
