@@ -26,6 +26,7 @@ from bench.stages.jobs import Job, Report
 from bench.stages.left_behind import restored
 from bench.stages.poison import poison
 from bench.stages.purify import purify
+from bench.stages.replaced import none_replaced
 from bench.stages.session import Session
 from bench.stages.task import OnProgress, Task, unseen
 from bench.stages.train import train
@@ -59,7 +60,7 @@ def _execute(task: Task, start: float) -> Report:
             for plugin in session.plugins:
                 _load_plugin_once(plugin)
             _load_libraries(job)
-            with session.engine.applied(), restored(warned):
+            with session.engine.applied(), none_replaced(), restored(warned):
                 made = _STAGES[job.stage](task)
             found = environment(session.device, session.engine)
             data = store.put(made.tensors)
