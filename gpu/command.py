@@ -107,7 +107,7 @@ def main(
 
 
 def _device(text: str, toy: bool) -> str:
-    from bench.run.prepare import choose_device
+    from bench.run.devices import choose_device
 
     chosen = choose_device("cpu" if toy and text == "auto" else text)
     if text == "auto" and chosen == "cpu" and not toy:

@@ -50,10 +50,14 @@ class Engine:
     precision: Precision = "float32"
 
     @classmethod
-    def choose(cls, device: str, mode: str = "auto", deterministic: bool = False, precision: str = "auto") -> Engine:
+    def choose(
+        cls, device: str, mode: str = "auto", deterministic: bool = False, precision: str = "auto", here: bool = True
+    ) -> Engine:
         """The engine for a device.
 
         Mode `auto` is eager on a CPU; precision `auto` is bfloat16 on a GPU that computes in it, float32 elsewhere.
+        If the device is not `here` but in another machine, a GPU is taken for one that computes in bfloat16, and that
+        machine calls `check`.
 
         Raises:
             UserError: for an unknown word, or what this device or its tools cannot do.
@@ -63,12 +67,14 @@ class Engine:
             if name not in choices:
                 raise unknown(what, name, choices)
         if precision == "auto":
-            precision = "bfloat16" if device.startswith("cuda") and has_bfloat16(device) else "float32"
+            precision = "bfloat16" if device.startswith("cuda") and (not here or has_bfloat16(device)) else "float32"
         if mode == "auto" and not device.startswith("cuda"):
             mode = "eager"
         words: dict[str, Any] = {"mode": mode, "precision": precision}
         engine = cls(deterministic=deterministic, **words)
-        engine._check(device)
+        engine._check_words(device)
+        if here:
+            engine.check(device)
         return engine
 
     @property
@@ -78,12 +84,11 @@ class Engine:
         words = [self.precision, *[mode] * bool(mode), *["deterministic"] * self.deterministic]
         return "".join(f", {word}" for word in words)
 
-    def _check(self, device: str) -> None:
+    def check(self, device: str) -> None:
+        """Raises what `choose` raises for a device or tools of this machine that cannot do it."""
         if self.precision == "bfloat16" and not has_bfloat16(device):
             name = torch.cuda.get_device_name(device)
             raise UserError(f"device {device!r} ({name}) does not compute in bfloat16; use --precision float32 or auto")
-        if self.mode == "graph" and not device.startswith("cuda"):
-            raise UserError(f"engine graph needs a CUDA GPU, and the device is {device!r}; use --engine eager or auto")
         if self.mode != "compile":
             return
         if device.startswith("cuda") and find_spec("triton") is None:
@@ -91,6 +96,10 @@ class Engine:
         names = [os.environ.get("CXX", "g++"), "clang++", os.environ.get("CC", "gcc"), "cc"]
         if not any(shutil.which(name) for name in names):
             raise UserError("engine compile needs a C++ compiler (g++); install one, or use --engine eager")
+
+    def _check_words(self, device: str) -> None:
+        if self.mode == "graph" and not device.startswith("cuda"):
+            raise UserError(f"engine graph needs a CUDA GPU, and the device is {device!r}; use --engine eager or auto")
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -37,7 +37,8 @@ class Arithmetic:
     Args:
         plan: of the jobs.
         splits: of its data set.
-        rate: seconds of a forward pass of one image; by default measured on the device (`pass_seconds`).
+        rate: seconds of a forward pass of one image; by default measured on the device (`pass_seconds`). A device of
+            other machines cannot be measured: without a rate, what involves a network has no estimate.
 
     Attributes:
         problems: error of a component that failed, by the key of its first job.
@@ -46,6 +47,7 @@ class Arithmetic:
     def __init__(self, plan: Plan, splits: Splits, rate: Rate | None = None) -> None:
         self._splits, self._session = splits, plan.session
         self._pass_seconds = rate or pass_seconds
+        self._unknown = rate is None and self._session.elsewhere
         self._cells = {key: cell for cell in plan.cells for key in cell.jobs.values()}
         self._rates: dict[str, float] = {}
         self._seconds: dict[tuple[str, str, str], float | None] = {}
@@ -67,7 +69,7 @@ class Arithmetic:
     def _estimate(self, job: Job) -> float | None:
         cell = self._cells[job.key]
         parts = self._training(job, cell) if job.stage == "train" else self._before(job, cell)
-        if parts is None:
+        if parts is None or (parts and self._unknown):
             return None
         with self._session.engine.applied():
             return sum(passes * self._rate(network) for network, passes in parts)

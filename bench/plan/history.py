@@ -18,7 +18,10 @@ class History:
     """Seconds that stages took before, from the manifests of a store: the only basis of an estimate."""
 
     def __init__(self, store: Store, session: Session) -> None:
-        """Reads all manifests; times of another device or engine, or on other training images, are left out."""
+        """Reads all manifests; times of another device or engine, or on other training images, are left out.
+
+        If jobs run on other machines, times of all devices of their kind count.
+        """
         machine = session.machine
         manifests: dict[str, Manifest] = {}
         for stage, key in store.artifacts():
@@ -27,7 +30,8 @@ class History:
         self._seconds: dict[tuple[str, str], list[float]] = {}
         for manifest in manifests.values():
             seconds = manifest.cost.wall_seconds + manifest.cost.phases.get("warm", 0.0)
-            if manifest.cost.device == machine and _root(manifest, manifests) == session.digests[0]:
+            known = _of_its_kind(manifest, session) if session.elsewhere else manifest.cost.device == machine
+            if known and _root(manifest, manifests) == session.digests[0]:
                 for label in _labels(manifest.preimage):
                     self._seconds.setdefault((manifest.stage, label), []).append(seconds)
 
@@ -37,6 +41,12 @@ class History:
             if (job.stage, label) in self._seconds:
                 return median(self._seconds[job.stage, label])
         return None
+
+
+def _of_its_kind(manifest: Manifest, session: Session) -> bool:
+    """True if it was made with this engine on a device of this kind, GPU or processor, of any name."""
+    on_gpu = manifest.environment.get("cuda") is not None
+    return on_gpu == session.device.startswith("cuda") and manifest.cost.device.endswith(session.engine.label)
 
 
 def _root(manifest: Manifest, manifests: Mapping[str, Manifest]) -> str | None:

@@ -18,6 +18,7 @@ from bench.plan.arithmetic import Arithmetic, assumed_pass_seconds
 from bench.plan.history import History
 from bench.plan.plan import Plan, make_plan
 from bench.registry import executors
+from bench.run.devices import choose_device
 from bench.run.executors import Executor
 from bench.select.grammar import cut
 from bench.select.matrix import make_matrix
@@ -50,6 +51,7 @@ class Options:
         skip_impossible: record cells that cannot work on this data set as skipped.
         baselines: add the attack `none` and the defense `none` to the matrix.
         command: the command line, for the provenance of cells.
+        elsewhere: the executor's jobs run on other machines; no device of this one is looked at.
 
     Raises:
         UserError: for a number below 1.
@@ -67,6 +69,7 @@ class Options:
     skip_impossible: bool = False
     baselines: bool = True
     command: str = ""
+    elsewhere: bool = False
 
     def __post_init__(self) -> None:
         for text in map(str, (self.store, self.data_root, self.command)):
@@ -86,10 +89,10 @@ class Options:
         """The device and the engine that are meant; `auto` is resolved.
 
         Raises:
-            UserError: for an unknown word, or a device or precision that this machine does not have.
+            UserError: for an unknown word, or a device or precision that this machine does not have and should.
         """
-        device = choose_device(self.device)
-        return device, Engine.choose(device, self.engine, self.deterministic, self.precision)
+        device = choose_device(self.device, self.elsewhere)
+        return device, Engine.choose(device, self.engine, self.deterministic, self.precision, not self.elsewhere)
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ def prepared(layers: Sequence[Settings], options: Options, *, runs: bool = True)
             options.repeat_costs,
             options.command,
             timeout,
+            elsewhere=options.elsewhere,
         )
         yield Prepared(make_plan(matrix, splits, store, session, options.skip_impossible), store, splits)
 
@@ -189,22 +193,7 @@ def choose_executor(text: str) -> Executor:
 
 def more_gpus(plan: Plan, executor: Executor) -> str:
     """A line for a run that uses one of several visible GPUs; "" if it does not, or has nothing to do."""
-    if executor.slots > 1 or plan.session.device != "cuda" or not plan.pending():
+    if executor.slots > 1 or executor.elsewhere or plan.session.device != "cuda" or not plan.pending():
         return ""
     count = torch.cuda.device_count()
     return f"one of {count} GPUs is used; --executor local:gpus=all uses all" if count > 1 else ""
-
-
-def choose_device(text: str) -> str:
-    """`auto` is the GPU if there is one; a named device must exist."""
-    if text == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(text)
-    except RuntimeError as error:
-        raise UserError(f"unknown device {text!r}; choices: auto, cpu, cuda, cuda:0, ...") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device {text!r}: torch sees {torch.cuda.device_count()} CUDA devices; choose cpu or auto")
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"device {text!r} is not supported; choices: auto, cpu, cuda, cuda:0, ...")
-    return text

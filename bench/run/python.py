@@ -53,7 +53,8 @@ def run_matrix(
         plugins: files to import first.
         store: folder of artifacts and results; what is there already is not computed again.
         data_root: folder of downloaded and prepared data.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`; `cpu` or `cuda` if the executor's jobs run on other machines and this
+            one has no GPU.
         executor: selection of an executor.
         threads: CPU threads; None leaves PyTorch's number, or what the executor gives each process.
         repeat_costs: runs of a purification, of which the median counts; what is in the store keeps its cost.
@@ -83,6 +84,7 @@ def run_matrix(
         tuple(Path(plugin) for plugin in plugins),
         skip_impossible,
         command=" ".join(sys.argv),
+        elsewhere=chosen.elsewhere,
     )
     settings = Settings(preset, dataset, attacks, defenses, victims, seeds, parameters, stage_timeout=stage_timeout)
     with prepared([settings], options) as ready:

@@ -55,6 +55,7 @@ def _execute(task: Task, start: float) -> Report:
     error: dict[str, str] = {}
     with captured(store.log(job.stage, job.key)) as warned:
         try:
+            session.check_device()
             if session.threads:
                 torch.set_num_threads(session.threads)
             for plugin in session.plugins:

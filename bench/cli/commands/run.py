@@ -17,6 +17,7 @@ from bench.formats import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.run.executors import Executor
     from bench.run.prepare import Prepared
     from leaderboard.tables.table import Frames
 
@@ -33,7 +34,12 @@ def matrix_options(command: Any) -> Any:
         click.option("--seeds", help="A count (3) or a list (0,5)."),
         click.option("--store", type=FOLDER, default=Path("results"), show_default=True, help="Artifacts and cells."),
         click.option("--data-root", type=FOLDER, default=Path("data"), show_default=True, help="Downloaded data."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1."),
+        click.option(
+            "--device",
+            default="auto",
+            show_default=True,
+            help="auto, cpu, cuda, cuda:1; of the executor's machines.",
+        ),
         click.option(
             "--threads",
             type=click.IntRange(min=1),
@@ -132,9 +138,7 @@ def run_and_publish(
     chosen = choose_executor(executor)
     out = out or options["store"] / "leaderboard"
     check_folder(out)
-    if options["threads"] is None:
-        options["threads"] = chosen.threads
-    with past_the_logs() as stream, _prepared(config, runs=True, **options) as ready:
+    with past_the_logs() as stream, _prepared(config, chosen, runs=True, **options) as ready:
         plan, store = ready.plan, ready.store
         _print_notes(ready)
         if hint := more_gpus(plan, chosen):
@@ -170,16 +174,14 @@ def plan(config: Path | None, executor: str, out: Path | None, jobs: bool, **opt
     from bench.cli.forecast import print_plan
     from bench.run.prepare import choose_executor
 
-    chosen = choose_executor(executor)
-    if options["threads"] is None:
-        options["threads"] = chosen.threads
-    with _prepared(config, runs=False, **options) as ready:
+    with _prepared(config, choose_executor(executor), runs=False, **options) as ready:
         _print_notes(ready)
         print_plan(ready.plan, ready.store, ready.splits, each_job=jobs)
 
 
 def _prepared(
     config: Path | None,
+    executor: Executor,
     attacks: str | Sequence[str] | None,
     defenses: str | Sequence[str] | None,
     victims: str | None,
@@ -199,7 +201,10 @@ def _prepared(
 
     layers = [read_settings(config)] if config else []
     layers.append(Settings(preset, dataset, attacks, defenses, victims, seeds, stage_timeout=stage_timeout))
-    return prepared(layers, Options(**options, command=shlex.join(["bench", *sys.argv[1:]])), runs=runs)
+    if options["threads"] is None:
+        options["threads"] = executor.threads
+    command = shlex.join(["bench", *sys.argv[1:]])
+    return prepared(layers, Options(**options, command=command, elsewhere=executor.elsewhere), runs=runs)
 
 
 def _print_notes(ready: Prepared) -> None:
@@ -207,7 +212,8 @@ def _print_notes(ready: Prepared) -> None:
 
     for note in ready.splits.notes:
         click.echo(f"note: {note}", err=True)
-    threads, there = ready.plan.session.threads, processors()
+    session, there = ready.plan.session, processors()
+    threads = None if session.elsewhere else session.threads
     if threads is not None and threads > there:
         click.echo(
             f"note: --threads {threads}: this process may use {counted(there, 'processor')}; "

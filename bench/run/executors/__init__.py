@@ -29,11 +29,15 @@ class Executor(Protocol):
 
     Attributes:
         slots: jobs at a time, at most; with more than one the order of jobs follows their expected seconds.
+        elsewhere: jobs run on other machines, whose devices this process does not see.
         threads: CPU threads of a job if the user does not say; None leaves PyTorch's number.
     """
 
     @property
     def slots(self) -> int: ...
+
+    @property
+    def elsewhere(self) -> bool: ...
 
     @property
     def threads(self) -> int | None: ...

@@ -31,6 +31,7 @@ class Inline:
     """In this process, one job at a time; costs are measured on an otherwise idle device."""
 
     slots = 1
+    elsewhere = False
     threads = None
 
     def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:

@@ -32,6 +32,8 @@ class Local:
     per_gpu: int = 1
     cpus: int = 0
 
+    elsewhere = False
+
     def __post_init__(self) -> None:
         for name, least in (("per_gpu", 1), ("cpus", 0)):
             if getattr(self, name) < least:

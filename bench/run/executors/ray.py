@@ -48,6 +48,11 @@ class Ray:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
     @property
+    def elsewhere(self) -> bool:
+        """True but for a new cluster on this machine."""
+        return self.address != "local"
+
+    @property
     def slots(self) -> int:
         """Jobs that the cluster can run at a time; before `run`, which connects to it, a large number."""
         ray = sys.modules.get("ray")

@@ -43,6 +43,13 @@ class Submitit:
         for name in ("parallel", "cpus", "memory_gb", "minutes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.partition and self.cluster == "local":
+            raise ValueError(f"partition={self.partition} needs cluster=slurm: submitit:cluster=slurm:partition=...")
+
+    @property
+    def elsewhere(self) -> bool:
+        """True on Slurm."""
+        return self.cluster == "slurm"
 
     @property
     def slots(self) -> int:
