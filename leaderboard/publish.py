@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ def publish(
     stores: Sequence[Path] = (),
     methods: Sequence[Method] = (),
     repeated: Sequence[CellResult] = (),
+    note: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Path]:
     """Writes the site: the pages, the tables as CSV, JSON, Markdown and LaTeX, the data of the cells, contact sheets.
 
@@ -40,6 +41,7 @@ def publish(
         methods: descriptions of the registered components for the method page.
         repeated: from `read_stores`, cells that another store holds with another result; they are flagged, their
             results stand on the cell's page, and none of their accuracies is counted.
+        note: is told of artifacts whose pictures cannot be read; the site is written without them.
 
     Returns:
         The path of each page and table, by name.
@@ -63,6 +65,8 @@ def publish(
         **render_pages(results, tables, methods),
     }
     sheets = draw_sheets(results, stores)
+    for line in dict.fromkeys(sheets.damaged):
+        note(line)
     contents = {name: text.encode("utf-8") for name, text in texts.items()}
     contents |= page_assets() | sheets.files | cell_files(results, tables.cells, sheets, stores, repeated)
     write_folder(out, contents)

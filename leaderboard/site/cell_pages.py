@@ -22,6 +22,7 @@ from bench.store.scores import BANDS
 from leaderboard.export.command_lines import reproduce_command
 from leaderboard.published.values import comparisons, measured_of
 from leaderboard.site.comparison_table import comparison_row
+from leaderboard.site.contact_sheet import REMEDY
 from leaderboard.site.phase_names import phase_in_words, when
 from leaderboard.site.sheets import Sheet, Sheets
 from leaderboard.tables.cell_rows import cell_row
@@ -231,7 +232,7 @@ class _Artifacts:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, ValueError, KeyError, TypeError) as error:
-                raise UserError(f"{path}: damaged ({error}); `bench cache verify` lists such artifacts") from error
+                raise UserError(f"{path}: damaged ({error}); {REMEDY}") from error
         return formats.DASH, formats.DASH
 
 

@@ -16,6 +16,7 @@ from bench.store.scores import psnr_db
 
 Images = NDArray[np.uint8]
 COLUMNS = ("clean", "poisoned", "perturbation x16", "purified", "residual x16")
+REMEDY = "run the same command again, which makes it anew (`bench cache verify` lists such artifacts)"
 _GAIN, _GAP, _HEAD, _FOOT, _SHOWN = 16, 4, 14, 12, 12
 
 
@@ -85,7 +86,7 @@ def _tensors(root: Path, stage: str, cell: CellResult) -> dict[str, Images]:
         with safe_open(path, framework="np") as file:
             return {name: file.get_tensor(name) for name in ("sample_clean", "sample_result") if name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
-        raise UserError(f"{path}: damaged ({error}); `bench cache verify` lists such artifacts") from error
+        raise UserError(f"{path}: damaged ({error}); {REMEDY}") from error
 
 
 def amplified(image: Images, reference: Images) -> Images:

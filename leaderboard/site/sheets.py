@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench.errors import UserError
 from bench.store.results import CellResult
 from leaderboard.site.contact_sheet import Images, amplified, psnr, read_samples, shown_samples
 
@@ -38,19 +39,27 @@ class Sheet:
 
 @dataclass
 class Sheets:
-    """Pictures by path, and which cell shows which."""
+    """Pictures by path, which cell shows which, and a line for each artifact whose pictures cannot be read."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     by_cell: dict[str, Sheet] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
 
 
 def draw_sheets(cells: Iterable[CellResult], stores: Sequence[Path]) -> Sheets:
-    """Draws every different pair of poison and purification once; a cell without samples has no sheet."""
+    """Draws every different pair of poison and purification once; a cell without samples has no sheet.
+
+    Nor has one whose artifact is damaged: its numbers are in its file, and need no picture.
+    """
     sheets, drawn = Sheets(), dict[tuple[str | None, str | None], Sheet | None]()
     for cell in cells:
         pair = cell.artifacts.get("poison"), cell.artifacts.get("purify")
         if pair not in drawn:
-            drawn[pair] = _draw(cell, stores, sheets.files) if any(pair) else None
+            drawn[pair] = None
+            try:
+                drawn[pair] = _draw(cell, stores, sheets.files) if any(pair) else None
+            except UserError as error:
+                sheets.damaged.append(f"no pictures of a cell: {error}")
         if (sheet := drawn[pair]) is not None:
             sheets.by_cell[cell.key] = sheet
     return sheets

@@ -160,3 +160,14 @@ def test_a_folder_of_others_is_refused_before_anything_is_read(tmp_path: Path) -
     result = publish(tmp_path / "site", store)
     assert "did not write (mine.txt)" in str(result.exception)
     assert contents(tmp_path / "site") == {"mine.txt": b"mine"}
+
+
+def test_a_site_is_written_without_the_pictures_of_a_damaged_artifact(make_cell: MakeCell, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", [make_cell("lsp", "dvae")])
+    for data in store.glob("artifacts/*/*/*/data.safetensors"):
+        data.write_bytes(data.read_bytes()[:100])
+    result = publish(tmp_path / "site", store)
+    assert result.exit_code == 0, result.output
+    assert "note: no pictures of a cell" in result.output
+    assert (tmp_path / "site" / "index.html").is_file()
+    assert not list((tmp_path / "site").glob("sheets/*"))

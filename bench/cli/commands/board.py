@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bench.cli.commands.options import FOLDER, store_option
+from bench.cli.commands.run import note
 from bench.errors import UserError
 
 
@@ -29,7 +30,7 @@ def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
     for text in described_repeats(stored):
         click.echo(text, err=True)
     frames = frames_of(stored.cells, stored.repeated)
-    for path in write_site(stored.cells, frames, out, stores, methods(), stored.repeated).values():
+    for path in write_site(stored.cells, frames, out, stores, methods(), stored.repeated, note).values():
         click.echo(path)
     if not any(cell.status == "done" for cell in stored.cells):
         click.echo(f"0 of {len(stored.cells)} cells finished: {out / 'index.html'} lists why", err=True)

@@ -142,9 +142,9 @@ def run_and_publish(
         plan, store = ready.plan, ready.store
         _print_notes(ready)
         if hint := more_gpus(plan, chosen):
-            click.echo(f"note: {hint}", err=True)
+            note(hint)
         for line in ended_before(plan.pending(), store):
-            click.echo(f"note: {line}", err=True)
+            note(line)
         with progress_display(Console(file=stream), ready.history) as display:
             outcome = run_plan(plan, store, chosen, display, ready.seconds)
         if store.read_only and out.resolve().is_relative_to(store.root.resolve()):
@@ -157,7 +157,7 @@ def run_and_publish(
         print_leaderboard(frames.board, console)
         if also_print is not None:
             also_print(frames, console)
-        paths = publish(outcome.cells, frames, out, [store.root], methods())
+        paths = publish(outcome.cells, frames, out, [store.root], methods(), note=note)
     print_outcome(outcome, [paths["leaderboard.csv"], paths["index.html"]], console)
     return 1 if outcome.failed else 0
 
@@ -210,13 +210,17 @@ def _prepared(
 def _print_notes(ready: Prepared) -> None:
     from bench.measure.probes import processors
 
-    for note in ready.splits.notes:
-        click.echo(f"note: {note}", err=True)
+    for line in ready.splits.notes:
+        note(line)
     session, there = ready.plan.session, processors()
     threads = None if session.elsewhere else session.threads
     if threads is not None and threads > there:
-        click.echo(
-            f"note: --threads {threads}: this process may use {counted(there, 'processor')}; "
-            "more threads than that are slower",
-            err=True,
+        note(
+            f"--threads {threads}: this process may use {counted(there, 'processor')}; "
+            "more threads than that are slower"
         )
+
+
+def note(line: str) -> None:
+    """Prints what a user should know and need not mend."""
+    click.echo(f"note: {line}", err=True)

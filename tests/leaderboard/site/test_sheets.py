@@ -54,3 +54,17 @@ def test_twelve_samples_of_two_a_class_show_all_ten_classes() -> None:
 
 def test_cells_without_samples_have_no_sheet(make_cell: MakeCell, tmp_path: Path) -> None:
     assert draw_sheets([make_cell(), make_cell(status="failed", seed=1)], [tmp_path]) == Sheets()
+
+
+def test_a_damaged_artifact_costs_its_pictures_alone(make_cell: MakeCell, tmp_path: Path) -> None:
+    cells = [make_cell("lsp", "dvae"), make_cell("ops", "dvae")]
+    for number, cell in enumerate(cells):
+        cell.artifacts.update(poison=f"p{number}", purify=f"q{number}")
+        write_samples(tmp_path, cell)
+    (data,) = tmp_path.glob("artifacts/poison/p0/p0/data.safetensors")
+    data.write_bytes(data.read_bytes()[:100])
+    sheets = draw_sheets(cells, [tmp_path])
+    assert set(sheets.by_cell) == {cells[1].key}
+    (line,) = sheets.damaged
+    assert str(data) in line
+    assert "run the same command again" in line
