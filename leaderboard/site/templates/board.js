@@ -34,24 +34,36 @@ const rowName = remembered((row) => places(row).join("|"));
 const shared = document.getElementById("shared")?.textContent ?? ""; // flags of every row
 const textOf = remembered((row) => `${row.textContent} ${rowName(row)} ${shared}`.toLowerCase());
 
+function wholeGroups(starts) { // number of rows before the last group that would be cut; LIMIT in a group that is longer
+  if (starts.length <= LIMIT) return starts.length;
+  const last = starts.slice(0, LIMIT + 1).lastIndexOf(true);
+  return last > 0 ? last : LIMIT;
+}
+
 function filter() {
   const state = Board.state;
   const words = (state.get("q") ?? "").toLowerCase().split(/\s+/).filter(Boolean);
   const wanted = COLUMNS.map((column) => state.get(column));
   const [chosen, all] = [state.get("row"), Boolean(state.get("all"))];
   const groups = new Set();
-  let fitting = 0;
+  const fitting = [];
   for (const row of rows()) {
     const place = places(row);
     const fits = wanted.every((name, i) => !name || name === place[i]) && words.every((word) => textOf(row).includes(word));
-    fitting += fits;
+    if (fits) fitting.push(row);
     if (row.hidden === fits) row.hidden = !fits;
-    row.classList.toggle("later", fits && fitting > LIMIT && !all && rowName(row) !== chosen);
     if (fits) groups.add(row.dataset.group);
   }
-  document.querySelector(".count").textContent = `${fitting} of ${table.tBodies[0].rows.length} rows`;
-  more.hidden = fitting <= LIMIT || all;
-  more.textContent = `Show all ${fitting} rows (the first ${LIMIT} are shown)`;
+  const sorted = Boolean(table.querySelector("th[aria-sort]")); // then the groups are mixed
+  const starts = fitting.map((row, i) => i > 0 && row.dataset.group !== fitting[i - 1].dataset.group);
+  const limit = sorted ? LIMIT : wholeGroups(starts);
+  fitting.forEach((row, i) => {
+    row.classList.toggle("first", !sorted && starts[i]);
+    row.classList.toggle("later", i >= limit && !all && rowName(row) !== chosen);
+  });
+  document.querySelector(".count").textContent = `${fitting.length} of ${table.tBodies[0].rows.length} rows`;
+  more.hidden = fitting.length <= limit || all;
+  more.textContent = `Show all ${fitting.length} rows (the first ${limit} are shown)`;
   for (const section of document.querySelectorAll("section.group")) section.hidden = !groups.has(section.dataset.group);
   const first = [...groups].sort((a, b) => a - b)[0];
   for (const answer of document.querySelectorAll(".answer")) answer.hidden = answer.dataset.group !== first;

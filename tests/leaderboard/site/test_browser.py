@@ -386,6 +386,18 @@ HOSTILE = [
 ]
 
 
+def test_the_beginning_ends_with_a_victim(open_page: OpenPage, make_cell: MakeCell, tmp_path: Path) -> None:
+    names = [("none", 0.1), *((f"d{i:02}", 0.9 - i / 100) for i in range(11))]
+    cells = [make_cell("lsp", name, value, victim=v) for v in ("a", "b", "c") for name, value in names]
+    page = open_page(publish(cells, tmp_path / "site")["index.html"].as_uri())
+    assert len(defenses(page)) == 24, "two victims of twelve rows, not one row of the third"
+    starts = page.locator(".board .first .pick")
+    assert starts.all_inner_texts() == ["d00", "d00"], "each further victim has a rule above it"
+    page.get_by_role("button", name="mean %", exact=True).click()
+    assert len(defenses(page)) == 25
+    sync_api.expect(starts).to_have_count(0)
+
+
 def test_hostile_names_are_harmless(open_page: OpenPage, make_cell: MakeCell, tmp_path: Path) -> None:
     cells = [make_cell(a, d, preset=HOSTILE[0], dataset=HOSTILE[3]) for a in ("none", *HOSTILE) for d in HOSTILE]
     cells = [
