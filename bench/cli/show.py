@@ -99,12 +99,13 @@ def _costs(console: Console, cell: CellResult) -> None:
 
 
 def _scores(console: Console, cell: CellResult) -> None:
-    if not cell.scores:
+    scores = {name: value for name, value in cell.scores.items() if value is not None}
+    if not scores:
         return
     table = _table("score", "value", "unit", "meaning", right=[1])
-    for name, value in sorted(cell.scores.items(), key=lambda score: [*SCORES, score[0]].index(score[0])):
+    for name, value in sorted(scores.items(), key=lambda score: [*SCORES, score[0]].index(score[0])):
         score = SCORES.get(name, Score(name, "", ""))
-        table.add_row(score.label, formats.DASH if value is None else _number(value), score.unit, score.explanation)
+        table.add_row(score.label, _number(value), score.unit, score.explanation)
     console.print(table)
 
 
