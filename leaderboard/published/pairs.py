@@ -68,7 +68,7 @@ def pairs_of(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Pair]
         group = tuple(row[name] for name in GROUP)
         widths = {name: row[half_width_column(name)] for name in attacks}
         if not formats.is_missing(row["clean_accuracy"]):
-            widths["none"] = half_width_95(clean.get((*group, row["defense_selection"]), []))
+            widths["none"] = half_width_95(clean.get((*group, _measured_as(row, "clean_accuracy", board)), []))
         of_row = {}
         for attack, column in {"none": "clean_accuracy", **attacks}.items():
             fact = facts.get((*group, attack))

@@ -61,6 +61,15 @@ def test_every_value_stands_beside_what_was_measured(tables: Tables) -> None:
     assert row["published_recipe"].startswith("lsp:eps=1:patch=8:separation=10:rounding=nearest|floor:poison_rate=1 / ")
 
 
+def test_the_best_per_attack_has_the_interval_of_its_member_on_clean_data_too(make_cell: MakeCell) -> None:
+    clean = {"iss-gray": (0.90, 0.92), "iss-jpeg": (0.80, 0.81)}
+    cells = [make_cell("none", d, v, seed=s) for d, values in clean.items() for s, v in enumerate(values)]
+    cells += [make_cell("lsp", d, 0.5, seed=s) for d in clean for s in (0, 1)]
+    found = tables_of(frames_of(cells))
+    widths = {str(d): p["none"].half_width_95 for d, p in zip(found.board["defense"], found.pairs, strict=True)}
+    assert widths["iss (best per attack)"] == widths["iss-gray"] == pytest.approx(12.7062 * 0.01, rel=1e-4)
+
+
 def test_the_column_that_repeats_undefended_is_marked(tables: Tables) -> None:
     found = tables.comparison
     (row,) = (
