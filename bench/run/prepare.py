@@ -97,11 +97,19 @@ class Options:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan, with the store and the data that it was made from."""
+    """A plan, with the store and the data that it was made from.
+
+    Attributes:
+        plan: of the matrix.
+        store: opened, and held if something is to run.
+        splits: the data set.
+        shared: True if another run, or a job of one, was active in the store.
+    """
 
     plan: Plan
     store: Store
     splits: Splits
+    shared: bool = False
 
     def seconds(self, job: Job) -> float:
         """Expected time of a job, for its place in the order: recorded, by arithmetic, or the longest of its stage."""
@@ -147,8 +155,7 @@ def prepared(layers: Sequence[Settings], options: Options, *, runs: bool = True)
     device, engine = options.chosen()
     loading.load.cache_clear()  # files may have changed since the last call in this process
     store = Store(options.store, create=runs)
-    if runs:
-        store.tidy()
+    shared = runs and not store.tidy() and store.busy
     with store.in_use() if runs else nullcontext(), _threads(options.threads):
         splits = loading.load(matrix.dataset, options.data_root.absolute())
         session = Session(
@@ -165,7 +172,7 @@ def prepared(layers: Sequence[Settings], options: Options, *, runs: bool = True)
             timeout,
             elsewhere=options.elsewhere,
         )
-        yield Prepared(make_plan(matrix, splits, store, session, options.skip_impossible), store, splits)
+        yield Prepared(make_plan(matrix, splits, store, session, options.skip_impossible), store, splits, shared)
 
 
 @contextmanager

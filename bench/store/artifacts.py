@@ -33,7 +33,7 @@ from torch import Tensor
 from bench.errors import UserError, of_the_machine
 from bench.store.data_files import DataFile, read_head, write_tensors
 from bench.store.fingerprint import Fingerprint
-from bench.store.locks import exclusive, shared
+from bench.store.locks import exclusive, held, shared
 from bench.store.results import SCHEMA_VERSION, Cost, Manifest, write_json
 
 _DATA = "data.safetensors"
@@ -101,10 +101,17 @@ class Store:
             raise UserError(f"store {self.root} is read-only: nothing can be deleted from it")
         return exclusive(self.root / "run.lock")
 
-    def tidy(self) -> None:
-        """Removes what killed runs left half-written, unless somebody works in the store."""
+    @property
+    def busy(self) -> bool:
+        """True if a run, or a job of one, works in the store."""
+        return not self.read_only and held(self.root / "run.lock")
+
+    def tidy(self) -> bool:
+        """Removes what killed runs left half-written, unless somebody works in the store; returns whether it did."""
         with suppress(UserError), self.alone():
             self.clean_partial()
+            return True
+        return False
 
     def begin_plan(self, name: str, wanted: Iterable[tuple[str, str]]) -> None:
         """Notes the artifacts (stage, key) that a run is going to make or use."""

@@ -59,6 +59,18 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
+def held(path: Path) -> bool:
+    """True if somebody holds the lock, alone or with others; False where the file system has no locks to tell."""
+    try:
+        with path.open("ab") as file:
+            _lock(file.fileno(), exclusive=True)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    return False
+
+
 @contextmanager
 def owned(path: Path) -> Iterator[None]:
     """Makes a file that `remove_abandoned` leaves alone inside the block, and no longer if the process dies in it."""

@@ -143,6 +143,11 @@ def run_and_publish(
         _print_notes(ready)
         if hint := more_gpus(plan, chosen):
             note(hint)
+        if ready.shared and plan.pending():
+            note(
+                f"another run is active in store {store.root}: a job that both runs lack is computed twice; "
+                "stop one of them, or give it another --store"
+            )
         for line in ended_before(plan.pending(), store):
             note(line)
         with progress_display(Console(file=stream), ready.history) as display:

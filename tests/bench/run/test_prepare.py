@@ -93,3 +93,10 @@ def test_expected_times_are_recorded_ones_then_estimates_then_the_longest_of_the
 def test_numbers_below_one_are_refused(name):
     with pytest.raises(UserError, match=f"{name} must be at least 1, got 0"):
         Options(**{name: 0})
+
+
+def test_a_run_knows_of_another_one_in_its_store(options):
+    with prepared([SETTINGS], options) as first, prepared([SETTINGS], options) as second:
+        assert (first.shared, second.shared) == (False, True)
+    with prepared([SETTINGS], options) as third:
+        assert not third.shared
