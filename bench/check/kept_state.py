@@ -10,6 +10,8 @@ A stage constructs its defense anew, so what can be kept is kept by modules, cla
 - the very first process, which ran before any other, takes clearly longer than a later fresh one: a file is left
   somewhere else.
 
+A plug-in whose import leaves a thread or a process running fails too, a daemon included.
+
 And one that it keeps something inside a stage: rehearsals, which are not charged, take clearly longer than the rest.
 
 Clearly is what `bench.store.results.pays_once` says, of processor seconds. Of quick defenses the images are many.
@@ -17,28 +19,33 @@ Clearly is what `bench.store.results.pays_once` says, of processor seconds. Of q
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import multiprocessing
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from bench.api import ImageSet
+from bench.api.engine import Engine
 from bench.check.module_state import differences, held_by
 from bench.check.whole_run import Run, processor_seconds, whole_run
 from bench.measure.cost import load_libraries
 from bench.registry import BY_KIND, defenses, load_plugin
 from bench.registry.source import imports_of, modules_of
 from bench.select.spec import Selected, select
+from bench.stages.left_running import Threads, no_child_left
 from bench.store.results import PAYS_ONCE_SECONDS, pays_once
 
 _MANY = 6000  # images: a fit of a second on 50,000 is a tenth of that on them
+_SET_CHILD_SUBREAPER = 36  # of Linux's prctl
 _TRIES = 3  # fresh processes: in each of them a sign must show, for a busy machine makes one slow
 
 
@@ -170,13 +177,27 @@ def _run_fresh(
     if not installed:  # a file: `load_plugin` asks for all components before it imports
         for registry in BY_KIND.values():
             registry.load()
-    start = processor_seconds()
-    if installed or source is None:
-        importlib.import_module(module)
-    else:
-        load_plugin(Path(source))
+    who, start = "importing it", processor_seconds()
+    started = Threads(who, Engine())
+    with _parent_of_daemons(), no_child_left(who):
+        if installed or source is None:
+            importlib.import_module(module)
+        else:
+            load_plugin(Path(source))
+        started.check()
     importing = processor_seconds() - start
     selected = select(defenses, text)[0]
     if empty is not None:
         os.chdir(empty)
     return replace(whole_run(selected, images), importing=importing)
+
+
+@contextmanager
+def _parent_of_daemons() -> Iterator[None]:
+    """Makes this process the parent of daemons that the block starts, so that they are seen (on Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

@@ -19,6 +19,7 @@ import functools
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from torch.nn.functional import cross_entropy
 from bench.registry import defenses
 
 WORK = "import time\\nwhile time.process_time() < 0.4:\\n    pass"
+DAEMON = "import os, time\\nif os.fork(): os._exit(0)\\nos.setsid()\\ntime.sleep(5)"
 MEMO = {}
 LAST = None
 STORE = Path("FILE")
@@ -165,6 +167,19 @@ def found(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("body", "message"), BODIES.values(), ids=BODIES)
 def test_memory_is_found(found, body, message):
     assert message in (found(body) or "nothing found")
+
+
+LEFT = {
+    "a thread": "threading.Thread(target=threading.Event().wait, daemon=True, name='fit').start()",
+    "a process": "subprocess.run([sys.executable, '-S', '-c', DAEMON])",
+}
+
+
+@pytest.mark.parametrize(("kind", "line"), LEFT.items(), ids=LEFT)
+def test_what_an_import_leaves_running_is_refused(found, monkeypatch, kind, line):
+    monkeypatch.setattr("bench.check.kept_state._first", lambda *arguments: None)
+    with pytest.raises(ContractError, match=f"importing it left {kind} running"):
+        found(f"work(0.25)\nreturn train\n\n{line}")
 
 
 def test_a_rehearsal_of_its_own_is_refused(found):
