@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from bench.api.engine import Engine
 from bench.api.harness_only import harness_only
-from bench.measure.probes import CpuSeconds, GpuBoard, HostMemory, alone, processor_name, processors
+from bench.measure.probes import CpuSeconds, GpuBoard, HostMemory, alone, processor_name, processors, within_threads
 from bench.store.results import Cost, pays_once
 
 WARM = "warm"
@@ -56,6 +56,7 @@ class Meter:
         self._created = datetime.now(UTC).isoformat(timespec="seconds")
         self._others_before = CpuSeconds.now()
         self._on_board = [self._board.used_by_one() if self._board else None]
+        self._threads = torch.get_num_threads()  # those in the device's name
         self._entered, self._start = time.perf_counter(), self._begin()
         return self
 
@@ -158,11 +159,14 @@ class Meter:
             torch.cuda.synchronize(self._device)
 
     def _was_exclusive(self, after: CpuSeconds, lasted: float) -> bool | None:
-        """False if others used the GPU or the processors, None if one of the two could not be told.
+        """False if others used the GPU or the processors, or we more than our threads; None if it could not be told.
 
         The processors matter on a GPU too: they feed it, and some methods run on them.
         """
-        answers = [not self._shared, alone(after - self._others_before, lasted, processors())]
+        used = after - self._others_before
+        answers = [not self._shared, alone(used, lasted, processors())]
+        if self._engine.mode != "compile":  # compilers run in processes of their own
+            answers.append(within_threads(used, lasted, self._threads))
         if self._device.type != "cpu":
             answers += [*self._on_board, self._board.used_by_one() if self._board else None]
         return _all(answers)

@@ -21,6 +21,7 @@ _SHARE_OF_ALL = 0.01  # on machines of many cores, where a hundredth of them is 
 _MOST = 0.5  # ... but never a whole process that computes
 _OF_OWN = 0.02  # interrupts and rounding: what our own work adds to the system's counters
 _RESOLUTION = 0.05  # s: some ticks of the system's counters
+_MORE_THAN_THREADS = 1.25  # times the seconds of the threads: they are fed by others, and the counters are coarse
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ def alone(used: CpuSeconds, wall_seconds: float, processors: int) -> bool | None
     if used.others < -(resolution + 0.1 * used.own):
         return None
     return used.others <= resolution + wall_seconds * min(max(_SHARE, _SHARE_OF_ALL * processors), _MOST)
+
+
+def within_threads(used: CpuSeconds, wall_seconds: float, threads: int) -> bool:
+    """False if our processes worked clearly longer, by a quarter and over a second, than that many threads can."""
+    return used.own <= 1.0 or used.own <= _MORE_THAN_THREADS * wall_seconds * threads
 
 
 def processors() -> int:

@@ -46,7 +46,8 @@ class Cost:
         peak_host_bytes: largest resident memory of the process during the stage beyond what it held at its start.
         energy_joules: of the GPU (NVML counter) during the same time as wall_seconds, or None.
         device: name of the device: the GPU if there is one, the CPU's model and its threads.
-        exclusive: False if other processes used the device meanwhile; None if it could not be told.
+        exclusive: False if other processes used the device meanwhile, or the stage more processors than the threads in
+            the device's name; None if it could not be told.
         created: UTC time at which it was measured (ISO 8601).
         phase_joules: energy by phase, like `phases`; empty without a GPU.
         repeats: wall seconds of every run in order, where the stage was run several times; the other figures are those

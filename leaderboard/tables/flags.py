@@ -54,7 +54,8 @@ class Flag(StrEnum):
     UNVALIDATED = "unvalidated preset", "Nobody has compared the results of this preset with published ones yet."
     NOT_EXCLUSIVE = (
         "not exclusive",
-        "Another process used the device during a measurement. The cost may be too high and has no rank.",
+        "Another process used the device during a measurement, or the stage used more processors than its threads. The "
+        "cost has no rank.",
     )
     EXCLUSIVITY_UNKNOWN = (
         "exclusivity unknown",

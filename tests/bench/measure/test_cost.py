@@ -19,7 +19,7 @@ from bench.check.whole_run import _Rehearsals
 from bench.errors import ContractError
 from bench.measure import cost, probes
 from bench.measure.cost import Meter, device_name, median_cost
-from bench.measure.probes import CpuSeconds, GpuBoard, alone
+from bench.measure.probes import CpuSeconds, GpuBoard, alone, within_threads
 from bench.registry import defenses
 from bench.store.results import read_cell
 
@@ -313,6 +313,24 @@ def test_the_first_optimizer_of_a_process_is_not_charged():
     assert ended.stdout.split() == ["False", "True"]
 
 
+@pytest.mark.parametrize(
+    ("own", "threads", "exclusive"),
+    [(2.4, 1, True), (2.6, 1, False), (4.9, 2, True), (5.1, 2, False), (8.0, 4, True)],
+)
+def test_a_stage_that_uses_more_threads_than_its_name_says_is_marked(clock, monkeypatch, own, threads, exclusive):
+    now = iter([CpuSeconds(0.0, 0.0), CpuSeconds(0.0, own)])
+    monkeypatch.setattr(CpuSeconds, "now", classmethod(lambda cls: next(now)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    with Meter(CPU) as meter:
+        clock.passes(2.0)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # put back within the stage
+    assert meter.cost().exclusive is exclusive
+
+
+def test_a_short_stage_is_not_measured_in_threads():
+    assert within_threads(CpuSeconds(0.0, 0.9), 0.1, 1)
+
+
 class TestRepeats:
     @pytest.mark.parametrize(
         ("seconds", "asked", "again"),
@@ -364,7 +382,9 @@ class TestRepeats:
         plugin.write_text(REMEMBERS)
         options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
         try:
-            cells = run_matrix("none", "remembers", store=tmp_path / "store", plugins=[plugin], **options)
+            cells = run_matrix(
+                "none", "remembers", repeat_costs=3, store=tmp_path / "store", plugins=[plugin], **options
+            )
         finally:
             defenses._entries.pop("remembers", None)
         (memo,) = cells[cells["defense"] == "remembers"].itertuples()
