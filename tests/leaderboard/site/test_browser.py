@@ -443,7 +443,9 @@ def test_a_name_from_right_to_left_turns_no_sentence_around(
 ) -> None:
     name = HOSTILE[3]
     cells = [
-        make_cell(a, d, v, purify=v) for a in ("none", name) for d, v in (("none", 0.1), (name, 0.8), ("dvae", 0.9))
+        make_cell(a, d, 0.95 if a == "none" else v, purify=v)
+        for a in ("none", name)
+        for d, v in (("none", 0.1), (name, 0.8), ("dvae", 0.9))
     ]
     folder = publish(cells, tmp_path / "site")["index.html"].parent.as_uri()
     for address, place, word in (
