@@ -39,8 +39,9 @@ def unknown(what: str, name: str, choices: Iterable[str], remedy: str = "", plug
         plugin: a file of the user's own may define it: names the file in the current folder that does, or the option.
     """
     choices = sorted(set(choices))
-    near = get_close_matches(name, choices, n=1, cutoff=0.6)
-    suggestion = f"; did you mean {near[0]}?" if near else "."
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    suggestion = f"; did you mean {by_lower[near[0]]}?" if near else "."
     listed = f" Choices: {', '.join(choices)}." if len(choices) <= 40 else ""
     hint = _plugin_hint(name, bool(near)) if plugin else ""
     return UserError(" ".join(filter(None, [f"unknown {what} {name!r}{suggestion}{listed}", remedy, hint])))

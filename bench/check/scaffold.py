@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from bench.errors import UserError
+from bench.registry import BY_KIND
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -21,12 +22,15 @@ def write_scaffold(kind: str, name: str, folder: Path, during_training: bool = F
         during_training: a defense that replaces the loss of a batch instead of purifying the training set.
 
     Raises:
-        UserError: for a name that cannot be registered, files that exist, or another kind that acts during training.
+        UserError: for a name that cannot be registered or is taken, files that exist, or another kind that acts
+            during training.
     """
     if during_training and kind != "defense":
         raise UserError(f"--during-training is for a defense, not for: {kind}")
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise UserError(f"name {name!r}: use lower-case letters, digits and dashes, beginning with a letter")
+    if _known(kind, name):
+        raise UserError(f"there is a {kind} {name!r} already; choose another name (`bench list {kind}s`)")
     module = name.replace("-", "_")
     cls = "".join(part.capitalize() for part in name.split("-"))
     words = {"name": name, "cls": cls, "title": name.replace("-", " ").capitalize(), "kind": kind, "module": module}
@@ -40,3 +44,11 @@ def write_scaffold(kind: str, name: str, folder: Path, during_training: bool = F
         text = (_TEMPLATES / f"{template}.py.tmpl").read_text(encoding="utf-8")
         path.write_text(Template(text).substitute(words), encoding="utf-8")
     return list(files)
+
+
+def _known(kind: str, name: str) -> bool:
+    try:
+        BY_KIND[f"{kind}s"].find(name)
+    except UserError:
+        return False
+    return True

@@ -16,9 +16,9 @@ from bench.select.chain import Chain
 from bench.select.matrix import Matrix
 from bench.select.spec import Selected
 from bench.stages.crafting import candidates
+from bench.stages.network import check_network
 from bench.stages.train import changed_recipe
 from bench.training.crops import check_squeezed
-from bench.training.network import check_network
 
 
 def find_unreadable(attacks: Iterable[Selected]) -> dict[str, str]:

@@ -81,6 +81,9 @@ class _OpenEnded:
     names: Callable[[], Collection[str]]
 
 
+_NOTHING = {"clean", "no", "nothing", "null", "baseline", "identity", "vanilla", "undefended"}
+
+
 class Registry(Mapping[str, Entry[T]], Generic[T]):
     """The components of one kind by name. Reading it imports the modules that register them, once.
 
@@ -200,7 +203,8 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
             if name in names:
                 return self._entries[self._open_ended.entry], {self._open_ended.parameter: name}
             raise unknown(self.kind, name, [*self._entries, *names], " ".join(self.broken.values()), plugin=True)
-        remedy = " ".join([f"`bench list {self.kind}s` lists them.", *self.broken.values()])
+        nothing = [f"`none` stands for no {self.kind}."] if name.lower() in _NOTHING and "none" in self._entries else []
+        remedy = " ".join([*nothing, f"`bench list {self.kind}s` lists them.", *self.broken.values()])
         raise unknown(self.kind, name, [*self._entries, *self.groups()], remedy, plugin=True)
 
     def groups(self) -> dict[str, list[str]]:
@@ -262,6 +266,9 @@ def load_plugin(path: Path) -> None:
     Raises:
         UserError: if the file is missing or fails to import; it shows the line that failed.
     """
+    if path.is_dir():
+        files = sorted(path.glob("*.py"))
+        raise UserError(f"--plugin {path}: is a folder; give a file, {files[0] if files else 'FILE.py'}")
     if not path.is_file():
         raise UserError(f"--plugin {path}: no such file")
     for registry in BY_KIND.values():

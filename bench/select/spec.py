@@ -24,16 +24,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from bench.errors import UserError, of_component, unknown
 from bench.registry import BY_KIND, Entry, Registry
 from bench.select.chain import Chain, split
 from bench.select.defense_chain import chain_of_defenses
 from bench.select.grammar import QUOTE_PATHS, cut, existing_path, quote, unquote
+from bench.select.values import parse_value
 from bench.store.results import PAYS_ONCE_SECONDS
 
-_FRACTION = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+]+://", re.IGNORECASE)
 
 Defaults = Mapping[str, Mapping[str, Any]]  # component name or "*" -> parameters a preset sets
 _CHAINS: dict[str, Callable[[Any], Any]] = {"attack": Chain, "defense": chain_of_defenses}
@@ -118,6 +117,10 @@ def select(
     problems: list[str] = []
     found: dict[str, Selected] = {}
     for text in [texts] if isinstance(texts, str) else texts:
+        if address := _ADDRESS.search(text):
+            said = f"{address[0]} addresses are not read; download it, and give the path"
+            problems.append(f"{registry.kind} {text!r}: {said}")
+            continue
         trouble: list[str] = []
         for word in _words(text, trouble):
             try:
@@ -283,34 +286,6 @@ def parse_table(layers: Layers, entry: Entry[Any], name: str) -> dict[str, Any]:
     return {key: parse_value(hints[key], value) for key, value in _table(layers, entry, name).items()}
 
 
-def parse_value(hint: Any, value: Any) -> Any:
-    """A parameter's value from what the user wrote.
-
-    Raises:
-        ValueError: says what the type takes.
-    """
-    kinds = {hint, *typing.get_args(hint)}
-    if isinstance(value, str) and value.lower() in ("none", "null", "") and type(None) in kinds:
-        return None
-    if isinstance(value, str) and float in kinds and (fraction := _FRACTION.fullmatch(value)):
-        if float(fraction[2]) == 0:
-            raise ValueError("division by zero")
-        value = float(fraction[1]) / float(fraction[2])
-    if isinstance(value, bool) and bool not in kinds and typing.get_origin(hint) is not typing.Literal:
-        raise ValueError(f"a truth value is not {_type_name(hint)}")
-    try:
-        parsed = TypeAdapter(hint).validate_python(value)
-    except ValidationError as error:
-        raise ValueError("; ".join(str(e["msg"]) for e in error.errors()[:1])) from error
-    if isinstance(parsed, float) and math.isnan(parsed):
-        raise ValueError("not a number")
-    return parsed
-
-
-def _type_name(hint: Any) -> str:
-    return getattr(hint, "__name__", str(hint))
-
-
 def _expand(registry: Registry[Any], word: str) -> list[tuple[str, dict[str, Any]]]:
     """Names that one word of a selection means, with the parameters written after it."""
     name, *segments = cut(word, ":")
@@ -344,7 +319,13 @@ def _matching(registry: Registry[Any], pattern: str) -> list[str]:
 def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequence[str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for segment in segments:
+        if not segment.strip():
+            raise UserError(
+                f"{registry.kind} {word!r}: nothing stands behind a ':'; write {name}:parameter=value, or leave it out"
+            )
         key, *values = cut(segment, "=", most=1)
+        if not values and key.strip() in registry.find(name)[0].parameters:
+            raise UserError(f"{registry.kind} {word!r}: {key.strip()} has no value; write {name}:{key.strip()}=...")
         if not values:
             first = registry.find(name)[0].positional
             if first is None or first in given:

@@ -12,7 +12,8 @@ from bench.errors import UserError
 from bench.registry import Registry
 from bench.select.chain import split
 from bench.select.grammar import cut
-from bench.select.spec import parse_value, select
+from bench.select.spec import select
+from bench.select.values import parse_value
 
 _WITHOUT_STEP = 5  # values of a range that names no step
 _MOST_VALUES = 1_000

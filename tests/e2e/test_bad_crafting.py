@@ -31,14 +31,14 @@ QUICK = {
         ("ar:norm=linf:eps=0", "eps must be in 1/255..1 with norm=linf, got 0; write eps=8/255"),
         ("em:eps=4.0", "L2 budgets are not supported here: lsp and ar take them"),
         ("em:norm=l2", "max_seconds; 'norm' is a parameter of ar, from-file"),
-        ("ar:norm=l0", "attack 'ar': norm='l0': Input should be 'l2' or 'linf'"),
+        ("ar:norm=l0", "attack 'ar': norm='l0': must be 'l2' or 'linf'"),
         (
             "em:surrogate=resnet",
-            "attack 'em': surrogate='resnet': Input should be 'resnet18', 'resnet18-imagenet' or 's-net'",
+            "attack 'em': surrogate='resnet': must be 'resnet18' or 'resnet18-imagenet' or 's-net'",
         ),
         (
             "rem:surrogate=vgg",
-            "attack 'rem': surrogate='vgg': Input should be 'resnet18', 'resnet18-imagenet' or 's-net'",
+            "attack 'rem': surrogate='vgg': must be 'resnet18' or 'resnet18-imagenet' or 's-net'",
         ),
         ("rem:rho_a=6/255", "rho_a must be in 0..eps/2 = 4/255, got 6/255"),
     ],

@@ -152,6 +152,7 @@ def test_failed_cells_are_tried_again(bench, plugin):
         (["--executor", "local:gpus=9", "--device", "cpu"], "executor local: gpus=9"),
         (["--stage-timeout", "60"], "--stage-timeout needs jobs in processes of their own"),
         (["--stage-timeout", "0"], "0.0 is not in the range x>0"),
+        (["--plugin", "."], "--plugin .: is a folder; give a file, "),
         (["--plugin", "nowhere.py"], "--plugin nowhere.py: no such file"),
         (["missing.toml"], "missing.toml: No such file"),
         (["--attacks", "from-file:path=nowhere.npz"], "nowhere.npz"),

@@ -14,6 +14,14 @@ from .conftest import TINY
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.parametrize(("kind", "name"), [("defense", "dvae"), ("attack", "em")])
+def test_a_name_that_is_taken_is_refused_before_files_are_written(bench, tmp_path, kind, name):
+    ended = bench("new", kind, name)
+    assert ended.code == 2
+    assert f"there is a {kind} {name!r} already; choose another name" in ended.err
+    assert not list(tmp_path.glob("*.py"))
+
+
 @pytest.mark.parametrize(
     ("kind", "options"), [("defense", []), ("defense", ["--during-training"]), ("attack", []), ("victim", [])]
 )

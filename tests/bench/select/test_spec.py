@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from bench.registry import Registry, defenses, victims
-from bench.select.spec import canonical_json, digest, parse_value, plain, resolve, select
+from bench.select.spec import canonical_json, digest, plain, resolve, select
+from bench.select.values import parse_value
 
 
 def registry() -> Registry:
@@ -100,12 +101,20 @@ def test_what_the_preset_sets_goes_without_saying():
         ("blurr", r"unknown defense 'blurr'; did you mean blur\? Choices: .*iss"),
         ("blur:sigm=1", "has no parameter 'sigm'; did you mean sigma.*it takes: sigma, passes"),
         ("none:x=1", "it takes none"),
-        ("blur:passes=1.5", "passes='1.5'.*integer"),
+        ("blur:passes=1.5", "passes='1.5': must be a whole number, such as 30"),
         ("blur:passes=true", "passes"),
-        ("blur:border=wrap", "'reflect' or 'zero'"),
+        ("blur:border=wrap", "must be 'reflect' or 'zero'"),
+        ("blur:passes=1e3", "passes='1e3': must be a whole number.*; write 1000"),
+        ("blur:sigma=50%", "sigma='50%': must be a number; write 0.5"),
+        ("blur:sigma=big", r"sigma='big': must be a number, such as 0\.5 or 8/255"),
+        ("blur:", "nothing stands behind a ':'; write blur:parameter=value"),
+        ("blur:passes", r"passes has no value; write blur:passes=\.\.\."),
+        ("BLUR", r"unknown defense 'BLUR'; did you mean blur\?"),
+        ("clean", "`none` stands for no defense"),
+        ("file:https://example.org/a.npz", "https:// addresses are not read; download it, and give the path"),
         ("blur:sigma=0", "sigma must be > 0, got 0"),
         ("blur:sigma=nan", "not a number"),
-        ("blur:sigma=1/0", "division by zero"),
+        ("blur:sigma=1/0", "its denominator is 0"),
         ("blur:sigma=1:sigma=2", "twice"),
         ("file", "needs path: write file:path="),
         ("x*", "no defense matches"),

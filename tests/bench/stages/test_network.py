@@ -7,7 +7,7 @@ from torch import nn
 from bench import run_matrix
 from bench.api import DataInfo
 from bench.errors import ContractError, UserError
-from bench.training.network import check_network
+from bench.stages.network import check_network
 from victims.small import Linear
 
 INFO = DataInfo("tiny", 10, (3, 4, 4))
