@@ -37,7 +37,8 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=2
-NodeName={host} CPUs=4 RealMemory=8000 State=UNKNOWN
+GresTypes=gpu
+NodeName={host} CPUs=4 RealMemory=8000 Gres=gpu:1 State=UNKNOWN
 PartitionName=low Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
 """
@@ -62,6 +63,9 @@ def one_node(folder: Path) -> Iterator[dict[str, str]]:
         host=socket.gethostname().partition(".")[0], controller_port=ports[0], node_port=ports[1], folder=folder
     )
     configuration.write_text(text)
+    (folder / "gres.conf").write_text(
+        "Name=gpu File=/dev/null\n"
+    )  # Slurm gives it to a job; there is no device behind it
     key = folder / "munge.key"
     key.write_bytes(os.urandom(64))
     key.chmod(0o400)

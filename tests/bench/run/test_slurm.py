@@ -1,6 +1,7 @@
 """Jobs in the queue of a real Slurm cluster, of one node: nothing is lost, and nothing runs twice without a reason."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench import run_matrix
 from bench.errors import UserError
@@ -150,6 +152,19 @@ def test_a_real_stage_gives_the_accuracy_of_one_process(tmp_path):
     shutil.copytree(tmp_path / "here", tmp_path / "there", ignore=shutil.ignore_patterns("train", "cells"))
     assert here == accuracies("there", executor="submitit:cluster=slurm:cpus=1:memory_gb=2")
     assert list((tmp_path / "there" / "logs" / "submitit").glob("*_result.pkl")), "Slurm ran the training"
+
+
+def test_a_job_for_a_gpu_that_its_node_lacks_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    frame = run_matrix(
+        "none", "none", "linear:epochs=2", preset="demo", dataset="shapes:train=64:test=32", threads=1,
+        store=tmp_path, data_root=tmp_path, device="cuda", executor="submitit:cluster=slurm:gpus=1:cpus=1:memory_gb=2",
+    )  # fmt: skip
+    (cell,) = frame.to_dict("records")
+    assert cell["status"] == "failed"
+    assert (
+        f"--device cuda: the node {platform.node()} has no CUDA device; request one (submitit:" in cell["error_message"]
+    )
 
 
 def test_what_sbatch_says_is_passed_on(tmp_path):
