@@ -67,6 +67,7 @@ MORE = {
         "small-cnn:random_resized_crop=true:crop_padding=0",
         "small-cnn" + TIGHT,
         "timm:model=vit_tiny_patch16_224",
+        "pretrained:{victim}:model=resnet18:tune=head-only",
     ),
 }
 
@@ -150,7 +151,8 @@ def _assert_on(device: torch.device, **tensors: torch.Tensor) -> None:
 
 
 def _with_files(text: str, ctx: Context) -> str:
-    """The selection with files: a poison of the tiny set, as whole images and as noise; a network of a purifier."""
+    """The selection with files: a poison of the tiny set, as whole images and as noise; networks of a purifier and of
+    a victim."""
     if "{" not in text:
         return text
     images = tiny().train.images.permute(0, 2, 3, 1).numpy()
@@ -160,7 +162,9 @@ def _with_files(text: str, ctx: Context) -> str:
         np.save(ctx.scratch / f"{name}.npy", array)
     network = ctx.scratch / "network.safetensors"
     save(ScoreNetwork(3, 8, (1, 2)), network)
-    return text.format(network=network, **{name: ctx.scratch / f"{name}.npy" for name in files})
+    victim = ctx.scratch / "victim.pt"
+    torch.save(select(BY_KIND["victims"], "resnet18")[0].component.build(tiny().train.info).state_dict(), victim)
+    return text.format(network=network, victim=victim, **{name: ctx.scratch / f"{name}.npy" for name in files})
 
 
 @contextmanager
