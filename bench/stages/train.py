@@ -13,13 +13,13 @@ from bench.errors import ContractError, UserError
 from bench.measure.cost import Meter
 from bench.registry import defenses, victims
 from bench.select.spec import plain, select
+from bench.stages.as_built import AsBuilt
 from bench.stages.invariants import check_same_kind, untouched
 from bench.stages.left_running import Threads, no_child_left
 from bench.stages.made import Made, anew
 from bench.stages.network import check_network
 from bench.stages.task import Task
 from bench.training import Batch, Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
-from bench.training.as_built import AsBuilt
 from bench.training.crops import center_boxes, check_squeezed, crop_and_resize
 
 _CURVE_SAMPLE = 500  # training images on which the curve's training accuracy is measured

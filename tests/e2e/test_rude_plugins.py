@@ -151,7 +151,7 @@ def test_a_long_message_is_a_line_of_the_display_and_whole_in_the_cell(run):
     ended, cells = run("says-much")
     assert ended.code == 1
     lines = [line for line in (ended.out + ended.err).splitlines() if "first second xx" in line]
-    assert len(lines) == 4, "two jobs of the progress, two failed cells"
+    assert len(lines) == 3, "two jobs of the progress, one reason of two failed cells"
     assert all(len(line) < 800 for line in lines)
     assert cells[0]["error"]["message"].endswith(9999 * "x")
 

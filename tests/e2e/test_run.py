@@ -277,7 +277,7 @@ def test_a_stop_that_a_library_swallows_stops_the_run(bench, tmp_path, monkeypat
     monkeypatch.setattr("bench.run.executors.inline.execute", swallow)
     ended = bench(*RUN)
     assert ended.code == 128 + how
-    assert "stopped; what was finished is in the store: run the same command again to continue" in ended.err
+    assert "stopped; finished stages are in the store: run the same command again to continue" in ended.err
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from bench.errors import ContractError
+from bench.stages.as_built import AsBuilt
 from bench.training import predict
-from bench.training.as_built import AsBuilt
 
 CPU = torch.device("cpu")
 IMAGES = torch.zeros(4, 3, 2, 2, dtype=torch.uint8)
