@@ -73,7 +73,7 @@ _CHOICE = frozenset({View.CHOICE})
 SHOWN = (
     Shown("mean_accuracy", "mean", formats.percent, _ALL, "%", "high", True),
     Shown("peak_accuracy", "peak (oracle)", formats.percent, _CHOICE, "%", high_first=True),
-    Shown("half_width_95", "± 95 %", formats.percent, _TABLES - {View.LATEX} | _CHOICE),
+    Shown("half_width_95", "± 95 %", formats.percent, _TABLES - {View.LATEX}),
     Shown("worst_accuracy", "worst", formats.percent, _ALL, "%", "high", True),
     Shown("best_known_accuracy", "best known attack", formats.percent, frozenset({View.PAGE}), "%", high_first=True),
     Shown("adaptive_attacks", "adaptive attacks", str, _CHOICE, high_first=True),
