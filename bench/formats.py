@@ -100,13 +100,14 @@ def seconds(value: Any) -> str:
 
 
 def duration(value: float) -> str:
-    """A time as on a clock, for progress: `8.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    """A time as on a clock, for progress: `8.2 s`, `3 min 20 s`, `2 h 05 min`, `3 days 4 h`."""
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
 
 
 def span(low: Any, high: Any) -> str:

@@ -53,7 +53,8 @@ def test_ranges_of_seconds(low: float | None, high: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(8.2, "8.2 s"), (59.9, "59.9 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+    ("value", "text"),
+    [(8.2, "8.2 s"), (59.9, "59.9 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (273_600, "3 days 4 h")],
 )
 def test_durations_as_on_a_clock(value: float, text: str) -> None:
     assert duration(value) == text
