@@ -36,19 +36,30 @@ def test_a_basis_is_orthonormal_and_spans_the_rows():
     )  # the order of the rows makes no difference
 
 
-def test_projected_images_have_nothing_left_in_the_directions(smooth_set, make_context):
+@pytest.mark.parametrize("center", [True, False])
+def test_projected_images_have_nothing_left_in_the_directions(smooth_set, make_context, center):
     poison = one_pixel_poison(smooth_set)
-    defense = OrthogonalProjection(epochs=10, batch_size=20)
+    defense = OrthogonalProjection(epochs=10, batch_size=20, center=center)
     directions = defense.directions(poison, make_context())
     purified = defense.purify(poison, ctx := make_context())
     images = poison.images.flatten(1).float() / 255
-    exact = images - (images @ directions) @ directions.T
+    middle = images.mean(dim=0) if center else 0
+    exact = images - ((images - middle) @ directions) @ directions.T
     expected = exact.clamp(0, 1).mul(255).round().to(torch.uint8).view(poison.images.shape)
     assert (expected.int() - purified.images.int()).abs().max() <= 1, "a tie may be rounded either way"
-    assert float((exact @ directions).abs().max()) < 1e-4
+    assert float(((exact - middle) @ directions).abs().max()) < 1e-4
     assert ctx.logs["directions"] == 4
     assert 0 <= ctx.logs["returned_share"] < 0.2
     assert 0 < ctx.logs["clipped_share"] < 0.2
+
+
+def test_fewer_values_are_clipped_around_the_mean_image(smooth_set, make_context):
+    clipped = []
+    for center in (True, False):
+        ctx = make_context()
+        OrthogonalProjection(epochs=10, batch_size=20, center=center).purify(one_pixel_poison(smooth_set), ctx)
+        clipped.append(ctx.logs["clipped_share"])
+    assert clipped[0] < clipped[1]
 
 
 def test_it_removes_a_linear_shortcut(smooth_set, make_context):

@@ -251,9 +251,9 @@ DEFENSES = {
         },
         {},
     ),
-    "op": Source("psandovalsegura/learn-from-unlearnable", PROJECTION, {}),
+    "op": Source("psandovalsegura/learn-from-unlearnable", PROJECTION, {"center": False}),
     "aug": Source("psandovalsegura/learn-from-unlearnable", AUGMENTATION, {}),
-    "op-aug": Source("psandovalsegura/learn-from-unlearnable", PROJECTION | AUGMENTATION, {}),
+    "op-aug": Source("psandovalsegura/learn-from-unlearnable", PROJECTION | AUGMENTATION, {"center": False}),
     "early-stop": Source("none", {}, {"epochs": 5}),
     "coin": Source("arXiv:2311.18403", {"distance": 2.0, "epochs": 80, "weight_decay": 0.0}, {}),
     "sharpen-lowpass": Source(
