@@ -34,11 +34,16 @@ def predict(model: nn.Module, images_u8: Tensor, device: torch.device, batch_siz
             for kept, part in zip((largest, found), model(images).max(dim=1), strict=True):
                 kept.append(part)
     model.train(was_training)
-    if unread := int((~torch.cat(largest).isfinite()).sum()):  # the largest is NaN if any is
+    if unread := _unread(largest):
         raise TrainingDivergedError(
             f"the network diverged: its outputs are NaN or infinite for {unread} of {len(images_u8)} images; lower lr"
         )
     return torch.cat(found)
+
+
+def _unread(largest: list[Tensor]) -> int:
+    """Number of images without a finite largest output, which is NaN if any output is."""
+    return int((~torch.cat(largest).isfinite()).sum())
 
 
 def accuracy(model: nn.Module, data: ImageSet, device: torch.device) -> float:

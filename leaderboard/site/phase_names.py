@@ -17,6 +17,7 @@ PHASES = {
     "evaluate": "evaluation, not charged",
     "perturb": "adding the perturbation",
     "write": "writing the pixels",
+    "blur": "blurring the images",
     "apply": "changing the images",
     "report": "describing the poison",
     "view": "view of the test images",

@@ -9,7 +9,9 @@ CELLS = ("demo/none/none/0", "demo/lsp/dvae/0", "demo/ar/iss/0", "demo/em/none/0
 def measured(pretended, store, wanted, **options):
     """The finished command, and its slices."""
     words = [word for name in wanted for word in ("--slice", name)]
-    done = pretended.run("-m", "gpu", "--toy", "--device", "cuda", "--store", store, *words, **options)
+    done = pretended.run(
+        "-m", "tests.gpu.pretended.believing", "gpu", "--toy", "--device", "cuda", "--store", store, *words, **options
+    )
     return done, json.loads((store / "gpu.json").read_text())["slices"]
 
 

@@ -46,7 +46,7 @@ def test_only_failures_are_published_as_such(make_cell: MakeCell, tmp_path: Path
     text = paths["index.html"].read_text()
     assert "no defense has all its cells yet" in text
     assert text.count("out of memory") == 1, "said once for the four cells"
-    assert "0 finished, 4 missing" in text
+    assert "0 finished, 4 failed" in text
 
 
 def test_no_cells_is_an_error_with_a_remedy(tmp_path: Path) -> None:

@@ -27,8 +27,10 @@ def test_a_character_that_the_terminal_lacks_does_not_end_the_command(monkeypatc
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_command_with_its_number_and_the_same_sentence(monkeypatch, capfd, how):
+def test_a_signal_ends_the_command_with_its_number_and_the_same_sentence(monkeypatch, capfd, request, how):
     ended = []
+    before = signal.signal(how, signal.default_int_handler if how == signal.SIGINT else signal.SIG_DFL)
+    request.addfinalizer(lambda: signal.signal(how, before))  # libraries of other tests leave theirs
 
     @click.command()
     def wait():
