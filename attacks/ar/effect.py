@@ -68,14 +68,5 @@ def _accuracy(coefficients: Tensor, images: ImageSet, seed: int) -> float:
         train = Ar(coefficients=str(file)).poison(images.take(rows[~judged]), ctx)
         recipe = victim.recipe
         model = build(lambda: victim.build(images.info), ctx)
-        batches = Batches(
-            train,
-            ctx.device,
-            recipe.batch_size,
-            ctx.generator("batch-order"),
-            crop_padding=recipe.crop_padding,
-            flip=recipe.flip,
-            drop_last=recipe.drop_last,
-        )
-        fit(model, batches, cross_entropy(model), recipe, ctx)
+        fit(model, Batches.of_recipe(train, recipe, ctx), cross_entropy(model), recipe, ctx)
     return accuracy(model, images.take(rows[judged]), ctx.device)

@@ -50,17 +50,7 @@ def train(task: Task) -> Made:
         with meter.warm():
             check_network(model, train.info, ctx.device)
         built = AsBuilt(model)
-        batches = Batches(
-            train,
-            ctx.device,
-            recipe.batch_size,
-            ctx.generator("batch-order"),
-            crop_padding=recipe.crop_padding,
-            random_resized_crop=recipe.random_resized_crop,
-            flip=recipe.flip,
-            drop_last=recipe.drop_last,
-        )
-
+        batches = Batches.of_recipe(train, recipe, ctx)
         predictions = torch.empty(0, dtype=torch.int64)
 
         def after_epoch(epoch: int, mean_loss: float) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.api import ImageSet, check_crops
+from bench.api import Context, ImageSet, Recipe, check_crops
 from bench.training.crops import center_boxes, crop_and_resize, draw_boxes
 from bench.training.feed import feed
 from bench.training.numbers import to_float
@@ -111,6 +111,20 @@ class Batches:
             ratios = torch.ones(len(train)) if train.aspect_ratios is None else train.aspect_ratios
             self._aspect_ratios = ratios.cpu()
         self._epoch = 0
+
+    @classmethod
+    def of_recipe(cls, train: ImageSet, recipe: Recipe, ctx: Context) -> Batches:
+        """Batches with the size, crops, flips and last batch of a recipe, on the device of `ctx`."""
+        return cls(
+            train,
+            ctx.device,
+            recipe.batch_size,
+            ctx.generator("batch-order"),
+            crop_padding=recipe.crop_padding,
+            random_resized_crop=recipe.random_resized_crop,
+            flip=recipe.flip,
+            drop_last=recipe.drop_last,
+        )
 
     def __len__(self) -> int:
         return math.ceil(self._used / self._batch_size)

@@ -130,10 +130,9 @@ _CHECKS = {"attacks": _attack, "defenses": _defense, "victims": _victim}
 def _train(text: str, defense: TrainsDifferently | None, train: ImageSet, test: ImageSet, ctx: Context) -> None:
     """One epoch and the evaluation, as in `bench.stages.train`."""
     victim = select(BY_KIND["victims"], text, quick_defaults("victims"))[0].component
-    recipe = replace(victim.recipe, epochs=1, batch_size=20, warmup_epochs=0)
+    recipe = replace(victim.recipe, epochs=1, batch_size=20, warmup_epochs=0, drop_last=False)
     model = build(lambda: victim.build(train.info), ctx)
-    crops = {name: getattr(recipe, name) for name in ("crop_padding", "random_resized_crop", "flip")}
-    batches = Batches(train, CUDA, 20, ctx.generator("batch-order"), **crops)
+    batches = Batches.of_recipe(train, recipe, ctx)
     loss = cross_entropy(model)
     if defense is not None:
         loss = lambda batch: defense.batch_loss(model, batch.images_01, batch.labels, ctx)  # noqa: E731
