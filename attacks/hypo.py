@@ -17,19 +17,20 @@ from dataclasses import dataclass
 
 import torch
 
-from attacks.tap.sweep import Sweep
 from bench.api import GRADIENT_PASSES, STEP_PASSES, Context, ImageSet, Recipe
 from bench.registry import attacks
-from bench.training import Batches, cross_entropy, fit
 from bench.training.pgd import step_across
 from bench.training.surrogates import (
     Crafted,
     Passes,
     SurrogateAttack,
+    Sweep,
     build_surrogate,
     check_finite,
     check_positive,
     empty_noise,
+    step_decay,
+    train_on_clean,
 )
 
 _DECAYS = (2 / 3, 5 / 6)  # of the epochs: the authors' 100 and 125 of 150
@@ -72,14 +73,13 @@ class Hypo(SurrogateAttack):
 
     @property
     def _recipe(self) -> Recipe:
-        milestones = (round(share * self.surrogate_epochs) for share in _DECAYS)
-        return Recipe(
-            epochs=self.surrogate_epochs,
+        return step_decay(
+            self.surrogate_epochs,
+            _DECAYS,
             batch_size=self.batch_size,
             lr=self.lr,
-            schedule="multistep",
-            milestones=tuple(epoch for epoch in milestones if epoch > 0),
-            clip_grad_norm=None,
+            crop_padding=self.crop_padding,
+            flip=self.flip,
         )
 
     def passes_per_image(self, images: int) -> float:
@@ -89,16 +89,7 @@ class Hypo(SurrogateAttack):
     def craft(self, train: ImageSet, ctx: Context, passes: Passes) -> Crafted:
         """Trains the surrogate on the clean images, and descends its loss from every image."""
         surrogate = build_surrogate(self.surrogate, train.info, ctx)
-        batches = Batches(
-            train,
-            ctx.device,
-            self.batch_size,
-            ctx.generator("batch-order"),
-            crop_padding=self.crop_padding,
-            flip=self.flip,
-            drop_last=len(train) % self.batch_size == 1,
-        )
-        fit(surrogate, batches, cross_entropy(surrogate), self._recipe, ctx, phase="surrogate")
+        train_on_clean(surrogate, train, self._recipe, ctx)
         passes.training += self.surrogate_epochs * len(train)
 
         step_size = self.step_size or max(self.eps / 10, step_across(self.eps, self.steps))

@@ -14,7 +14,7 @@ Deviations from the authors' code (`Sizhe-Chen/SEP`):
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 
 import torch
@@ -22,17 +22,18 @@ from torch import Tensor, nn
 
 from bench.api import GRADIENT_PASSES, STEP_PASSES, Context, ImageSet, Recipe
 from bench.registry import attacks
-from bench.training import Batches, cross_entropy, fit, predict
-from bench.training.pgd import pgd, step_across
+from bench.training import predict
+from bench.training.pgd import step_across
 from bench.training.surrogates import (
     Crafted,
     Passes,
     SurrogateAttack,
+    Sweep,
     build_surrogate,
     check_positive,
-    chunks,
     empty_noise,
-    load,
+    step_decay,
+    train_on_clean,
 )
 
 _DECAYS = (75 / 120, 90 / 120)  # of the epochs
@@ -87,14 +88,13 @@ class Sep(SurrogateAttack):
 
     @property
     def _recipe(self) -> Recipe:
-        milestones = (round(share * self.surrogate_epochs) for share in _DECAYS)
-        return Recipe(
-            epochs=self.surrogate_epochs,
+        return step_decay(
+            self.surrogate_epochs,
+            _DECAYS,
             batch_size=self.batch_size,
             lr=self.lr,
-            schedule="multistep",
-            milestones=tuple(epoch for epoch in milestones if epoch > 0),
-            clip_grad_norm=None,
+            crop_padding=self.crop_padding,
+            flip=self.flip,
         )
 
     def passes_per_image(self, images: int) -> float:
@@ -106,23 +106,15 @@ class Sep(SurrogateAttack):
         ensemble = _InTurn(self._train(train, ctx))
         passes.training += self.surrogate_epochs * len(train)
         step_size = self.step_size or max(self.eps / 8, step_across(self.eps, self.steps))
+        targeted = replace(train, labels=_targets(train.labels, train.info.num_classes))
+        fill = torch.zeros(train.info.shape[0], device=ctx.device)  # never seen: nothing moves
+        sweep = Sweep(
+            ensemble, targeted, "minimize", self.budget, step_size, fill, ctx.device, passes, self.checkpoints
+        )
         delta = empty_noise(train, ctx.device)
         with ctx.phase("craft"):
             for step in range(1, self.steps + 1):
-                for rows in chunks(len(train), train.info.shape, ctx.device):
-                    images_01, labels = load(train, rows, ctx.device)
-                    delta[rows] = pgd(
-                        ensemble,
-                        images_01,
-                        _targets(labels, train.info.num_classes),
-                        direction="minimize",
-                        budget=self.budget,
-                        step_size=step_size,
-                        steps=1,
-                        start=delta[rows].to(ctx.device),
-                        samples=self.checkpoints,
-                    ).to(delta.device)
-                    passes.gradient += self.checkpoints * len(labels)
+                sweep.step(delta, None, measure=False)
                 ctx.progress(step, self.steps, f"step {step}")
                 if passes.spent():
                     break
@@ -137,22 +129,13 @@ class Sep(SurrogateAttack):
     def _train(self, train: ImageSet, ctx: Context) -> list[nn.Module]:
         """The checkpoints of a training on the clean images, the oldest first."""
         surrogate = build_surrogate(self.surrogate, train.info, ctx)
-        batches = Batches(
-            train,
-            ctx.device,
-            self.batch_size,
-            ctx.generator("batch-order"),
-            crop_padding=self.crop_padding,
-            flip=self.flip,
-            drop_last=len(train) % self.batch_size == 1,
-        )
         found: list[nn.Module] = []
 
         def keep(epoch: int, loss: float) -> None:
             if (epoch + 1) % (self.surrogate_epochs // self.checkpoints) == 0:
                 found.append(copy.deepcopy(surrogate))
 
-        fit(surrogate, batches, cross_entropy(surrogate), self._recipe, ctx, phase="surrogate", after_epoch=keep)
+        train_on_clean(surrogate, train, self._recipe, ctx, keep)
         return found
 
 

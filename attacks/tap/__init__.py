@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attacks.tap.sweep import Sweep
 from bench.api import GRADIENT_PASSES, STEP_PASSES, Context, DataInfo, ImageSet, Recipe
 from bench.registry import attacks
 from bench.training import Batch, Batches, fit, predict
@@ -28,6 +27,7 @@ from bench.training.surrogates import (
     Crafted,
     Passes,
     SurrogateAttack,
+    Sweep,
     build_surrogate,
     check_finite,
     check_positive,

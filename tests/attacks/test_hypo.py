@@ -3,11 +3,10 @@ import torch
 from torch import Tensor
 
 from attacks.hypo import Hypo
-from attacks.tap.sweep import Sweep
 from bench.api import ImageSet, Recipe
 from bench.errors import UserError
 from bench.training import Batches, TrainingDivergedError, cross_entropy, fit, lr_factor, predict
-from bench.training.surrogates import build_surrogate
+from bench.training.surrogates import Sweep, build_surrogate
 
 
 def _quick(**changes: object) -> Hypo:

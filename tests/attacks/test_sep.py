@@ -3,13 +3,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from attacks import sep
 from attacks.sep import Sep, _InTurn, _targets
 from bench.api import Budget, ImageSet, Recipe
 from bench.training import Batches, fit, lr_factor, predict
 from bench.training import cross_entropy as plain_loss
 from bench.training.pgd import pgd
-from bench.training.surrogates import build_surrogate
+from bench.training.surrogates import build_surrogate, sweep
 
 
 def _quick(**changes: object) -> Sep:
@@ -100,7 +99,7 @@ def test_the_schedule_and_the_steps_are_the_authors(learnable_set, make_context,
         steps.append((round(255 * rest["step_size"], 6), rest["samples"], rest["steps"]))
         return rest["start"]
 
-    monkeypatch.setattr(sep, "pgd", noted)
+    monkeypatch.setattr(sweep, "pgd", noted)
     monkeypatch.setattr(Sep, "_train", lambda self, train, ctx: [build_surrogate("s-net", train.info, ctx)] * 30)
     Sep(surrogate="s-net").poison(learnable_set(count=8), make_context())
     assert steps == [(1.0, 30, 1)] * 30

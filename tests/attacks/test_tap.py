@@ -6,14 +6,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from attacks.tap import Tap, _statistics
-from attacks.tap.sweep import Sweep
 from bench.api import Budget, DataInfo, ImageSet, Recipe
 from bench.errors import UserError
 from bench.stages.crafting import craft
 from bench.training import Batches, TrainingDivergedError, fit, lr_factor, predict, to_float
 from bench.training import cross_entropy as plain_loss
 from bench.training.moves import Moves, draw_shifts, shift
-from bench.training.surrogates import crafting
+from bench.training.surrogates import Sweep, crafting
 from bench.training.surrogates.crafting import Passes
 from bench.training.surrogates.networks import build_surrogate
 

@@ -1,6 +1,7 @@
 """Surrogates: the networks that attacks train while they craft, and the common parts of such attacks."""
 
 from bench.training.surrogates.attack import Crafted, SurrogateAttack
+from bench.training.surrogates.clean import step_decay, train_on_clean
 from bench.training.surrogates.crafting import (
     Passes,
     Trainer,
@@ -24,12 +25,14 @@ from bench.training.surrogates.networks import (
     endless,
     surrogate_layers,
 )
+from bench.training.surrogates.sweep import Sweep
 
 __all__ = [
     "Crafted",
     "Passes",
     "SurrogateAttack",
     "SurrogateName",
+    "Sweep",
     "Trainer",
     "at_once",
     "build_surrogate",
@@ -46,5 +49,7 @@ __all__ = [
     "judge",
     "load",
     "report",
+    "step_decay",
     "surrogate_layers",
+    "train_on_clean",
 ]

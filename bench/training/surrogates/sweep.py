@@ -1,4 +1,4 @@
-"""The inner loop of TAP (Fowl et al., 2021, arXiv:2106.10807): a random start, and one step for all images."""
+"""The inner loop of TAP (Fowl et al., 2021, arXiv:2106.10807), HYPO and SEP: a start, and one step for all images."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bench.api import Budget, ImageSet
 from bench.training.moves import Moves, shift
 from bench.training.pgd import pgd
-from bench.training.surrogates import Passes, chunks, empty_noise, judge, load
+from bench.training.surrogates.crafting import Passes, chunks, empty_noise, judge, load
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Sweep:
         fill: (C,) the color that a shift brings in at the border.
         device: where to compute.
         passes: are counted here.
+        samples: gradients of a step, which are summed.
     """
 
     surrogate: nn.Module
@@ -35,6 +36,7 @@ class Sweep:
     fill: Tensor
     device: torch.device
     passes: Passes
+    samples: int = 1
 
     def start(self, generator: torch.Generator) -> Tensor:
         """Gaussian noise of deviation eps, clamped to +-eps and so that the images stay in [0, 1]; (N, C, H, W)."""
@@ -76,7 +78,8 @@ class Sweep:
                 step_size=self.step_size,
                 steps=1,
                 start=start,
+                samples=self.samples,
                 transform=move,
             ).to(delta.device)
-            self.passes.gradient += len(images)
+            self.passes.gradient += self.samples * len(images)
         return float(total) / len(self.train) if measure else 0.0
