@@ -26,24 +26,33 @@ def purify(task: Task) -> Made:
     """Purifies the poison, several times if that is short, and compares the result with the clean images."""
     defense = select(defenses, task.job.component)[0]
     clean, given = task.dataset().train, task.images_after("poison")
-    ctx, meter = task.context(defense.name)
-    purified, who = given, f"defense {defense.name!r}"
+    who = f"defense {defense.name!r}"
     with untouched(given, who, task.known("poison")):
-        with no_child_left(who), meter:
-            threads = Threads(who, ctx.engine)
-            if isinstance(defense.component, Purifies):
-                purified = anew(defense.component).purify(given, ctx)
-            logs = ctx.recorded()
-            threads.check()
+        purified, ctx, logs, cost = _once(task, defense, given)
         if purified is not given:
             purified = _out_of_reach(purified, ctx)
         check_same_kind(who, purified, given)
-        cost = meter.cost() if purified is given else _repeated(task, defense, given, purified, meter.cost())
+        if purified is not given:
+            cost = _repeated(task, defense, given, purified, cost)
     if not isinstance(defense.component, Purifies):
         joules = None if cost.energy_joules is None else 0.0
         cost = replace(cost, wall_seconds=0.0, energy_joules=joules)
     payload = {"scores": _scores(ctx, purified, given, clean), "logs": logs}
     return made_images(purified, clean, "poison" if purified is given else "", cost, payload, ctx.kept)
+
+
+def _once(task: Task, defense: Selected, given: ImageSet) -> tuple[Any, Context, dict[str, Any], Cost]:
+    """What a defense made of the images, its context and logs, and what that cost; the images themselves if nothing."""
+    who = f"defense {defense.name!r}"
+    ctx, meter = task.context(defense.name)
+    purified: Any = given
+    with no_child_left(who), meter:
+        threads = Threads(who, ctx.engine)
+        if isinstance(defense.component, Purifies):
+            purified = anew(defense.component).purify(given, ctx)
+        logs = ctx.recorded()
+        threads.check()
+    return purified, ctx, logs, meter.cost()
 
 
 def _out_of_reach(purified: Any, ctx: Context) -> Any:
@@ -80,14 +89,9 @@ def _repeated(task: Task, defense: Selected, given: ImageSet, purified: ImageSet
     runs = [first]
     while another_run([run.wall_seconds for run in runs], task.session.repeat_costs):
         once_more = task.repeated(f"run-{len(runs) + 1}")
-        ctx, meter = once_more.context(defense.name)
-        with no_child_left(f"defense {defense.name!r}"), meter:
-            threads = Threads(f"defense {defense.name!r}", ctx.engine)
-            again = anew(defense.component).purify(given, ctx)
-            ctx.recorded()
-            threads.check()
+        again, _, _, cost = _once(once_more, defense, given)
         if defense.entry.deterministic and not torch.equal(again.images, purified.images):
             raise ContractError(f"defense {defense.name!r} is registered deterministic=True, but two runs differ")
         shutil.rmtree(once_more.scratch)
-        runs.append(meter.cost())
+        runs.append(cost)
     return median_cost(runs) if len(runs) > 1 else first
