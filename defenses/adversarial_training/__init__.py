@@ -105,16 +105,7 @@ class AdversarialTraining(LossDefense):
             start = step_size * torch.randn(images_01.shape, generator=generator, device=generator.device)
         else:
             start = random_start(images_01, budget, generator)
-        return images_01 + pgd(
-            model,
-            images_01,
-            labels,
-            direction="maximize",
-            budget=budget,
-            step_size=step_size,
-            steps=self.steps,
-            start=start,
-        )
+        return _hostile(model, images_01, labels, budget, step_size, self.steps, start)
 
 
 @defenses.register("at-fast", source="arXiv:2001.03994")
@@ -179,30 +170,30 @@ class FastAdversarialTraining(LossDefense):
         if self.eps == 0:
             return images_01
         budget = Budget("linf", self.eps)
-        start = random_start(images_01, budget, generator)
-        return images_01 + pgd(
-            model,
-            images_01,
-            labels,
-            direction="maximize",
-            budget=budget,
-            step_size=1.25 * self.eps if self.step_size is None else self.step_size,
-            steps=1,
-            start=start.clamp(-images_01, 1 - images_01),
-        )
+        start = random_start(images_01, budget, generator).clamp(-images_01, 1 - images_01)
+        step_size = 1.25 * self.eps if self.step_size is None else self.step_size
+        return _hostile(model, images_01, labels, budget, step_size, 1, start)
 
     def _stronger(self, model: nn.Module, images_01: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         budget = Budget("linf", self.eps)
-        return images_01 + pgd(
-            model,
-            images_01,
-            labels,
-            direction="maximize",
-            budget=budget,
-            step_size=self.eps / 4,
-            steps=_CHECK_STEPS,
-            start=random_start(images_01, budget, generator),
-        )
+        start = random_start(images_01, budget, generator)
+        return _hostile(model, images_01, labels, budget, self.eps / 4, _CHECK_STEPS, start)
+
+
+def _hostile(
+    model: nn.Module, images_01: Tensor, labels: Tensor, budget: Budget, step_size: float, steps: int, start: Tensor
+) -> Tensor:
+    """Images in the ball around the given ones, on which the model's loss is large."""
+    return images_01 + pgd(
+        model,
+        images_01,
+        labels,
+        direction="maximize",
+        budget=budget,
+        step_size=step_size,
+        steps=steps,
+        start=start,
+    )
 
 
 def _check_radius(name: str, eps: float, norm: str) -> None:
