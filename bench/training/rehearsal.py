@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,11 +68,12 @@ def replays(
     name = f"{ctx.scope}.{phase}"
     reason = "" if replayable else "the loss is not declared replayable"
     if not reason:
-        plain, seconds = _trial(model, batches, loss, groups, recipe, ctx, replayed=False)
-        again, _ = _trial(model, batches, loss, groups, recipe, ctx, replayed=False)
+        trial = partial(_trial, model, batches, loss, groups, recipe, ctx)
+        plain, seconds = trial(replayed=False)
+        again, _ = trial(replayed=False)
         ctx.log(f"{name}.eager_step_seconds", seconds)
         try:
-            found, faster = _trial(model, batches, loss, groups, recipe, ctx, replayed=True)
+            found, faster = trial(replayed=True)
         except RuntimeError as error:  # torch's, for whatever cannot be captured
             reason = f"not captured: {type(error).__name__}: {in_one_line(str(error))}"
         else:
