@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 
 import pytest
 import torch
@@ -29,7 +29,8 @@ MIB = 2**20
 
 def rehearsal(meter):
     """Phase `warm`, called by a module of the harness."""
-    return eval("meter.warm()", {"__name__": "bench.training.loop", "meter": meter})
+    caller = FunctionType((lambda held: held.warm()).__code__, {"__name__": "bench.training.loop"})
+    return caller(meter)
 
 
 class Clock:

@@ -4,10 +4,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from .waiting import wait_for
 
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch")
 
@@ -74,18 +75,18 @@ def one_node(folder: Path) -> Iterator[dict[str, str]]:
     munge = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket", *own]
     started = [subprocess.Popen(munge, stderr=subprocess.DEVNULL)]
     try:
-        _wait_for((folder / "munge.socket").exists)
+        wait_for((folder / "munge.socket").exists, 30)
         for command in (["slurmctld", "-D", "-c"], ["slurmd", "-D"]):
             with (folder / f"{command[0]}.out").open("w") as out:
                 started.append(
                     subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=subprocess.STDOUT)
                 )
-        _wait_for(lambda: "idle" in _said(["sinfo", "--noheader"], environment))
+        wait_for(lambda: "idle" in _said(["sinfo", "--noheader"], environment), 30)
         yield environment
     finally:
         subprocess.run(["scancel", "--user=root"], env={**os.environ, **environment}, check=False)
         with suppress(AssertionError):
-            _wait_for(lambda: not _said(["squeue", "--noheader"], environment), 10)
+            wait_for(lambda: not _said(["squeue", "--noheader"], environment), 10)
         for process in reversed(started):
             process.terminate()
             try:
@@ -105,10 +106,3 @@ def _free_ports(count: int) -> list[int]:
 
 def _said(command: list[str], environment: dict[str, str]) -> str:
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True).stdout
-
-
-def _wait_for(condition, seconds=30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "Slurm did not start"
-        time.sleep(0.05)

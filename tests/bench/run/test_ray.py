@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import threading
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,9 +18,10 @@ from bench.stages.jobs import Job
 from bench.stages.session import Session
 
 from .quick_stage import ray_stage
+from .waiting import in_background, wait_for
 
 ROOT = Path(__file__).parents[3]
-ray = pytest.importorskip("ray")
+ray = pytest.importorskip("ray", reason="pip install 'purify-bench[ray]' for these tests")
 
 
 @pytest.fixture(scope="module")
@@ -65,30 +63,6 @@ def starts(path):
     """Process, node, GPUs and device of each start of the job that has this file."""
     begun = Path(f"{path}.begun")
     return [json.loads(line) for line in begun.read_text().splitlines()] if begun.exists() else []
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 60
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
-    return found
-
-
-@contextmanager
-def in_background(reports, folder):
-    """Waits for all reports in a thread, and at the end of the block for the thread; a failure stops the jobs."""
-    got = []
-    thread = threading.Thread(target=lambda: got.extend(reports), daemon=True)
-    thread.start()
-    try:
-        yield got
-    except BaseException:
-        (folder / "stop").touch()
-        raise
-    finally:
-        thread.join(60)
-    assert not thread.is_alive()
 
 
 def test_a_worker_that_dies_costs_its_job_alone_and_only_as_many_jobs_as_fit_are_taken(reports, tmp_path):

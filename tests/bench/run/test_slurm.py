@@ -5,9 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from bench.run.slurm import squeue
 
 from .one_node import missing, one_node
 from .slurm_driver import job, reports
+from .waiting import in_background, wait_for
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 ROOT = Path(__file__).parents[3]
@@ -39,33 +38,10 @@ def _on_it(cluster, monkeypatch, tmp_path):
     monkeypatch.setattr(slurm, "Stage", remote.Stage)  # `reports` replaces it
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + 60
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
-    return found
-
-
 def starts(path):
     """How often the job that waits for the file has begun."""
     begun = Path(f"{path}.begun")
     return len(begun.read_text().splitlines()) if begun.exists() else 0
-
-
-@contextmanager
-def in_background(reports, folder):
-    """Waits for all reports in a thread, and at the end of the block for the thread; a failure stops the jobs."""
-    got = []
-    thread = threading.Thread(target=lambda: got.extend(reports), daemon=True)
-    thread.start()
-    try:
-        yield got
-    except BaseException:
-        (folder / "stop").touch()
-        raise
-    finally:
-        thread.join(60)
 
 
 def begins_soon(number):

@@ -2,8 +2,8 @@
 
 import multiprocessing
 import re
-import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -17,6 +17,9 @@ from bench.run.worker import Worker, run_jobs
 from bench.stages.jobs import Job
 from bench.stages.session import Session
 
+from .waiting import wait_for as wait
+
+wait_for = partial(wait, seconds=30, pause=0.01)
 PROGRAM = [str(Path(__file__).with_name("stages_without_torch.py"))]
 
 
@@ -39,14 +42,6 @@ def run(folder, components, count=1, watcher=None, **options):
     workers = [Worker(number, session_in(folder, **options)) for number in range(count)]
     jobs = [job(component, number) for number, component in enumerate(components)]
     return [(report.key.rsplit(" ", 1)[0], report) for report in run_jobs(workers, Schedule(jobs), watcher or Silent())]
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 30
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.01)
-    return found
 
 
 def ended(pid: int) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from bench.store.results import CellResult
 from tests.leaderboard.publishing import publish
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'purify-bench[dev]' for the browser tests")
-Image = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.browser
 MakeCell = Callable[..., CellResult]
 OpenPage = Callable[..., "Page"]
