@@ -42,7 +42,7 @@ def purify(task: Task) -> Made:
 
 
 def _once(task: Task, defense: Selected, given: ImageSet) -> tuple[Any, Context, dict[str, Any], Cost]:
-    """What a defense made of the images, its context and logs, and what that cost; the images themselves if nothing."""
+    """Images from a defense (those given if it purifies none), its context and logs, and the cost."""
     who = f"defense {defense.name!r}"
     ctx, meter = task.context(defense.name)
     purified: Any = given

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 def wait_for(condition, seconds=60, pause=0.05):
-    """What the condition says, as soon as that is true; an AssertionError if it takes longer than so many seconds."""
+    """The value of the condition as soon as it is true; an AssertionError if it takes longer than so many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "nothing happened"
