@@ -1,4 +1,6 @@
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,11 +88,22 @@ def test_a_failing_write_or_swap_leaves_the_old_site(tmp_path: Path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_parent_is_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="choose a folder that can be written"):
-        write_folder(tmp_path / "site", SITE)
+@pytest.fixture
+def not_root() -> Iterator[None]:
+    """Root may write everywhere: for the test it is another user."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)
+
+
+@pytest.mark.usefixtures("not_root")
+def test_an_unwritable_parent_is_named() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # below one that any user may enter
+        Path(folder).chmod(0o500)
+        with pytest.raises(UserError, match="choose a folder that can be written"):
+            write_folder(Path(folder) / "site", SITE)
 
 
 def test_a_folder_that_cannot_be_made_is_named() -> None:
