@@ -40,10 +40,13 @@ class Threads:
 
 @contextmanager
 def no_child_left(who: str) -> Iterator[None]:
-    """Raises ContractError if the block leaves a child process running, or a child of one."""
+    """Raises ContractError if the block leaves a child process running, or a child of one.
+
+    What a process that ran before starts meanwhile (a cluster's daemon, another cell of a notebook) is not the block's.
+    """
     before = children()
     yield
-    if left := children() - before:
+    if left := [child for child in children() - before if not before & _ancestors(child)]:
         raise ContractError(f"{who} left a process running ({_name(min(left, key=lambda p: p.pid))}); {_REMEDY}")
 
 
@@ -56,6 +59,12 @@ def children() -> set[psutil.Process]:
             if not ended and not any(helper in " ".join(child.cmdline()) for helper in _HELPERS):
                 found.add(child)
     return found
+
+
+def _ancestors(process: psutil.Process) -> set[psutil.Process]:
+    with suppress(psutil.Error):
+        return set(process.parents())
+    return set()
 
 
 def _is_of_a_library(thread: threading.Thread) -> bool:
