@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.errors import UserError
+from bench.errors import UserError, told
 
 
 def choose_device(text: str, elsewhere: bool = False) -> str:
@@ -37,3 +37,19 @@ def choose_device(text: str, elsewhere: bool = False) -> str:
     if device.type == "cuda" and not elsewhere and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device {text!r}: torch sees {torch.cuda.device_count()} CUDA devices; choose cpu or auto")
     return text
+
+
+def fault(device: str) -> str:
+    """Why a GPU does no work for this process; "" if it works.
+
+    After some errors (an index out of range in a kernel, an illegal address) every later CUDA call of a process fails.
+    A GPU of which only the memory is full works.
+    """
+    try:
+        torch.ones(1, device=device).add_(1)
+        torch.cuda.synchronize(device)
+    except torch.OutOfMemoryError:
+        return ""
+    except Exception as error:
+        return told(error).partition("\n")[0]
+    return ""

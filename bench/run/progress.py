@@ -182,8 +182,9 @@ class LiveProgress:
         self._matrix = self._progress.add_task(counted(len(plan.cells), "cell"), total=total, note=self._clock.text())
 
     def started(self, job: Job) -> None:
-        """Starts the bar of a job."""
-        self._running[job.key] = self._progress.add_task(title(job, self._plan), total=1, note="")
+        """Starts the bar of a job, unless it has one: then another process takes it."""
+        if job.key not in self._running:
+            self._running[job.key] = self._progress.add_task(title(job, self._plan), total=1, note="")
 
     def advanced(self, job: Job, done: int, total: int, note: str) -> None:
         """Moves the bar of a running job, a few times a second at most."""

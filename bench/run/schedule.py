@@ -42,6 +42,10 @@ class Schedule:
         """The next job that can start now; None if there is none before another one ends."""
         return self._jobs[heapq.heappop(self._ready)[2]] if self._ready else None
 
+    def give_back(self, job: Job) -> None:
+        """The job was taken and has not begun: it is ready again."""
+        heapq.heappush(self._ready, self._ranked(job.key))
+
     def done(self, key: str) -> None:
         """The job's artifact exists: jobs that waited for nothing else are ready."""
         for dependent in self._dependents[key]:

@@ -16,9 +16,12 @@ import time
 import traceback
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bench.errors import of_the_machine, told
+
+if TYPE_CHECKING:
+    from bench.stages.session import Session
 
 GRACE = 5.0
 """Seconds in which a process may end by itself before it is ended."""
@@ -83,6 +86,8 @@ def _serve(lines: SimpleQueue[str], answers: _Answers, log: TextIO) -> None:
     from bench.stages.session import Session
 
     session = Session.from_json(start["session"])
+    if reason := _fault(session):
+        return answers.write("unusable", reason)
     answers.write("ready", os.getpid())
     while True:
         job = Job.from_json(lines.get())
@@ -99,7 +104,19 @@ def _serve(lines: SimpleQueue[str], answers: _Answers, log: TextIO) -> None:
             }
             report = Report(job.key, job.stage, "failed", 0.0, details)
         faulthandler.cancel_dump_traceback_later()
-        answers.write("report", report.to_json())
+        broken = report.status == "failed" and _fault(session)
+        answers.write("last_report" if broken else "report", report.to_json())
+        if broken:
+            return None
+
+
+def _fault(session: Session) -> str:
+    """Why the GPU of this machine does no work; a job elsewhere looks for itself."""
+    if session.elsewhere or not session.device.startswith("cuda"):
+        return ""
+    from bench.run.devices import fault
+
+    return fault(session.device)
 
 
 if __name__ == "__main__":

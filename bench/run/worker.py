@@ -15,6 +15,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.errors import UserError
 from bench.run.schedule import Schedule
 from bench.run.serve import GRACE
 from bench.stages.jobs import Job, Report
@@ -46,6 +47,7 @@ class Worker:
         processors: numbers of those that it may use; empty for all.
 
     Attributes:
+        label: for messages: its number, and what the environment gives it.
         job: that runs; None if the worker is free.
         deadline: time (`time.monotonic`) at which the job is stopped; the start of the process does not count.
     """
@@ -54,7 +56,9 @@ class Worker:
         self, number: int, session: Session, environment: dict[str, str] | None = None, processors: Sequence[int] = ()
     ) -> None:
         self._session, self._processors = session, processors
-        self._environment = {**os.environ, **(environment or {})}
+        own = environment or {}
+        self.label = " ".join([f"process {number}", *(f"{name}={value}" for name, value in own.items())])
+        self._environment = {**os.environ, **own}
         self._environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
         self._log = session.store / "logs" / "workers" / f"{os.getpid()}-{number}.txt"
         self._process: subprocess.Popen[str] | None = None
@@ -71,6 +75,10 @@ class Worker:
         self._begin()
         self._send(job.to_json())
 
+    def unusable(self, event: _Event) -> str:
+        """Why the worker's GPU does not work, if the event says so."""
+        return (event.message or {}).get("unusable", "") if event.process is self._process and self.job else ""
+
     def receive(self, event: _Event, watcher: Watcher) -> Report | None:
         """Takes an event of the worker; returns the report if its job has ended."""
         if event.process is not self._process or self.job is None:
@@ -85,7 +93,19 @@ class Worker:
             done, total, note = message["progress"]
             self._progress = f"last progress: {done:g} of {total:g}{f', {note}' if note else ''}"
             watcher.advanced(self.job, done, total, note)
-        return self._ended(Report.from_json(message["report"])) if "report" in message else None
+        if "last_report" in message:  # the process cannot go on
+            self.kill()
+        for kind in ("report", "last_report"):
+            if kind in message:
+                return self._ended(Report.from_json(message[kind]))
+        return None
+
+    def give_up(self) -> Job:
+        """Ends the process, and returns its job, which has not begun."""
+        assert self.job is not None
+        job, self.job, self.deadline = self.job, None, math.inf
+        self.kill()
+        return job
 
     def stop_if_late(self) -> None:
         """Ends the process if its job has taken too long; the end comes as an event."""
@@ -189,18 +209,33 @@ def _watch(worker: Worker, process: subprocess.Popen[str], events: SimpleQueue[_
 
 
 def run_jobs(workers: Sequence[Worker], jobs: Schedule, watcher: Watcher) -> Reports:
-    """Keeps the workers busy as far as jobs are ready; their processes end with the generator."""
+    """Keeps the workers busy as far as jobs are ready; their processes end with the generator.
+
+    A worker whose GPU does not work when its process starts is left out: its job goes to another one, and a warning of
+    the next report says so.
+
+    Raises:
+        UserError: if no worker is left.
+    """
     events: SimpleQueue[_Event] = SimpleQueue()
+    usable, left_out = [*workers], dict[str, int]()
     try:
         while True:
-            for worker in workers:
+            for worker in usable:
                 if worker.job is None and (job := jobs.take()):
                     watcher.started(job)
                     worker.give(job, events)
-            if all(worker.job is None for worker in workers):
+            if all(worker.job is None for worker in usable):
                 return
-            event = _next_event(events, workers)
-            if report := event.worker.receive(event, watcher):
+            event = _next_event(events, usable)
+            if reason := event.worker.unusable(event):
+                jobs.give_back(event.worker.give_up())
+                usable.remove(event.worker)
+                left_out[f"{event.worker.label} is left out: its GPU does not work ({reason})"] = 1
+                if not usable:
+                    raise UserError(f"{'; '.join(left_out)}; `nvidia-smi` says more; the same command continues")
+            elif report := event.worker.receive(event, watcher):
+                report.warnings.update(left_out)
                 yield report
     finally:
         _end(workers)

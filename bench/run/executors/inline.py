@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bench.errors import UserError
 from bench.registry import executors
+from bench.run.devices import fault
 from bench.run.executors import Reports, Watcher
 from bench.run.schedule import Schedule
 from bench.stages.execute import execute
@@ -59,6 +60,13 @@ class Inline:
                 with running(note):
                     report = execute(job, session, functools.partial(watcher.advanced, job))
             yield report
+            if report.status == "failed" and session.device.startswith("cuda") and (reason := fault(session.device)):
+                note.write_text(str(ends + 1), encoding="utf-8")  # as if the process had ended in it
+                raise UserError(
+                    f"after this failure the GPU does no more work for this process ({reason}); run the same command "
+                    "again, it continues (and leaves the job out after the second time), or add --executor local, "
+                    "which starts a new process and goes on"
+                )
         for note in left_out:  # not before: another job may still end this process
             note.unlink(missing_ok=True)
 

@@ -18,6 +18,9 @@ def execute(job, session, on_progress):
     if what == "crash":
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a stage's own log
         os.kill(os.getpid(), signal.SIGSEGV)
+    if what == "break":
+        os.environ["GPU"] = "broken by the job"
+        return Report(job.key, job.stage, "failed", 0.0, {"message": "device-side assert"}, {str(os.getpid()): 1})
     if what == "exit":
         os._exit(3)
     if what == "until":  # somebody makes the file, or `stop` next to it; each start is a line in a file next to it
@@ -48,11 +51,16 @@ class Session:
     def from_json(text):
         import json
 
-        return types.SimpleNamespace(stage_timeout=json.loads(text)["stage_timeout"])
+        told = json.loads(text)
+        return types.SimpleNamespace(**{name: told[name] for name in ("stage_timeout", "device", "elsewhere")})
 
 
-for name, value in {"execute": execute, "session": Session}.items():
-    module = types.ModuleType(f"bench.stages.{name}")
-    setattr(module, name.title() if name == "session" else name, value)
+def fault(device):
+    return os.environ.get("GPU", "")
+
+
+for place, value in {"stages.execute": execute, "stages.session": Session, "run.devices": fault}.items():
+    module = types.ModuleType(f"bench.{place}")
+    setattr(module, value.__name__, value)
     sys.modules[module.__name__] = module
 main()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.api.engine import Engine
+from bench.errors import UserError
 from bench.run.executors import inline
 from bench.run.runner import Silent
 from bench.run.schedule import Schedule
@@ -99,3 +100,15 @@ def test_a_job_that_is_stopped_or_runs_elsewhere_has_ended_no_process(store):
         with running(note):
             pass
         assert note.exists()
+
+
+def test_a_job_that_breaks_the_gpu_for_this_process_ends_the_run(store, monkeypatch):
+    failed = Report("first", "purify", "failed", 0.0, {"message": "device-side assert"})
+    monkeypatch.setattr(inline, "execute", lambda *job: failed)
+    monkeypatch.setattr(inline, "fault", lambda device: "device-side assert")
+    session = Session("shapes", ("", ""), store.root, store.root, "cuda", Engine())
+    reports = inline.Inline().run(Schedule(JOBS), session, Silent())
+    assert next(reports) is failed
+    with pytest.raises(UserError, match=r"does no more work for this process .*; run the same command again"):
+        next(reports)
+    assert ended_in(store.running("purify", "first")) == 1, "after the second time it is left out"

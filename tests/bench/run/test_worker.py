@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench.errors import UserError
 from bench.run import worker
 from bench.run.remote import execute_text
 from bench.run.runner import Silent
@@ -29,17 +30,17 @@ def _quick(monkeypatch, tmp_path):
     monkeypatch.setenv("HANGS", str(tmp_path / "hangs"))
 
 
-def session_in(folder, stage_timeout=None):
-    return Session("shapes", ("", ""), folder, folder, "cpu", stage_timeout=stage_timeout)
+def session_in(folder, stage_timeout=None, device="cpu"):
+    return Session("shapes", ("", ""), folder, folder, device, stage_timeout=stage_timeout)
 
 
 def job(component: str, number: int = 0) -> Job:
     return Job("train", f"{component} {number}", {}, component, "", 0, {})
 
 
-def run(folder, components, count=1, watcher=None, **options):
-    """Reports by component, in the order in which the jobs ended."""
-    workers = [Worker(number, session_in(folder, **options)) for number in range(count)]
+def run(folder, components, gpus=("",), watcher=None, **options):
+    """Reports by component, in the order in which the jobs ended; one process for each state of a GPU."""
+    workers = [Worker(number, session_in(folder, **options), {"GPU": gpu}) for number, gpu in enumerate(gpus)]
     jobs = [job(component, number) for number, component in enumerate(components)]
     return [(report.key.rsplit(" ", 1)[0], report) for report in run_jobs(workers, Schedule(jobs), watcher or Silent())]
 
@@ -49,7 +50,7 @@ def ended(pid: int) -> bool:
 
 
 def test_processes_are_started_once_and_their_prints_disturb_nothing(tmp_path):
-    reports = [report for _, report in run(tmp_path, ["print", *["fine"] * 7], count=2)]
+    reports = [report for _, report in run(tmp_path, ["print", *["fine"] * 7], ["", ""])]
     assert [report.status for report in reports] == ["done"] * 8
     assert len({pid for report in reports for pid in report.warnings}) == 2
     (log,) = (tmp_path / "logs" / "workers").iterdir()
@@ -74,6 +75,25 @@ def test_a_crash_fails_its_job_and_the_next_one_runs_in_a_new_process(tmp_path, 
     assert written.splitlines()[-1] == f"train {component} 1 ({component}): {message}"
     assert after[1].status == "done"
     assert before[1].warnings.keys() != after[1].warnings.keys()
+
+
+def test_a_gpu_that_does_not_work_is_left_out_and_its_job_goes_to_another(tmp_path):
+    reports = [report for _, report in run(tmp_path, ["fine"] * 4, ["busy", ""], device="cuda")]
+    assert [report.status for report in reports] == ["done"] * 4
+    said = "process 0 GPU=busy is left out: its GPU does not work (busy)"
+    assert said in {text for report in reports for text in report.warnings}
+    assert len({text for report in reports for text in report.warnings}) == 2, "and one process ran all of them"
+
+
+def test_without_a_gpu_that_works_the_run_ends(tmp_path):
+    with pytest.raises(UserError, match=r"process . GPU=\w+ is left out.*; process . GPU=\w+ is left out"):
+        run(tmp_path, ["fine"] * 4, ["busy", "gone"], device="cuda")
+
+
+def test_a_job_that_breaks_the_gpu_for_its_process_fails_alone(tmp_path):
+    before, broke, after = run(tmp_path, ["fine", "break", "fine"], device="cuda")
+    assert [report.status for _, report in (before, broke, after)] == ["done", "failed", "done"]
+    assert before[1].warnings == broke[1].warnings != after[1].warnings
 
 
 def test_an_error_outside_of_the_stage_is_the_jobs(tmp_path):
