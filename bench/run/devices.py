@@ -40,7 +40,7 @@ def choose_device(text: str, elsewhere: bool = False) -> str:
 
 
 def fault(device: str) -> str:
-    """Why a GPU does no work for this process; "" if it works.
+    """Says why a GPU does no work for this process; "" if it works.
 
     After some errors (an index out of range in a kernel, an illegal address) every later CUDA call of a process fails.
     A GPU of which only the memory is full works.

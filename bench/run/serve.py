@@ -111,7 +111,7 @@ def _serve(lines: SimpleQueue[str], answers: _Answers, log: TextIO) -> None:
 
 
 def _fault(session: Session) -> str:
-    """Why the GPU of this machine does no work; a job elsewhere looks for itself."""
+    """Says why the GPU of this machine does no work; a job elsewhere looks for itself."""
     if session.elsewhere or not session.device.startswith("cuda"):
         return ""
     from bench.run.devices import fault

@@ -76,7 +76,7 @@ class Worker:
         self._send(job.to_json())
 
     def unusable(self, event: _Event) -> str:
-        """Why the worker's GPU does not work, if the event says so."""
+        """Says why the worker's GPU does not work, if the event says so."""
         return (event.message or {}).get("unusable", "") if event.process is self._process and self.job else ""
 
     def receive(self, event: _Event, watcher: Watcher) -> Report | None:
