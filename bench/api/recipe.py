@@ -29,6 +29,8 @@ class Recipe:
         flip: horizontal flip with probability 0.5.
         clip_grad_norm: global gradient-norm limit, or None.
         drop_last: leave out the incomplete last batch of an epoch.
+        clean_images: clean images that a victim trains on besides the given ones. The data set keeps them from attacks
+            (`cifar10:clean=4000`); only a defense that declares `clean-data` may ask for them.
     """
 
     epochs: int = 60
@@ -46,6 +48,7 @@ class Recipe:
     flip: bool = True
     clip_grad_norm: float | None = 5.0
     drop_last: bool = True
+    clean_images: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -56,6 +59,8 @@ class Recipe:
             raise ValueError(
                 f"weight_decay and crop_padding must be >= 0, got {self.weight_decay} and {self.crop_padding}"
             )
+        if self.clean_images < 0:
+            raise ValueError(f"clean_images must be >= 0, got {self.clean_images}")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError(
                 f"warmup_epochs must be >= 0 and less than epochs, got {self.warmup_epochs:g} of {self.epochs}; "

@@ -37,6 +37,7 @@ class Shapes(Subset):
     Attributes:
         train: number of training images (default 2,000).
         test: number of test images (default 1,000).
+        clean: number of images drawn besides, which no attack sees.
         seed: of the drawing.
         size: side of the square images in pixels.
     """
@@ -50,9 +51,11 @@ class Shapes(Subset):
 
     def load(self, root: Path) -> Splits:
         """Draws both splits; `root` is not used."""
+        generator = torch.Generator().manual_seed(2 * self.seed)
         return Splits(
-            _draw_set(self.train or 2000, self.size, torch.Generator().manual_seed(2 * self.seed)),
+            _draw_set(self.train or 2000, self.size, generator),
             _draw_set(self.test or 1000, self.size, torch.Generator().manual_seed(2 * self.seed + 1)),
+            clean=_draw_set(self.clean, self.size, generator) if self.clean else None,
         )
 
 

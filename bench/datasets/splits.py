@@ -24,6 +24,7 @@ class Splits:
     """Images that attacker and defender get (`train`) and images that only the judge sees (`test`).
 
     Attributes:
+        clean: training images that no attack sees, for defenses that declare clean data; None if none are kept.
         notes: what was done to the stored data that their owner should know.
     """
 
@@ -31,11 +32,13 @@ class Splits:
     test: ImageSet
     stored_digests: tuple[str, str] | None = None
     notes: tuple[str, ...] = ()
+    clean: ImageSet | None = None
 
     @functools.cached_property
-    def digests(self) -> tuple[str, str]:
-        """`content_digest` of the training and of the test images; computed unless they were stored."""
-        return self.stored_digests or (content_digest(self.train), content_digest(self.test))
+    def digests(self) -> tuple[str, ...]:
+        """`content_digest` of training, test and, if there are any, clean images; computed unless they were stored."""
+        both = self.stored_digests or (content_digest(self.train), content_digest(self.test))
+        return both if self.clean is None else (*both, content_digest(self.clean))
 
 
 def content_head(images: ImageSet) -> bytes:

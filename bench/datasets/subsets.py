@@ -21,11 +21,14 @@ class Subset:
     Attributes:
         train: number of training images, drawn with the same share of every class; all of them if none.
         test: the same for the test images.
+        clean: number of training images that are kept from every attack, drawn in the same way from those that `train`
+            leaves; only defenses that declare clean data train on them.
         seed: of the draw.
     """
 
     train: int | None = None
     test: int | None = None
+    clean: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -33,6 +36,8 @@ class Subset:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}; leave it out to take all images")
+        if self.clean < 0:
+            raise ValueError(f"clean must be at least 0, got {self.clean}")
 
     def cut(self, splits: Splits) -> Splits:
         """The chosen part of both splits.
@@ -40,13 +45,36 @@ class Subset:
         Raises:
             UserError: if more images are asked for than there are.
         """
-        if self.train is None and self.test is None:
+        if self.train is None and self.test is None and not self.clean:
             return splits
+        train, clean = splits.train, None
+        if self.clean:
+            train, clean = self._kept(train)
         return Splits(
-            _stratified(splits.train, self.train, self.seed, "train"),
+            _stratified(train, self.train, self.seed, "train"),
             _stratified(splits.test, self.test, self.seed, "test"),
             notes=splits.notes,
+            clean=clean,
         )
+
+    def _kept(self, train: ImageSet) -> tuple[ImageSet, ImageSet]:
+        """Training images that are offered to attacks, and those that are kept from them.
+
+        The first are drawn as without `clean`.
+        """
+        wanted = max(1, len(train) - self.clean) if self.train is None else self.train
+        if wanted + self.clean > len(train):
+            asked = f"train={wanted} and " * (self.train is not None)
+            raise UserError(
+                f"{train.info.name}: {asked}clean={self.clean} asked for, but there are only "
+                f"{counted(len(train), 'training image')}"
+            )
+        rows = stratified_rows(train.labels, wanted, torch.Generator().manual_seed(self.seed))
+        left = torch.ones(len(train), dtype=torch.bool)
+        left[rows] = False
+        others = left.nonzero().flatten()
+        kept = stratified_rows(train.labels[others], self.clean, torch.Generator().manual_seed(self.seed))
+        return train.take(rows), train.take(others[kept])
 
 
 def _stratified(images: ImageSet, count: int | None, seed: int, split: str) -> ImageSet:

@@ -104,7 +104,8 @@ class Arithmetic:
                 return None
             step = defense.step_passes
         train, test = self._splits.train, self._splits.test
-        passes = step * len(train) + len(test) + min(_CURVE_SAMPLE, len(train))
+        images = len(train) + recipe.clean_images
+        passes = step * images + len(test) + min(_CURVE_SAMPLE, images)
         return [(lambda: victim.build(train.info), recipe.epochs * passes)]
 
     def _rate(self, make: Callable[[], nn.Module]) -> float:

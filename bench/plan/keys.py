@@ -9,6 +9,7 @@ from bench.plan.describe import faces
 from bench.registry.source import source_digest
 from bench.select.chain import part_of
 from bench.select.spec import Selected, digest
+from bench.stages.clean_images import DECLARED
 from bench.stages.jobs import Job
 from bench.stages.session import Session
 from bench.store.results import SCHEMA_VERSION
@@ -34,6 +35,7 @@ def train_job(session: Session, victim: Selected, defense: Selected, seed: int, 
         "test": session.digests[1],
         "training": source_digest("bench.training"),
         "defense": identity(defense) if acts else None,
+        **({"clean": list(session.digests[2:])} if acts and DECLARED in defense.entry.uses else {}),
     }
     job = _job(session, "train", victim, seed, {"purify": purify.key}, **extra)
     return replace(job, inputs={"poison": poison.key, "purify": purify.key}, defense=defense.full_text if acts else "")

@@ -15,6 +15,7 @@ from bench.errors import ContractError, UserError, of_component, of_the_machine
 from bench.select.chain import Chain
 from bench.select.matrix import Matrix
 from bench.select.spec import Selected
+from bench.stages.clean_images import check_clean_images
 from bench.stages.crafting import candidates
 from bench.stages.network import check_network
 from bench.stages.train import changed_recipe
@@ -66,6 +67,7 @@ def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> d
         try:
             recipe = changed_recipe(defense.component, victim.component.recipe)
             check_squeezed(splits.train.aspect_ratios, recipe.random_resized_crop)
+            check_clean_images(recipe, splits, defense.entry.uses)
         except (ContractError, ValueError, UserError) as error:
             if f"victim {victim.full_text}" not in found:
                 name = f"defense {defense.full_text} victim {victim.full_text}"

@@ -20,7 +20,7 @@ class Session:
 
     Attributes:
         dataset: canonical selection of the data set.
-        digests: of its training and of its test images, as the plan saw them.
+        digests: of its training, test and, if there are any, clean images, as the plan saw them.
         store: folder of artifacts and cells, absolute.
         data_root: folder of downloaded and prepared data, absolute.
         device: `cpu`, `cuda`, `cuda:1`.
@@ -35,7 +35,7 @@ class Session:
     """
 
     dataset: str
-    digests: tuple[str, str]
+    digests: tuple[str, ...]
     store: Path
     data_root: Path
     device: str

@@ -14,6 +14,7 @@ from bench.measure.cost import Meter
 from bench.registry import defenses, victims
 from bench.select.spec import plain, select
 from bench.stages.as_built import AsBuilt
+from bench.stages.clean_images import check_clean_images, with_clean_images
 from bench.stages.invariants import check_same_kind, untouched
 from bench.stages.left_running import Threads, no_child_left
 from bench.stages.made import Made, anew
@@ -28,8 +29,10 @@ _CURVE_SAMPLE = 500  # training images on which the curve's training accuracy is
 def train(task: Task) -> Made:
     """Trains the victim on what the stages before passed on, and judges it on the test images after every epoch."""
     victim = select(victims, task.job.component)[0]
-    chosen = select(defenses, task.job.defense)[0].component if task.job.defense else None
-    train, test = task.images_after("purify"), task.dataset().test
+    acting = select(defenses, task.job.defense)[0] if task.job.defense else None
+    chosen = acting.component if acting else None
+    splits = task.dataset()
+    train, test = task.images_after("purify"), splits.test
     ctx, meter = task.context(victim.name)
     curve: list[dict[str, float | None]] = []
     who = f"defense {task.job.defense!r}" if chosen is not None else f"victim {victim.name!r}"
@@ -44,6 +47,8 @@ def train(task: Task) -> Made:
         if recipe != victim.component.recipe:
             ctx.log("recipe_changes", _changes(victim.component.recipe, recipe))
         check_squeezed(train.aspect_ratios, recipe.random_resized_crop)  # a defense may have changed the recipe
+        check_clean_images(recipe, splits, acting.entry.uses if acting else ())
+        train = with_clean_images(train, splits, recipe.clean_images, ctx)
         judged = resident(viewed, ctx.device)
         sample = resident(_sample(train, ctx), ctx.device)
         model = build(lambda: victim.component.build(train.info), ctx)

@@ -12,6 +12,7 @@ from bench.check.kept_state import kept
 from bench.datasets.splits import Splits
 from bench.errors import ContractError
 from bench.select.spec import Selected
+from bench.stages.clean_images import check_declared
 from bench.stages.invariants import check_same_kind
 from bench.stages.train import changed_recipe
 
@@ -34,7 +35,8 @@ def view_is_a_view(selected: Selected, tiny: Splits) -> None:
 
 
 def changed_recipe_is_a_recipe(selected: Selected, tiny: Splits) -> None:
-    """A defense that changes the recipe makes a Recipe of each, the same every time; plans try every victim's."""
+    """A defense that changes the recipe makes a Recipe of each, the same every time, with declared data alone."""
     for recipe in (Recipe(), Recipe(epochs=10, schedule="cosine", warmup_epochs=0.5), Recipe(schedule="one-cycle")):
         once, again = (changed_recipe(selected.component, recipe) for _ in range(2))
+        check_declared(once, selected.entry.uses)
         demand(once == again, f"change_recipe gives {once} and then {again} for the same recipe")

@@ -149,6 +149,19 @@ def test_subsets_are_stratified_and_repeatable(tmp_path):
     assert torch.bincount(some.train.labels).tolist() == [2] * 4
     assert some.digests == load(f"{text}:train=8:test=4").digests
     assert some.digests[0] != load(f"{text}:train=8:test=4:seed=1").digests[0]
+    kept = load(f"{text}:train=8:clean=6")
+    assert torch.equal(kept.train.images, some.train.images), "drawn as without clean"
+    assert len(kept.digests) == 3
+    rest = load(f"{text}:clean=6")
+    assert (len(rest.train), len(rest.clean)) == (14, 6)
+    pixels = [image.numpy().tobytes() for part in (rest.train, rest.clean) for image in part.images]
+    assert sorted(pixels) == sorted(image.numpy().tobytes() for image in load(text).train.images), "each image once"
+    with pytest.raises(UserError, match="train=18 and clean=3 asked for, but there are only 20 training images"):
+        load(f"{text}:train=18:clean=3")
+    with pytest.raises(UserError, match="clean=20 asked for"):
+        load(f"{text}:clean=20")
+    with pytest.raises(UserError, match="clean must be at least 0"):
+        load(f"{text}:clean=-1")
     with pytest.raises(UserError, match="train=99 asked for, but there are only 20"):
         load(f"{text}:train=99")
     with pytest.raises(UserError, match="train must be at least 1"):

@@ -61,6 +61,7 @@ MORE = {
         "at-fast:check_every=1",
         "iss-jpeg:test_view=true",
         'avatar:weights="{network}":noise_steps=2',
+        "clean-mix:images=4",
     ),
     "victims": (
         "resnet18",
