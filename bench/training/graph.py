@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -76,14 +77,19 @@ def capture(step: Callable[[], None]) -> Graph:
     return graph
 
 
+@cache
+def _own(device: torch.device) -> torch.cuda.Stream:
+    """One for the process: each stream keeps the memory that it has freed, and a workspace of cuBLAS, to itself."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
     """The block's work goes to a stream of its own, as captures need it; both streams wait for each other."""
     if device.type != "cuda":
         yield
         return
-    outer = torch.cuda.current_stream(device)
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    outer, stream = torch.cuda.current_stream(device), _own(device)
     stream.wait_stream(outer)
     try:
         with torch.cuda.stream(stream):
