@@ -13,15 +13,15 @@ Deviations from the authors' code (`HanxunH/Unlearnable-Examples`):
 """
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import Literal, get_args
 
-from torch import Tensor, nn, zeros
+from torch import Tensor, nn
+from torch.nn import functional
 
 from attacks.em.noise import ClassNoise, Descent, SampleNoise
 from bench.api import GRADIENT_PASSES, STEP_PASSES, Context, ImageSet, Recipe, Rounding
 from bench.registry import attacks
-from bench.training import Batches
+from bench.training import Batch, Batches
 from bench.training.pgd import step_across
 from bench.training.surrogates import (
     Crafted,
@@ -31,7 +31,6 @@ from bench.training.surrogates import (
     build_surrogate,
     check_finite,
     check_positive,
-    endless,
 )
 
 _COMMON_ROUNDS = 10
@@ -157,28 +156,31 @@ class Em(SurrogateAttack):
         self, surrogate: nn.Module, noise: SampleNoise | ClassNoise, near: ImageSet, ctx: Context, passes: Passes
     ) -> tuple[Tensor, list[float]]:
         """The noise of the best round, and the error of every round."""
-        trainer = Trainer(surrogate, self._recipe, passes)
         class_wise = self.mode == "class"
-        batches = endless(
-            Batches(
-                near,
-                ctx.device,
-                self.batch_size,
-                ctx.generator("batch-order"),
-                shuffle=class_wise or not self.official_order,
-                drop_last=class_wise,
-            )
+        batches = Batches(
+            near,
+            ctx.device,
+            self.batch_size,
+            ctx.generator("batch-order"),
+            shuffle=class_wise or not self.official_order,
+            drop_last=class_wise,
         )
+
+        def loss(batch: Batch) -> Tensor:
+            noisy = batch.images_01 + noise.of(batch.rows, batch.labels)
+            return functional.cross_entropy(surrogate(noisy).float(), batch.labels)
+
+        replayable = noise.near and ctx.through is None
+        trainer = Trainer(surrogate, batches, loss, self._recipe, ctx, passes, replayable=replayable)
         errors: list[float] = []
         best = noise.delta
         last = False
         while not last:
             where = f"in round {len(errors) + 1}"
             with ctx.phase("train"):
-                total = zeros((), device=ctx.device)
-                for batch in islice(batches, self.batches_per_round):
-                    total += trainer.step(batch.images_01 + noise.of(batch.rows, batch.labels), batch.labels)
-                value = float(total) / self.batches_per_round
+                for _ in range(self.batches_per_round):
+                    trainer.step()
+                value = trainer.loss()
             check_finite(value, f"in training, {where} (lr {self.lr:g})", "lower lr")
             with ctx.phase("noise"):
                 noise.update(surrogate)

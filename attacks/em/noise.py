@@ -54,15 +54,20 @@ class SampleNoise:
 
     Attributes:
         delta: float32 (N, C, H, W).
+        near: it is on the device, so a training step that looks it up may be replayed.
     """
 
     def __init__(self, train: ImageSet, ctx: Context, descent: Descent) -> None:
-        self._train, self._device, self._descent = train, ctx.device, descent
+        self._train, self._device, self._descent, self._ctx = train, ctx.device, descent, ctx
         self.delta = empty_noise(train, ctx.device)
+        self.near = self.delta.device.type == ctx.device.type
 
     def of(self, rows: Tensor, labels: Tensor) -> Tensor:
         """The noise of these images, on the device."""
-        return self.delta[rows.to(self.delta.device)].to(self._device)
+        if self.near:
+            return self.delta[rows]
+        with self._ctx.training_step(False):  # it waits for the device, which no step does
+            return self.delta[rows.cpu()].to(self._device)
 
     def update(self, model: nn.Module) -> None:
         """Gradient steps for all images, from where their noise is; stops early at a limit."""
@@ -92,7 +97,10 @@ class ClassNoise:
 
     Attributes:
         delta: float32 (K, C, H, W).
+        near: True; as for `SampleNoise`.
     """
+
+    near = True
 
     def __init__(self, train: ImageSet, ctx: Context, descent: Descent, batch_size: int, fraction: float) -> None:
         self._device, self._descent = ctx.device, descent
@@ -116,7 +124,8 @@ class ClassNoise:
             count = member.sum(0).view(-1, 1, 1, 1)
             mean = torch.einsum("bk,bchw->kchw", member, found) / count.clamp(min=1)
             radius = self._descent.budget.radius
-            self.delta = torch.where(count > 0, mean.clamp(-radius, radius), self.delta)
+            # In place: a replayed training step of the surrogate reads it where it is.
+            self.delta.copy_(torch.where(count > 0, mean.clamp(-radius, radius), self.delta))
             if self._descent.passes.spent():
                 return
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from attacks.rem.min_max import Players
 from bench.api import GRADIENT_PASSES, STEP_PASSES, Budget, Context, ImageSet, Recipe, check_crops
 from bench.registry import attacks
-from bench.training import Batches, resident
+from bench.training import Batch, Batches, resident
 from bench.training.pgd import step_across
 from bench.training.surrogates import (
     Crafted,
@@ -28,12 +29,11 @@ from bench.training.surrogates import (
     check_finite,
     check_positive,
     chunks,
-    endless,
     judge,
     load,
 )
 
-_CHECK_EVERY = 100  # training steps between looks at the loss, each of which waits for the device
+_CHECK_EVERY = 100  # training steps between looks at their loss, each of which waits for the device
 _REPORTED = 500  # images on which the robust losses are measured
 
 
@@ -185,19 +185,23 @@ class Rem(SurrogateAttack):
 
     def _train(self, surrogate: nn.Module, players: Players, near: ImageSet, ctx: Context, passes: Passes) -> int:
         """Trains the surrogate on attacked noisy images; returns the number of steps made."""
-        trainer = Trainer(surrogate, self._recipe, passes)
-        batches = endless(Batches(near, ctx.device, self.batch_size, ctx.generator("batch-order"), drop_last=True))
+
+        def loss(batch: Batch) -> Tensor:
+            with torch.autocast(ctx.device.type, enabled=False):  # the players ask for it where the network runs
+                ratios = _ratios(near, batch.rows)
+                delta = players.defend(surrogate, batch.images_01, batch.labels, ratios)
+                noisy = (batch.images_01 + (255 * delta).round() / 255).clamp(0, 1)
+                hostile = players.attack(surrogate, players.move(noisy, ratios), batch.labels)
+            return functional.cross_entropy(surrogate(hostile).float(), batch.labels)
+
+        batches = Batches(near, ctx.device, self.batch_size, ctx.generator("batch-order"), drop_last=True)
+        trainer = Trainer(surrogate, batches, loss, self._recipe, ctx, passes, replayable=ctx.through is None)
         for step in range(1, self.train_steps + 1):
-            batch = next(batches)
-            ratios = _ratios(near, batch.rows)
-            delta = players.defend(surrogate, batch.images_01, batch.labels, ratios)
-            noisy = (batch.images_01 + (255 * delta).round() / 255).clamp(0, 1)
-            hostile = players.attack(surrogate, players.move(noisy, ratios), batch.labels)
-            loss = trainer.step(hostile, batch.labels)
-            passes.gradient += (players.passes + players.attacker_steps) * len(batch.rows)
+            images = trainer.step()
+            passes.gradient += (players.passes + players.attacker_steps) * images
             last = step == self.train_steps or passes.spent(reserve=players.passes * len(near))
             if last or step % _CHECK_EVERY == 0:
-                value = float(loss)
+                value = trainer.loss()
                 check_finite(value, f"by training step {step} (lr {self.lr:g})", "lower lr")
                 ctx.progress(step, self.train_steps, f"surrogate under attack, loss {value:.3f}")
             if last:

@@ -4,7 +4,6 @@ from bench.training.surrogates.attack import Crafted, SurrogateAttack
 from bench.training.surrogates.clean import step_decay, train_on_clean
 from bench.training.surrogates.crafting import (
     Passes,
-    Trainer,
     at_once,
     check_batch_size,
     check_classes,
@@ -22,10 +21,10 @@ from bench.training.surrogates.networks import (
     SurrogateName,
     build_surrogate,
     check_surrogate,
-    endless,
     surrogate_layers,
 )
 from bench.training.surrogates.sweep import Sweep
+from bench.training.surrogates.trainer import Trainer
 
 __all__ = [
     "Crafted",
@@ -45,7 +44,6 @@ __all__ = [
     "check_surrogate",
     "chunks",
     "empty_noise",
-    "endless",
     "judge",
     "load",
     "report",

@@ -1,4 +1,4 @@
-"""Parts of attacks that train a surrogate: checks, limits, training steps, chunks and the report."""
+"""Parts of attacks that train a surrogate: checks, limits, chunks and the report."""
 
 import math
 import time
@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.api import Context, ImageSet, Recipe
+from bench.api import Context, ImageSet
 from bench.errors import UserError
 from bench.training.evaluate import TrainingDivergedError, accuracy
 from bench.training.numbers import autocast, to_float
-from bench.training.optimizer import Stepper
 
 # Entries of a chunk: a CPU's caches hold no more than 64 images with their activations, and a GPU wants thousands.
 _ENTRIES_AT_ONCE = {"cuda": 2048 * 3072, "cpu": 64 * 3072}
@@ -26,10 +25,11 @@ class Passes:
 
     Attributes:
         max_passes: of all three kinds together, or None.
-        max_seconds: since this object was made, or None.
+        max_seconds: since this object was made, without `left_out`, or None.
         forward: images that went forward only.
         gradient: forward and back to the image.
         training: forward and back to the weights.
+        left_out: seconds of rehearsals.
     """
 
     max_passes: int | None = None
@@ -37,12 +37,14 @@ class Passes:
     forward: int = 0
     gradient: int = 0
     training: int = 0
+    left_out: float = 0.0
     _start: float = field(default_factory=time.perf_counter)
 
     def spent(self, reserve: int = 0) -> bool:
         """True if a limit is reached, keeping `reserve` passes for later."""
         used = self.forward + self.gradient + self.training + reserve
-        over_time = self.max_seconds is not None and time.perf_counter() - self._start >= self.max_seconds
+        seconds = time.perf_counter() - self._start - self.left_out
+        over_time = self.max_seconds is not None and seconds >= self.max_seconds
         return over_time or (self.max_passes is not None and used >= self.max_passes)
 
     def log(self, ctx: Context, converged: bool) -> None:
@@ -51,29 +53,6 @@ class Passes:
         ctx.log("passes_gradient", self.gradient)
         ctx.log("passes_training", self.training)
         ctx.log("converged", converged)
-
-
-class Trainer:
-    """Training steps of a surrogate, between which an attack does something else.
-
-    Args:
-        surrogate: to be trained.
-        recipe: its epochs are steps.
-        passes: counts the images.
-    """
-
-    def __init__(self, surrogate: nn.Module, recipe: Recipe, passes: Passes) -> None:
-        self._surrogate, self._passes = surrogate, passes
-        self._stepper = Stepper([{"params": list(surrogate.parameters())}], recipe, 1)
-
-    def step(self, images_01: Tensor, labels: Tensor) -> Tensor:
-        """One step on a batch, in train mode, in which the surrogate stays; the mean loss, on the device."""
-        self._surrogate.train()
-        with autocast(images_01.device):
-            loss = functional.cross_entropy(self._surrogate(images_01).float(), labels)
-        self._stepper.step(loss)
-        self._passes.training += len(labels)
-        return loss.detach()
 
 
 def check_eps(eps: float) -> None:

@@ -5,7 +5,7 @@ All take float images in [0, 1]; any normalization is their first layer, so that
 conversion. Batch normalization everywhere: train mode only while training, eval mode while crafting.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from bench.api import Context, DataInfo
 from bench.errors import unknown
-from bench.training.batches import Batch, Batches
 from bench.training.blocks import BasicBlock, convolution
 from bench.training.seeding import build
 
@@ -133,11 +132,3 @@ def build_surrogate(
         return model
 
     return build(make, ctx)
-
-
-def endless(batches: Batches) -> Iterator[Batch]:
-    """Batches without end, epoch after epoch; a last batch of one image, which has no batch statistics, is left out."""
-    while True:
-        for batch in batches:
-            if len(batch.rows) > 1:
-                yield batch

@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_leaves
 from bench.api import Recipe
 from bench.api.engine import Engine
 from bench.errors import UserError
-from bench.registry import defenses
+from bench.registry import attacks, defenses
+from bench.select.spec import select
 from bench.training import Batches, Stepper, build, cross_entropy, fit, graph, rehearsal
 
 CPU = torch.device("cpu")
@@ -122,6 +123,43 @@ def test_the_stages_of_dvae_replay_with_their_sums(random_set, make_context, gra
         assert all(ctx.logs.get(f"dvae-stage{stage}.fit.engine") == "graph" for stage in (1, 2)) == (mode == "graph")
     assert torch.equal(found["eager"][0], found["graph"][0])
     assert found["eager"][1] == found["graph"][1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "em:batch_size=16:batches_per_round=5:max_rounds=3:stop_error=0:steps=2:lr=1/64",  # batches of 16, 16 and 8
+        "em:mode=class:batch_size=16:batches_per_round=4:max_rounds=3:stop_error=0:lr=1/64",
+        "rem:batch_size=16:train_steps=5:steps=2:attacker_steps=1:samples=2:lr=1/16",
+        "rem:batch_size=16:train_steps=5:steps=1:attacker_steps=0:samples=1:crop_padding=0:random_resized_crop=true:lr=1/16",
+    ],
+)
+def test_attacks_replay_the_training_of_their_surrogate(random_set, make_context, graphs, text):
+    """One capture serves all steps: of EM the noise changes between them, in place."""
+    images = random_set(40)
+    if "resized" in text:
+        images = replace(images, aspect_ratios=torch.linspace(0.5, 2, 40))
+    attack = select(attacks, text + ":surrogate=s-net")[0].component
+    found, logs = {}, {}
+    for mode in ("eager", "graph"):
+        ctx = replace(make_context(3, "attack"), engine=Engine(mode))
+        found[mode] = attack.poison(images, ctx).images
+        logs[mode] = {name: value for name, value in ctx.recorded().items() if not name.startswith("attack.train.")}
+        assert ctx.logs.get("attack.train.engine") == (None if mode == "eager" else "graph")
+    assert torch.equal(found["eager"], found["graph"])
+    assert not torch.equal(found["graph"], images.images)
+    assert logs["eager"] == logs["graph"]
+    assert len(graphs) == 2, "the rehearsal's and that of the training"
+    assert graphs[0].replays == 7
+
+
+def test_what_an_adaptive_attack_looks_through_is_not_replayed(random_set, make_context, graphs):
+    """A defense's differentiable version may do anything."""
+    attack = select(attacks, "em:surrogate=s-net:max_rounds=1:batches_per_round=1:steps=1")[0].component
+    ctx = replace(make_context(), engine=Engine("graph"), through=lambda images: images)
+    attack.poison(random_set(8), ctx)
+    assert ctx.logs["test.train.engine_reason"] == "the loss is not declared replayable"
+    assert not graphs
 
 
 def counting(period):

@@ -7,7 +7,8 @@ from torchvision.models import resnet18
 
 from bench.api import DataInfo
 from bench.training import Batches
-from bench.training.surrogates.networks import build_surrogate, check_surrogate, endless
+from bench.training.surrogates.networks import build_surrogate, check_surrogate
+from bench.training.surrogates.trainer import endless
 
 CIFAR = DataInfo("cifar-like", 10, (3, 32, 32))
 
