@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,13 +42,19 @@ def train_job(session: Session, victim: Selected, defense: Selected, seed: int, 
     return replace(job, inputs={"poison": poison.key, "purify": purify.key}, defense=defense.full_text if acts else "")
 
 
-def cell_key(session: Session, preset: str, chosen: tuple[Selected, Selected, Selected], seed: int) -> str:
-    """Digest of a cell's coordinates in the matrix: a result of newer source replaces the older one.
+def cell_preimage(session: Session, preset: str, chosen: Sequence[Selected], seed: int) -> list[Any]:
+    """A cell's coordinates in the matrix, of which its key is the digest; source is none of them.
 
-    Precision is one of the coordinates: a result in float32 does not replace the one in bfloat16.
+    So a result of newer source replaces the older one. Precision is one: a result in float32 does not replace the one
+    in bfloat16.
     """
     components = (selected.full_text for selected in chosen)
-    return digest([preset, session.engine.precision, list(session.digests), *components, seed])[:20]
+    return [preset, session.engine.precision, list(session.digests), *components, seed]
+
+
+def cell_key(preimage: Sequence[Any]) -> str:
+    """The key of a cell with these coordinates."""
+    return digest(list(preimage))[:20]
 
 
 def _job(session: Session, stage: str, selected: Selected, seed: int, inputs: dict[str, str], **extra: Any) -> Job:

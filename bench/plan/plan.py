@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from bench.datasets.splits import Splits
 from bench.errors import UserError
-from bench.plan.keys import cell_key, poison_job, purify_job, train_job
+from bench.plan.keys import cell_key, cell_preimage, poison_job, purify_job, train_job
 from bench.plan.obstacles import find_obstacles, find_unreadable
 from bench.select.matrix import Matrix
 from bench.select.spec import Selected, digest
@@ -23,16 +24,21 @@ class PlannedCell:
     """One cell and the jobs it waits for.
 
     Attributes:
-        key: of the cell's file.
+        preimage: its coordinates, of which the key is the digest.
         jobs: stage -> key of the job.
     """
 
-    key: str
+    preimage: list[Any]
     attack: Selected
     defense: Selected
     victim: Selected
     seed: int
     jobs: dict[str, str]
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Of the cell's file."""
+        return cell_key(self.preimage)
 
 
 @dataclass(frozen=True)
@@ -98,9 +104,8 @@ def make_plan(matrix: Matrix, splits: Splits, store: Store, session: Session, sk
         for attack in matrix.attacks:
             if f"attack {attack.full_text}" in unreadable:
                 for pair in itertools.product(matrix.defenses, matrix.victims):
-                    cells.append(
-                        PlannedCell(cell_key(session, matrix.preset, (attack, *pair), seed), attack, *pair, seed, {})
-                    )
+                    preimage = cell_preimage(session, matrix.preset, (attack, *pair), seed)
+                    cells.append(PlannedCell(preimage, attack, *pair, seed, {}))
                 continue
             poison = poison_job(session, attack, seed)
             for defense in matrix.defenses:
@@ -110,7 +115,8 @@ def make_plan(matrix: Matrix, splits: Splits, store: Store, session: Session, sk
                     jobs |= {job.key: job for job in (poison, purify, train)}
                     chosen = (attack, defense, victim)
                     keys = {job.stage: job.key for job in (poison, purify, train)}
-                    cells.append(PlannedCell(cell_key(session, matrix.preset, chosen, seed), *chosen, seed, keys))
+                    preimage = cell_preimage(session, matrix.preset, chosen, seed)
+                    cells.append(PlannedCell(preimage, *chosen, seed, keys))
     ordered = {job.key: job for stage in STAGES for job in jobs.values() if job.stage == stage}
     states = {job.key: store.state(job.stage, job.key) for job in ordered.values()}
     pending = {cell.attack.full_text for cell in cells if cell.jobs and states[cell.jobs["poison"]] != "valid"}

@@ -63,6 +63,7 @@ def _coordinates(cell: PlannedCell, plan: Plan) -> dict[str, Any]:
     """Part of a cell's record that does not depend on its outcome."""
     return {
         "key": cell.key,
+        "preimage": cell.preimage,
         "preset": plan.matrix.preset,
         "precision": plan.session.engine.precision,
         "dataset": plan.dataset,

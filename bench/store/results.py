@@ -149,6 +149,8 @@ class CellResult:
         artifacts: by stage, the artifact's key.
         provenance: versions, device, threads, command.
         error: `stage`, `kind`, `message`, `traceback` if failed; `message` if skipped; else None.
+        preimage: coordinates whose digest is the key: preset, precision, digests of the training and of the test
+            images, attack, defense and victim with all parameters, seed; empty in a cell of an older release.
     """
 
     key: str
@@ -170,6 +172,7 @@ class CellResult:
     provenance: dict[str, Any] = field(default_factory=dict)
     error: dict[str, str] | None = None
     precision: str = ""
+    preimage: list[Any] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
 

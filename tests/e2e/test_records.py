@@ -1,10 +1,12 @@
 """Each cell is recorded once, and each table is built once."""
 
+import json
 from collections import Counter
 
 import pytest
 
 from bench.run import runner
+from bench.select.spec import digest
 
 from .conftest import TINY
 
@@ -47,3 +49,8 @@ def test_records_and_tables_of_a_run(bench, tmp_path, calls):
         assert bench(*words).code == 1
         assert calls == {**once, "cells_frame": 1, "leaderboard_frame": 1}
         calls.clear()
+    cells = [json.loads(path.read_text()) for path in (tmp_path / "results" / "cells").glob("*.json")]
+    assert [cell["key"] for cell in cells] == [digest(cell["preimage"])[:20] for cell in cells]
+    failed = next(cell for cell in cells if cell["defense"]["name"] == "fails-x")
+    assert failed["preimage"][0] == "demo"
+    assert "fails-x" in failed["preimage"]
