@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bench import __version__
-from bench.cli.commands import board, cache, components, doctor, run, sweep
+from bench.cli.commands import board, cache, components, doctor, portable, run, sweep
 from bench.cli.exits import run_command
 
 
@@ -35,6 +35,7 @@ for command in (
     components.new,
     board.publish,
     board.show,
+    portable.export,
     cache.cache,
     doctor.doctor,
 ):

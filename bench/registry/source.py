@@ -38,6 +38,24 @@ def modules_of(module: str) -> list[str]:
     return sorted(name for name in _closure(module) if ":" not in name and name.partition(".")[0] != "bench")
 
 
+def of_this_repository(module: str) -> bool:
+    """True unless a module belongs to a plug-in file, a helper of one, or another distribution."""
+    return module.partition(".")[0] in ("bench", "attacks", "defenses", "victims")
+
+
+def files_of(module: str) -> dict[str, Path]:
+    """The files that `source_digest` covers, without those of this repository: its own first, then helpers and data.
+
+    Their names are paths from the folder of the module's own file; that of a helper from elsewhere is its module's.
+    """
+    files = {name: path for name, path in _closure(module).items() if not of_this_repository(name)}
+    folder = files[module].parent
+    return {
+        str(path.relative_to(folder) if path.is_relative_to(folder) else Path(*name.split("."), path.name)): path
+        for name, path in files.items()
+    }
+
+
 def imports_of(module: str) -> list[str]:
     """Imports from elsewhere in the modules of `modules_of`, anywhere in their code; names that are no module too."""
     own = modules_of(module)

@@ -155,6 +155,8 @@ def prepared(layers: Sequence[Settings], options: Options, *, runs: bool = True)
     device, engine = options.chosen()
     loading.load.cache_clear()  # files may have changed since the last call in this process
     store = Store(options.store, create=runs)
+    if runs and store.exported:
+        raise UserError(f"store {store.root} is an exported folder, in which nothing is computed; give another --store")
     shared = runs and not store.tidy() and store.busy
     with store.in_use() if runs else nullcontext(), _threads(options.threads):
         splits = loading.load(matrix.dataset, options.data_root.absolute())

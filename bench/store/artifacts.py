@@ -36,6 +36,9 @@ from bench.store.fingerprint import Fingerprint
 from bench.store.locks import exclusive, held, shared
 from bench.store.results import SCHEMA_VERSION, Cost, Manifest, write_json
 
+INDEX = "export.json"
+"""Of an exported folder (`bench.portable`): a store that has no tensors."""
+
 _DATA = "data.safetensors"
 _VERIFIED: dict[Path, tuple[int, int, int]] = {}  # data files that this process has written or verified
 
@@ -75,6 +78,11 @@ class Store:
         except (OSError, ValueError, AttributeError) as error:
             problem = of_the_machine(error) or f"not usable ({error})"
             raise UserError(f"store {root}: {problem}; give another folder with --store") from error
+
+    @property
+    def exported(self) -> bool:
+        """True if the folder was exported from a store: it has cells and manifests, and nothing is computed in it."""
+        return (self.root / INDEX).is_file()
 
     @functools.cached_property
     def read_only(self) -> bool:
