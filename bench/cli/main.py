@@ -36,6 +36,7 @@ for command in (
     board.publish,
     board.show,
     portable.export,
+    portable.verify,
     cache.cache,
     doctor.doctor,
 ):

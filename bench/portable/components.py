@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
 from bench.portable.folder import Plugin
+from bench.portable.sources import sources_of
 from bench.registry import BY_KIND, Entry
 from bench.registry.source import files_of, of_this_repository, source_digest
 from bench.select.chain import split
@@ -63,21 +64,6 @@ def components_of(cell: CellResult) -> dict[str, Named]:
     return {one.label: one for kind, text in zip(KINDS, texts, strict=True) for one in named(kind, text)}
 
 
-def sources_of(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Name and source digest of each component behind an artifact, as its key has them."""
-    for role in ("component", "defense"):
-        yield from _sources(manifest.preimage.get(role))
-
-
-def _sources(identity: Any) -> Iterator[tuple[str, str]]:
-    if not isinstance(identity, Mapping):
-        return
-    if "source" in identity:
-        yield str(identity["name"]), str(identity["source"])
-    for inner in (*identity.get("parts", ()), *identity.get("others", {}).values()):
-        yield from _sources(inner)
-
-
 def plugin_files(
     components: Iterable[Named], manifests: Iterable[Manifest]
 ) -> tuple[list[Plugin], dict[str, bytes | Path]]:
@@ -90,16 +76,13 @@ def plugin_files(
     Raises:
         UserError: if a plug-in was changed after the cells were computed, or two helpers have one name.
     """
-    computed: dict[str, set[str]] = {}
-    for manifest in manifests:
-        for name, source in sources_of(manifest):
-            computed.setdefault(name, set()).add(source)
+    computed = sources_of(manifests)
     plugins: dict[str, Plugin] = {}
     files: dict[str, bytes | Path] = {}
     for one in sorted((one for one in components if one.is_plugin), key=lambda one: one.label):
         module = one.entry.cls.__module__
         now = source_digest(module)
-        if stale := sorted(computed.get(one.entry.name, set()) - {now}):
+        if stale := sorted(computed.get(one.label, set()) - {now}):
             raise UserError(
                 f"{one.label}: its source is {now[:12]}..., and cells were computed with {stale[0][:12]}...; give the "
                 "file as it was with --plugin, or run the same command again and export then"

@@ -258,6 +258,11 @@ BY_KIND: dict[str, Registry[Any]] = {
 }
 
 
+def plugin_module(path: Path) -> str:
+    """The name of the module that `load_plugin` makes of a file; it is part of the source digest."""
+    return f"bench_plugin_{path.stem.replace('-', '_')}"
+
+
 def load_plugin(path: Path) -> None:
     """Imports a plug-in file (`--plugin my_defense.py`); its decorators register what it defines.
 
@@ -276,7 +281,7 @@ def load_plugin(path: Path) -> None:
             raise UserError(problem)
     if module_of(path) in sys.modules:
         return
-    name = f"bench_plugin_{path.stem.replace('-', '_')}"
+    name = plugin_module(path)
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise UserError(f"--plugin {path}: not a Python file (it must end in .py)")

@@ -15,7 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +26,42 @@ _CONTENTS: dict[Path, bytes] = {}  # as first read, which is what this process h
 @functools.cache
 def source_digest(module: str) -> str:
     """sha256 over the names and contents of all files a module's results depend on, hexadecimal."""
-    files = _closure(module)
+    return _digest(_closure(module))
+
+
+def digest_of_file(path: Path, module: str) -> tuple[str, bool]:
+    """The source digest of a plug-in file that is not imported; its helpers are files next to it.
+
+    Args:
+        path: of the file.
+        module: its name when `--plugin` imports it.
+
+    Returns:
+        The digest, and whether it covers files of this repository too: then it is that of this checkout.
+
+    Raises:
+        ValueError: if a file is no Python source.
+    """
+    folder = path.parent
+
+    def next_to_it(name: str) -> Path | None:
+        if of_this_repository(name):
+            return _file_of(name)
+        inner = folder / Path(*name.split("."))
+        places = (path,) if name == module else (inner.with_suffix(".py"), inner / "__init__.py")
+        found = next((place for place in places if place.is_file()), None)
+        if found is not None:
+            _CONTENTS.pop(found, None)
+        return found
+
+    try:
+        files = _closure(module, next_to_it, lambda top: of_this_repository(top) or next_to_it(top) is not None)
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"no Python source ({type(error).__name__})") from error
+    return _digest(files), any(of_this_repository(name) for name in files)
+
+
+def _digest(files: Mapping[str, Path]) -> str:
     total = hashlib.sha256()
     for name in sorted(files):
         total.update(f"{name}\0".encode() + _content(files[name]).replace(b"\r\n", b"\n") + b"\0")
@@ -71,13 +106,16 @@ def load_imports(module: str) -> None:
             importlib.import_module(name)
 
 
-def _closure(module: str) -> dict[str, Path]:
+def _closure(
+    module: str, find: Callable[[str], Path | None] | None = None, is_local: Callable[[str], bool] | None = None
+) -> dict[str, Path]:
+    find, is_local = find or _file_of, is_local or _is_local
     package = module.partition(".")[0]
     files: dict[str, Path] = {}
     pending = [module]
     while pending:
         name = pending.pop()
-        path = _file_of(name)
+        path = find(name)
         if name in files or path is None:
             continue
         files[name] = path
@@ -87,7 +125,7 @@ def _closure(module: str) -> dict[str, Path]:
         for imported in _imports(path, name):
             top = imported.partition(".")[0]
             if f"{imported}.".startswith(f"{_NUMBERS_OF_THE_CORE}.") or (
-                top != "bench" and (top == package or _is_local(top))
+                top != "bench" and (top == package or is_local(top))
             ):
                 pending.append(imported)
     return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,12 +22,7 @@ def cell_result(cell: PlannedCell, plan: Plan, store: Store, errors: dict[str, d
         if key not in errors and store.folder(stage, key).is_dir():
             with suppress(DamagedArtifactError):  # not made again, because an earlier stage failed
                 manifests[stage] = store.manifest(stage, key)
-    common |= {
-        "costs": {stage: manifest.cost for stage, manifest in manifests.items()},
-        "logs": {stage: manifest.payload.get("logs", {}) for stage, manifest in manifests.items()},
-        "scores": {k: v for m in manifests.values() for k, v in m.payload.get("scores", {}).items()},
-        "artifacts": {stage: cell.jobs[stage] for stage in manifests},
-    }
+    common |= measured(manifests) | {"artifacts": {stage: cell.jobs[stage] for stage in manifests}}
     if error is not None:
         return CellResult(status="failed", error=error, provenance={"command": plan.session.command}, **common)
     if lost := [f"{stage} {key[:12]}" for stage, key in cell.jobs.items() if stage not in manifests]:
@@ -35,15 +31,22 @@ def cell_result(cell: PlannedCell, plan: Plan, store: Store, errors: dict[str, d
             "Run the same command again"
         )
     train = manifests["train"]
-    return CellResult(
-        status="done",
-        clean_test_accuracy=train.payload["clean_test_accuracy"],
-        test_images=train.payload["test_images"],
-        curve=train.payload["curve"],
-        view_seconds=train.payload["view_seconds"],
-        provenance={**train.environment, "command": plan.session.command},
-        **common,
-    )
+    provenance = {**train.environment, "command": plan.session.command}
+    return CellResult(status="done", provenance=provenance, **judged(train), **common)
+
+
+def measured(manifests: Mapping[str, Manifest]) -> dict[str, Any]:
+    """Part of a cell's record that its stages decide: costs, logs, scores."""
+    return {
+        "costs": {stage: manifest.cost for stage, manifest in manifests.items()},
+        "logs": {stage: manifest.payload.get("logs", {}) for stage, manifest in manifests.items()},
+        "scores": {k: v for m in manifests.values() for k, v in m.payload.get("scores", {}).items()},
+    }
+
+
+def judged(train: Manifest) -> dict[str, Any]:
+    """Part of a finished cell's record that its training decides."""
+    return {name: train.payload[name] for name in ("clean_test_accuracy", "test_images", "curve", "view_seconds")}
 
 
 def skipped_results(plan: Plan) -> list[CellResult]:

@@ -235,13 +235,34 @@ def read_cell(path: Path) -> CellResult:
             "use another --store or the release that wrote it"
         )
     try:
-        cell = _cell_type().validate_json(text, strict=True)
-    except ValidationError as error:
-        where, why = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
-        raise UserError(f"{path}: not a cell ({where}: {why}); delete it and run the same command again") from error
+        return cell_of(text)
+    except ValueError as error:
+        raise UserError(f"{path}: not a cell ({error}); delete it and run the same command again") from error
+
+
+def cell_of(text: str) -> CellResult:
+    """The cell of a JSON text.
+
+    Raises:
+        ValueError: if it has other fields or types, or values that no run writes: `field: why`.
+    """
+    cell: CellResult = of_json(CellResult, text)
     if problem := next(_problems(cell), None):
-        raise UserError(f"{path}: not a cell ({problem}); delete it and run the same command again")
+        raise ValueError(problem)
     return cell
+
+
+def of_json(kind: Any, text: str) -> Any:
+    """A dataclass of a JSON text.
+
+    Raises:
+        ValueError: if a field is missing or has another type: `field: why`.
+    """
+    try:
+        return _type(kind).validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def _no_constant(text: str) -> None:
@@ -253,23 +274,34 @@ def _problems(cell: CellResult) -> Iterator[str]:
     accuracy, done = cell.clean_test_accuracy, cell.status == "done"
     missing = [name for name, kind in _DATASET.items() if not isinstance(cell.dataset.get(name), kind)]
     keys = [cell.key, *cell.artifacts.values()]
-    seconds = [s for cost in cell.costs.values() for s in (cost.wall_seconds, *cost.phases.values())]
     if cell.status not in ("done", "failed", "skipped"):
         yield f"status {cell.status!r}; choices: done, failed, skipped"
-    if done != (accuracy is not None and 0 <= accuracy <= 1):
+    if done != (accuracy is not None) or not 0 <= (accuracy or 0) <= 1:
         yield f"clean_test_accuracy {accuracy} of a cell that is {cell.status}; done ones have 0..1"
     if done and not cell.test_images:
         yield "test_images missing"
     if missing:
         yield f"dataset lacks {', '.join(missing)}"
-    if min(seconds, default=0) < 0:
-        yield f"a cost of {min(seconds)} s"
+    for stage, cost in cell.costs.items():
+        yield from (f"costs.{stage}.{problem}" for problem in cost_problems(cost))
+    if (cell.view_seconds or 0) < 0:
+        yield f"view_seconds: {cell.view_seconds}, and no cost is below 0"
     if any(not re.fullmatch(r"[\w-][\w.-]*", key) for key in keys):
         yield "a key that is no file name"
     if any(point.get("epoch") is None for point in cell.curve):
         yield "a point of the curve has no epoch"
 
 
+def cost_problems(cost: Cost) -> Iterator[str]:
+    """Fields of a cost that no meter gives, in words."""
+    values = {f"phases.{name}": value for name, value in cost.phases.items()}
+    values |= {f"phase_joules.{name}": value for name, value in cost.phase_joules.items()}
+    values |= {f"repeats.{number}": value for number, value in enumerate(cost.repeats)}
+    names = ("wall_seconds", "peak_gpu_bytes", "peak_host_bytes", "energy_joules")
+    values |= {name: value for name in names if (value := getattr(cost, name)) is not None}
+    yield from (f"{name}: {value}, and no cost is below 0" for name, value in values.items() if value < 0)
+
+
 @functools.cache
-def _cell_type() -> TypeAdapter[CellResult]:
-    return TypeAdapter(CellResult)
+def _type(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -1,4 +1,4 @@
-"""`bench export`: results that travel without tensors."""
+"""`bench export` and `bench verify`: results that travel without tensors."""
 
 from __future__ import annotations
 
@@ -34,3 +34,19 @@ def export(cells: tuple[str, ...], store: Path, plugins: tuple[Path, ...], out: 
     done = sum(cell.status == "done" for cell in written)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     click.echo(f"{out}: {formats.counted(len(written), 'cell')}, {done} finished, {formats.size(size)}")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@plugin_option
+def verify(folder: Path, plugins: tuple[Path, ...]) -> int:
+    """Check an exported folder: hashes, schema, keys, plausibility. Exit code 1 if something is wrong.
+
+    Nothing of the folder is imported, unless it is given with --plugin.
+    """
+    from bench.cli.verify import print_checks
+    from bench.registry import load_plugin
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    return print_checks(folder)

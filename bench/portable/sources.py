@@ -1,0 +1,71 @@
+"""Source digests behind exported results: those that a plug-in file has, and those of this checkout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from bench.portable.reading import Export
+from bench.registry import BY_KIND, plugin_module
+from bench.registry.source import digest_of_file, source_digest
+from bench.store.artifacts import INDEX
+from bench.store.results import Manifest
+
+_KINDS = {"poison": "attack", "purify": "defense", "train": "victim"}
+
+
+def sources_of(manifests: Iterable[Manifest]) -> dict[str, set[str]]:
+    """By label, the source digests of the components behind artifacts, as their keys have them."""
+    found: dict[str, set[str]] = {}
+    for manifest in manifests:
+        for role, kind in (("component", _KINDS.get(manifest.stage, "")), ("defense", "defense")):
+            for label, source in _sources(manifest.preimage.get(role), kind):
+                found.setdefault(label, set()).add(source)
+    return found
+
+
+def _sources(identity: Any, kind: str) -> Iterator[tuple[str, str]]:
+    """Of a component, of the parts of a chain; those that it names may be of another kind, and are left out."""
+    parts = identity.get("parts", []) if isinstance(identity, Mapping) else []
+    for one in (identity, *parts) if isinstance(parts, list) else ():
+        if isinstance(one, Mapping) and {"name", "source"} <= one.keys():
+            yield f"{kind} {one['name']}", str(one["source"])
+
+
+def plugin_problems(export: Export) -> Iterator[str]:
+    """Plug-ins whose source is not the one that cells were computed with; nothing is imported."""
+    computed = sources_of(_manifests(export))
+    for number, plugin in enumerate(export.index.plugins if export.index else ()):
+        path = export.root / plugin.file
+        try:
+            source, of_checkout = digest_of_file(path, plugin_module(path))
+        except (ValueError, OSError) as error:
+            yield f"{plugin.file!a}: {error}"
+            continue
+        for label, stated in plugin.components.items():
+            if computed.get(label, {stated}) != {stated}:
+                yield f"{INDEX}: plugins.{number}.components.{label}: cells were computed with another source"
+            elif stated != source and not of_checkout:
+                yield f"{plugin.file}: is not the source that cells of {label} were computed with"
+
+
+def source_notes(export: Export) -> Iterator[str]:
+    """Components of a folder that this process does not have, or has with another source; imports nothing of it."""
+    files = {label: one.file for one in (export.index.plugins if export.index else ()) for label in one.components}
+    registries = {registry.kind: registry for registry in BY_KIND.values()}
+    for label, sources in sorted(sources_of(_manifests(export)).items()):
+        kind, _, name = label.partition(" ")
+        if name in registries[kind]:
+            if sources != {source_digest(registries[kind][name].cls.__module__)}:
+                yield f"{label}: computed with another source than that of this checkout"
+        elif label in files:
+            yield f"{label}: is in {files[label]}, which was not imported; read it before you give it with --plugin"
+        else:
+            yield f"{label}: is neither in this checkout nor in the folder"
+    if {manifest.preimage.get("training") for manifest in _manifests(export)} - {None, source_digest("bench.training")}:
+        yield "bench.training: victims were trained by another source than that of this checkout"
+
+
+def _manifests(export: Export) -> Iterator[Manifest]:
+    for of_artifact in export.manifests.values():
+        yield from of_artifact.values()
