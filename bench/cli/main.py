@@ -34,6 +34,7 @@ for command in (
     components.check,
     components.new,
     board.publish,
+    board.figures,
     board.show,
     portable.export,
     portable.verify,

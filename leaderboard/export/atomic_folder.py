@@ -1,4 +1,4 @@
-"""The output folder: a whole site or none. Written under another name, then put in place by renaming."""
+"""An output folder: whole or not at all. Written under another name, then put in place by renaming."""
 
 from __future__ import annotations
 
@@ -15,50 +15,53 @@ from bench.errors import UserError, of_the_machine
 from bench.store.locks import owned, remove_abandoned
 
 MANIFEST = "site.json"
+FIGURES = "figures.json"
+_COMMANDS = {MANIFEST: "bench publish", FIGURES: "bench figures"}
 _LOCK = "lock"
 _FIRST_RELEASE = {"cells.csv", "leaderboard.csv", "leaderboard.md", "index.html", "assets/plotly.min.js"}
 
 
-def check_folder(out: Path) -> None:
+def check_folder(out: Path, manifest: str = MANIFEST) -> None:
     """Says before any work whether `write_folder` may write there.
 
     Raises:
-        UserError: if it is a file, or holds files that an earlier call did not write.
+        UserError: if it is a file, or holds files that an earlier call with this manifest did not write.
     """
+    command = _COMMANDS[manifest]
     for path in (out, *out.parents):
         if path.exists() and not path.is_dir():
-            raise UserError(f"cannot publish to {out}: {path} is a file; choose another folder")
+            raise UserError(f"cannot write to {out}: {path} is a file; choose another folder")
     if not out.exists():
         return
     try:
         present = {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()}
-        ours = set(json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"]) | {MANIFEST}
+        ours = set(json.loads((out / manifest).read_text(encoding="utf-8"))["files"]) | {manifest}
     except FileNotFoundError:
-        ours = _FIRST_RELEASE
+        ours = _FIRST_RELEASE if manifest == MANIFEST else set()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"cannot publish to {out}: {MANIFEST} there cannot be read ({error}); choose another folder"
+            f"cannot write to {out}: {manifest} there cannot be read ({error}); choose another folder"
         ) from error
     if foreign := sorted(present - ours):
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise UserError(
-            f"cannot publish to {out}: it holds files that `bench publish` did not write ({', '.join(foreign[:3])}"
-            f"{more}), and publishing replaces the whole folder; choose a new or empty one"
+            f"cannot write to {out}: it holds files that `{command}` did not write ({', '.join(foreign[:3])}{more}), "
+            "and the whole folder is replaced; choose a new or empty one"
         )
 
 
-def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
-    """Makes `out` hold exactly these files (by relative path) and `site.json`, which lists them with their sha256.
+def write_folder(out: Path, contents: Mapping[str, bytes], manifest: str = MANIFEST) -> None:
+    """Makes `out` hold exactly these files (by relative path) and the manifest, which lists them with their sha256.
 
     Removes what killed processes left half-written beside it.
 
     Raises:
         UserError: if the folder holds other files or cannot be written; it is then as it was.
     """
-    check_folder(out)
+    check_folder(out, manifest)
     out = out.resolve()
     listed = {name: sha256(content).hexdigest() for name, content in sorted(contents.items())}
-    manifest = json.dumps({"files": listed}, indent=1) + "\n"
+    listing = json.dumps({"files": listed}, indent=1) + "\n"
     workplace: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -68,13 +71,13 @@ def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
             new.mkdir()
             for folder in sorted({(new / name).parent for name in contents}):
                 folder.mkdir(parents=True, exist_ok=True)
-            for name, content in {**contents, MANIFEST: manifest.encode()}.items():
+            for name, content in {**contents, manifest: listing.encode()}.items():
                 (new / name).write_bytes(content)
             _swap(new, out, old)
         _remove_leftovers(out)
     except OSError as error:
         problem = of_the_machine(error) or f"{error}; choose a folder that can be written"
-        raise UserError(f"cannot publish to {out}: {problem}; the cells are safe in the store") from error
+        raise UserError(f"cannot write to {out}: {problem}; the cells are safe in the store") from error
     finally:
         if workplace is not None:
             shutil.rmtree(workplace, ignore_errors=True)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
+from leaderboard.site.label_placement import spread
 from leaderboard.tables.curves import CURVE, point_text
 
 WIDTH, HEIGHT = 640, 300
@@ -79,17 +80,17 @@ def curve_figures(curves: pd.DataFrame) -> list[CurveFigure]:
 def _figure(points: pd.DataFrame) -> CurveFigure:
     first = points.iloc[0]
     values = sorted(points["value"].unique())
-    logarithmic = values[0] > 0 and values[-1] / values[0] >= _DECADES
+    logarithmic = is_logarithmic(values)
     place = {value: _across(value, values[0], values[-1], logarithmic) for value in values}
     names = list(dict.fromkeys(points["against"]))
     lines = [_line(n, points[points["against"] == name], place) for n, name in enumerate(names)]
-    labels = _spread([line.points[-1][1] for line in lines])
+    labels = spread([line.points[-1][1] for line in lines], _LABEL, TOP, HEIGHT - 8)
     by_place = points.set_index(["value", "against"])
     return CurveFigure(
         title=first["component"],
         parameter=first["parameter"],
         varied=first["varied"],
-        lines=[Line(**{**vars(line), "label": label}) for line, label in zip(lines, labels, strict=True)],
+        lines=[Line(**{**vars(line), "label": round(label, 1)}) for line, label in zip(lines, labels, strict=True)],
         clean=_down(first["clean_baseline_accuracy"]),
         ticks=_ticks(place),
         heads=names,
@@ -98,6 +99,11 @@ def _figure(points: pd.DataFrame) -> CurveFigure:
         words=f"Accuracy over {first['parameter']} of {first['component']}, {len(values)} values, {len(names)} lines; "
         "the values are in the table below",
     )
+
+
+def is_logarithmic(values: Sequence[float]) -> bool:
+    """True if the axis of these values, in rising order, is logarithmic."""
+    return values[0] > 0 and values[-1] / values[0] >= _DECADES
 
 
 def _line(number: int, points: pd.DataFrame, place: dict[float, float]) -> Line:
@@ -139,15 +145,3 @@ def _ticks(place: dict[float, float]) -> list[tuple[float, str]]:
         if not kept or x - kept[-1][0] >= _TICK:
             kept.append((x, formats.number(value)))
     return kept
-
-
-def _spread(heights: Sequence[float]) -> list[float]:
-    """The heights of labels, moved apart so that none covers another; in the order given."""
-    order = sorted(range(len(heights)), key=lambda n: heights[n])
-    placed: dict[int, float] = {}
-    free = float(TOP)
-    for number in order:
-        placed[number] = free = max(heights[number], free)
-        free += _LABEL
-    over = max(0.0, free - _LABEL - (HEIGHT - 8))
-    return [round(max(TOP, placed[number] - over), 1) for number in range(len(heights))]

@@ -1,4 +1,4 @@
-"""Positions of the labels of a scatter, so that they cover neither each other nor a marker or a line."""
+"""Positions of labels, so that they cover neither each other nor a marker or a line."""
 
 from __future__ import annotations
 
@@ -42,6 +42,24 @@ def label_positions(
         taken.append(boxes[best])
         chosen.append(best)
     return chosen
+
+
+def spread(heights: Sequence[float], step: float, low: float, high: float) -> list[float]:
+    """The heights of labels in one column, moved so that they are a step apart; in the order given.
+
+    None is below `low` or above `high` if that leaves room for all; else they begin at `low`.
+    """
+    order = sorted(range(len(heights)), key=lambda n: heights[n])
+    high = max(high, low + step * (len(heights) - 1))
+    placed = dict[int, float]()
+    free = low
+    for n in order:
+        placed[n] = max(heights[n], free)
+        free = placed[n] + step
+    for n in reversed(order):
+        placed[n] = min(placed[n], high)
+        high = placed[n] - step
+    return [placed[n] for n in range(len(heights))]
 
 
 def _box(x: float, y: float, width: float, anchor: tuple[float, float]) -> Box:

@@ -144,7 +144,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    assert f"cannot publish to {out}" in error_of(Path(out), write_store(tmp_path / "store", [make_cell()]))
+    assert f"cannot write to {out}" in error_of(Path(out), write_store(tmp_path / "store", [make_cell()]))
 
 
 def test_one_seed_is_never_counted_twice(make_cell: MakeCell, tmp_path: Path) -> None:

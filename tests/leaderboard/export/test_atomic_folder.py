@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.store.locks import owned
-from leaderboard.export.atomic_folder import MANIFEST, write_folder
+from leaderboard.export.atomic_folder import FIGURES, MANIFEST, check_folder, write_folder
 
 SITE = {"index.html": b"new", "assets/a.js": b"1"}
 
@@ -55,10 +55,20 @@ def test_files_of_others_are_never_replaced(tmp_path: Path) -> None:
     assert contents(tmp_path / "site") == before
 
 
+def test_figures_never_replace_a_site_nor_a_site_figures(tmp_path: Path) -> None:
+    write_folder(tmp_path / "site", SITE)
+    with pytest.raises(UserError, match="holds files that `bench figures` did not write"):
+        check_folder(tmp_path / "site", FIGURES)
+    write_folder(tmp_path / "figs", {"a/heat-map.txt": b""}, FIGURES)
+    check_folder(tmp_path / "figs", FIGURES)
+    with pytest.raises(UserError, match="holds files that `bench publish` did not write"):
+        check_folder(tmp_path / "figs")
+
+
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path / "site", SITE)
     (tmp_path / "site" / MANIFEST).write_text("{")
-    with pytest.raises(UserError, match=r"cannot publish to .*site: site.json there cannot be read"):
+    with pytest.raises(UserError, match=r"cannot write to .*site: site.json there cannot be read"):
         write_folder(tmp_path / "site", SITE)
 
 
@@ -107,5 +117,5 @@ def test_an_unwritable_parent_is_named() -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_named() -> None:
-    with pytest.raises(UserError, match="cannot publish to /proc/site"):
+    with pytest.raises(UserError, match="cannot write to /proc/site"):
         write_folder(Path("/proc/site"), SITE)

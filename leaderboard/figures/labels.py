@@ -1,0 +1,217 @@
+"""Labels of points and of horizontal lines, measured as printed: none covers another, a point, or leaves the plot."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.text import Annotation
+from numpy.typing import NDArray
+
+_DISTANCES = (5.0, 9.0, 14.0, 20.0, 28.0, 38.0, 50.0, 64.0, 80.0, 100.0)  # from a marker's center to its label
+_ANGLES = (0, 90, 270, 180, 45, 315, 135, 225, *range(15, 360, 30), *range(30, 360, 60))
+_LEADER = 8.0  # a label farther away has a line to its marker
+_MARKER, _AIR, _ABOVE, _STEP = 3.0, 1.0, 2.0, 6.0
+_COVERED = 1.5  # the distance that a covered piece of a line is worth
+_PIECE = 2.0
+_TURNS = 12  # for each label, before it is given up
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Label:
+    """A text for a point of the plot, in data coordinates; `half_width` is half of the point's error bar.
+
+    The label of a horizontal line has no `x`, and stands anywhere along it.
+    """
+
+    x: float | None
+    y: float
+    text: str
+    half_width: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Places for one label, the best first; lengths are typographic points from the plot's corner.
+
+    Attributes:
+        at: (P, 2) near side, middle or corner of the label.
+        side: (P, 2) where the label is, seen from there: -1, 0 or 1 across, and upward.
+        boxes: (P, 4) left, low, right, high.
+        leaders: (P, 2, 2) ends of the line to the label's point; NaN: none.
+    """
+
+    at: Floats
+    side: Floats
+    boxes: Floats
+    leaders: Floats
+
+    def __getitem__(self, kept: NDArray[np.intp]) -> _Places:
+        return _Places(self.at[kept], self.side[kept], self.boxes[kept], self.leaders[kept])
+
+
+def place_labels(
+    axes: Axes, labels: Sequence[Label], lines: Sequence[Sequence[tuple[float, float]]], renderer: RendererBase
+) -> list[Annotation | None]:
+    """Draws each label at a free place near its point, a far one with a thin line to it.
+
+    Args:
+        axes: with its final size and limits.
+        labels: the first are served first.
+        lines: of the plot, by the corners in data coordinates; a label avoids them where it can.
+        renderer: from `rendered`.
+
+    Returns:
+        What was drawn, or None for a label without a free place.
+    """
+    scale = 72 / axes.figure.dpi
+    corner = axes.get_window_extent(renderer)
+    inside = np.array([corner.width, corner.height]) * scale
+
+    def spot(x: float | None, y: float) -> Floats:
+        at = axes.transData.transform((axes.get_xlim()[0] if x is None else x, y))
+        return (at - (corner.x0, corner.y0)) * scale
+
+    spots = [spot(label.x, label.y) for label in labels]
+    sizes = [_size(axes, label.text, renderer) * scale for label in labels]
+    bars = [[spot(label.x, label.y + sign * label.half_width) for sign in (-1, 1)] for label in labels]
+    soft = _pieces([[spot(*each) for each in line] for line in lines] + bars)
+    markers = [None if label.x is None else _padded(at, _MARKER) for label, at in zip(labels, spots, strict=True)]
+    places = []
+    for n, label in enumerate(labels):
+        found, cost = _on_line(spots[n], sizes[n], inside) if label.x is None else _around(spots[n], sizes[n])
+        others = [marker for m, marker in enumerate(markers) if m != n and marker is not None]
+        cost += _COVERED * _touch(found.boxes, soft).sum(axis=1)
+        free = ((found.boxes[:, :2] >= 0) & (found.boxes[:, 2:] <= inside)).all(axis=1)
+        for other in others:
+            free &= ~_meets(found, other, None)
+        order = np.argsort(cost, kind="stable")
+        places.append(found[order[free[order]]])
+    chosen = _chosen(places)
+    return [
+        None if n not in chosen else _drawn(axes, label, places[n], chosen[n], inside) for n, label in enumerate(labels)
+    ]
+
+
+def _chosen(places: Sequence[_Places]) -> dict[int, int]:
+    """The place of each label that has one. A label without a free place takes that of labels less often moved."""
+    waiting, chosen, moved = deque(range(len(places))), dict[int, int](), Counter[int]()
+    for _ in range(_TURNS * len(places)):
+        if not waiting:
+            break
+        n = waiting.popleft()
+        if not len(places[n].boxes):
+            continue
+        met = {m: _meets(places[n], places[m].boxes[p], places[m].leaders[p]) for m, p in chosen.items()}
+        weight = sum((moved[m] + 1) * hit for m, hit in met.items()) + np.zeros(len(places[n].boxes))
+        place = int(np.argmin(weight))
+        for m in [m for m, hit in met.items() if hit[place]]:
+            del chosen[m]
+            moved[m] += 1
+            waiting.append(m)
+        chosen[n] = place
+    return chosen
+
+
+def _around(spot: Floats, size: Floats) -> tuple[_Places, Floats]:
+    """Places around a point, and what they cost."""
+    angles = np.radians(np.array(_ANGLES))
+    toward = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    toward, distance = np.tile(toward, (len(_DISTANCES), 1)), np.repeat(_DISTANCES, len(_ANGLES))[:, None]
+    at, start = spot + toward * distance, spot + toward * (_MARKER + 1)
+    leaders = np.where(distance[:, None] > _LEADER, np.stack([start, at - toward], axis=1), np.nan)
+    side = np.where(np.abs(toward) < (0.2, 0.45), 0, np.sign(toward))
+    turns = np.tile(np.arange(len(_ANGLES)), len(_DISTANCES))
+    return _Places(at, side, _boxes(at, side, size), leaders), distance[:, 0] + 0.1 * turns
+
+
+def _on_line(spot: Floats, size: Floats, inside: Floats) -> tuple[_Places, Floats]:
+    """Places above and below a horizontal line, and what they cost: those at its right end least."""
+    steps = np.arange(max(1, int((inside[0] - size[0]) / _STEP)))
+    up = np.tile([1.0, -1.0], len(steps))
+    at = np.stack([inside[0] - _AIR - _STEP * np.repeat(steps, 2), spot[1] + _ABOVE * up], axis=1)
+    side = np.stack([-np.ones_like(up), up], axis=1)
+    return _Places(at, side, _boxes(at, side, size), np.full((len(at), 2, 2), np.nan)), 0.2 * np.repeat(steps, 2)
+
+
+def _boxes(at: Floats, side: Floats, size: Floats) -> Floats:
+    corner, air = at + (side - 1) / 2 * size, np.array([_AIR, _AIR / 2])
+    return np.concatenate([corner - air, corner + size + air], axis=1)
+
+
+def _meets(places: _Places, box: Floats, leader: Floats | None) -> NDArray[np.bool_]:
+    """(P,) whether a place meets a box and the line that belongs to it."""
+    met = _touch(places.boxes, box[None])[:, 0] | _enter(places.leaders, box)
+    if leader is None or np.isnan(leader).any():
+        return met
+    return met | _enter(leader[None], places.boxes) | _cross(places.leaders, leader)
+
+
+def _enter(segments: Floats, boxes: Floats) -> NDArray[np.bool_]:
+    """True where segments (..., 2, 2) enter boxes (..., 4), by the slab method; NaN enters none."""
+    start, length = segments[..., 0, :], segments[..., 1, :] - segments[..., 0, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = np.stack([(boxes[..., :2] - start) / length, (boxes[..., 2:] - start) / length])
+    first, last = ends.min(axis=0).max(axis=-1), ends.max(axis=0).min(axis=-1)
+    return (first < last) & (first < 1) & (last > 0)
+
+
+def _cross(segments: Floats, other: Floats) -> NDArray[np.bool_]:
+    """(P,) whether segments (P, 2, 2) cross another one."""
+
+    def turn(a: Floats, b: Floats, c: Floats) -> Floats:
+        return np.sign((b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0])
+
+    start, end = segments[:, 0], segments[:, 1]
+    return (turn(start, end, other[0]) * turn(start, end, other[1]) < 0) & (
+        turn(other[0], other[1], start) * turn(other[0], other[1], end) < 0
+    )
+
+
+def _touch(a: Floats, b: Floats) -> NDArray[np.bool_]:
+    """(A, B) whether boxes meet."""
+    return ((a[:, None, :2] < b[None, :, 2:]) & (b[None, :, :2] < a[:, None, 2:])).all(axis=2)
+
+
+def _pieces(lines: Sequence[Sequence[Floats]]) -> Floats:
+    """(N, 4) boxes along lines."""
+    found = [np.zeros((0, 4))]
+    for start, end in (ends for line in lines for ends in pairwise(line)):
+        steps = np.linspace(0, 1, 1 + max(1, round(float(np.hypot(*(end - start))) / _PIECE)))[:, None]
+        found.append(_padded(start + (end - start) * steps, 0.5))
+    return np.concatenate(found)
+
+
+def _padded(at: Floats, radius: float) -> Floats:
+    return np.concatenate([at - radius, at + radius], axis=-1)
+
+
+def _size(axes: Axes, text: str, renderer: RendererBase) -> Floats:
+    drawn = axes.text(0, 0, text)
+    extent = drawn.get_window_extent(renderer)
+    drawn.remove()
+    return np.array([extent.width, extent.height])
+
+
+def _drawn(axes: Axes, label: Label, places: _Places, place: int, inside: Floats) -> Annotation:
+    across, up = places.side[place].astype(int)
+    at = tuple(places.at[place] / inside)
+    line = {"arrowstyle": "-", "linewidth": 0.4, "color": "#808080", "shrinkA": 0, "shrinkB": _MARKER + 1}
+    far = not np.isnan(places.leaders[place]).any()
+    return axes.annotate(
+        label.text,
+        at if label.x is None else (label.x, label.y),
+        xycoords="axes fraction" if label.x is None else "data",
+        xytext=at,
+        textcoords="axes fraction",
+        ha=("right", "center", "left")[across + 1],
+        va=("top", "center", "bottom")[up + 1],
+        arrowprops={**line, "relpos": ((1 - across) / 2, (1 - up) / 2)} if far else None,
+        annotation_clip=False,
+    )
