@@ -70,8 +70,9 @@ class Worker:
     def give(self, job: Job, events: SimpleQueue[_Event]) -> None:
         """Sends a job to the process, which is started if there is none; events tell what becomes of it."""
         if self._process is None or self._process.poll() is not None:
+            self.kill()
             self._process = self._started(events)
-        self.job, self._progress, self._stopped = job, "no progress was reported", False
+        self.job, self._progress = job, "no progress was reported"
         self._begin()
         self._send(job.to_json())
 
@@ -81,11 +82,14 @@ class Worker:
 
     def receive(self, event: _Event, watcher: Watcher) -> Report | None:
         """Takes an event of the worker; returns the report if its job has ended."""
-        if event.process is not self._process or self.job is None:
-            return None  # of a process that was replaced, or ended without a job
+        if event.process is not self._process:
+            return None  # of a process that was replaced
         message = event.message
-        if message is None:
-            return self._ended(self._lost(event.process.wait()))
+        if message is None or "late" in message:
+            self.kill()
+            return self._ended(self._lost(message, event.process.poll())) if self.job else None
+        if self.job is None:
+            return None
         if "ready" in message:
             self._ready = True
             self._begin()
@@ -107,11 +111,11 @@ class Worker:
         self.kill()
         return job
 
-    def stop_if_late(self) -> None:
-        """Ends the process if its job has taken too long; the end comes as an event."""
-        if time.monotonic() >= self.deadline:
-            self._stopped, self.deadline = True, math.inf
-            self.kill()
+    def late(self) -> _Event | None:
+        """An event if the job has taken too long."""
+        if self._process is None or time.monotonic() < self.deadline:
+            return None
+        return _Event(self, self._process, {"late": True})
 
     def close(self) -> None:
         """Asks the process to end: its input ends."""
@@ -124,17 +128,19 @@ class Worker:
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(max(0.0, seconds))
-            self.kill()
-            with suppress(OSError):
-                if self._log.stat().st_size == 0:
-                    self._log.unlink()
+        self.kill()
+        with suppress(OSError):
+            if self._log.stat().st_size == 0:
+                self._log.unlink()
 
     def kill(self) -> None:
-        """Ends the process and what it started."""
-        if self._process is not None and self._process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        """Ends the process and what it started, which may live on after a process that ended by itself."""
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError, PermissionError):  # nothing is left of its group
+                os.killpg(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):  # it hangs in a driver: nobody can end it
+                process.wait(GRACE)
 
     def _started(self, events: SimpleQueue[_Event]) -> subprocess.Popen[str]:
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -170,11 +176,11 @@ class Worker:
         self.job, self.deadline = None, math.inf
         return report
 
-    def _lost(self, status: int) -> Report:
-        """The report of a job whose process ended."""
+    def _lost(self, message: dict[str, Any] | None, status: int | None) -> Report:
+        """The report of a job whose process ended, or was stopped because it was late."""
         assert self.job is not None
         kind, what = "ProcessLost", "the process ended without a result"
-        if self._stopped:
+        if message or status is None:
             kind, what = "StageTimeout", "the job was stopped"
             how = f"longer than the stage timeout of {self._allowed:g} s; {self._progress}"
         elif status == -signal.SIGKILL:
@@ -253,14 +259,15 @@ class _Unwatched:
 
 
 def _next_event(events: SimpleQueue[_Event], workers: Sequence[Worker]) -> _Event:
-    """Waits for an event, and stops jobs that take too long."""
+    """Waits for an event; that a job takes too long is one."""
     while True:
         left = min(worker.deadline for worker in workers) - time.monotonic()
         try:
             return events.get(timeout=min(max(0.0, left), _LONGEST_WAIT))
         except Empty:
             for worker in workers:
-                worker.stop_if_late()
+                if event := worker.late():
+                    return event
 
 
 def _end(workers: Sequence[Worker]) -> None:

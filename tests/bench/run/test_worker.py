@@ -77,6 +77,13 @@ def test_a_crash_fails_its_job_and_the_next_one_runs_in_a_new_process(tmp_path, 
     assert before[1].warnings.keys() != after[1].warnings.keys()
 
 
+def test_what_a_process_started_ends_with_it(tmp_path):
+    child = tmp_path / "child"
+    (_, report), _ = run(tmp_path, [f"orphan:{child}", "fine"])
+    assert report.status == "failed"
+    wait_for(lambda: ended(int(child.read_text())))
+
+
 def test_a_gpu_that_does_not_work_is_left_out_and_its_job_goes_to_another(tmp_path):
     reports = [report for _, report in run(tmp_path, ["fine"] * 4, ["busy", ""], device="cuda")]
     assert [report.status for report in reports] == ["done"] * 4
