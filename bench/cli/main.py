@@ -38,6 +38,7 @@ for command in (
     board.show,
     portable.export,
     portable.verify,
+    portable.merge,
     cache.cache,
     doctor.doctor,
 ):

@@ -48,13 +48,13 @@ def _of_cell(cell: CellResult, path: str, found: Mapping[str, Mapping[str, Manif
     if cell.status == "done" and set(cell.artifacts) != set(STAGES):
         yield f"artifacts: a finished cell has {', '.join(STAGES)}"
         return
-    manifests = {stage: _measurement(cell, stage, list(of_artifact.values())) for stage, of_artifact in found.items()}
+    manifests = {stage: measurement(cell, stage, list(of_artifact.values())) for stage, of_artifact in found.items()}
     if problem := _record(cell, manifests):
         yield problem
     yield from chain(cell, manifests)
 
 
-def _measurement(cell: CellResult, stage: str, manifests: Sequence[Manifest]) -> Manifest:
+def measurement(cell: CellResult, stage: str, manifests: Sequence[Manifest]) -> Manifest:
     """The manifest that a cell's record is of: after a merge, an artifact may have been measured several times."""
     return next((one for one in manifests if one.cost == cell.costs.get(stage)), manifests[0])
 

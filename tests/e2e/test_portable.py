@@ -34,7 +34,17 @@ class Halve(Filter):
         return half(images_u8)
 '''
 FORGED = ("lsp", "halve-x")
-WORDS = ["run", "--attacks", "lsp", "--defenses", "halve-x,iss-gray", "--plugin", "halve_x.py", *TINY]
+WORDS = [
+    "run",
+    "--attacks",
+    "lsp",
+    "--defenses",
+    "halve-x,iss-gray",
+    "--plugin",
+    "halve_x.py",
+    *TINY,
+    "--deterministic",
+]
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +133,48 @@ def test_an_exported_folder_passes_its_check(bench, made):
     assert "command: bench run --attacks lsp --defenses halve-x,iss-gray --plugin halve_x.py" in ended.out
 
 
+def test_cells_come_out_again(bench, made, tmp_path):
+    plugin = made / "export" / "plugins" / "halve_x.py"
+    ended = bench("verify", made / "export", "--rerun", "all", "--plugin", plugin)
+    assert ended.code == 0, ended.out
+    assert ended.out.count("agrees: ") == 6
+    assert ended.out.count("difference +0.0 points (allowed: none, both are deterministic on one device)") == 6
+    assert ended.out.endswith("6 of 6 cells agree\n")
+    assert "another source" not in ended.out
+    for _ in range(2):
+        ended = bench(
+            "verify", made / "export", "--rerun", "2", "--sample-seed", "3", "--store", "s", "--plugin", plugin
+        )
+        assert ended.code == 0
+        assert ended.out.endswith("2 of 2 cells agree\n")
+    assert len(list((tmp_path / "s" / "cells").iterdir())) == 2
+    own = bench("verify", made / "export", "--rerun", "1", "--store", made / "results", "--plugin", plugin)
+    assert "holds the exported results themselves" in own.err
+    assert "give a number of cells from 1, or all" in bench("verify", made / "export", "--rerun", "0").err
+
+
+def test_an_accuracy_forged_with_all_that_follows_from_it_does_not_come_out_again(forged, bench, made, tmp_path):
+    def change(cell, folder, manifest):
+        accuracy(1.0, 1)(cell, folder, manifest)
+        rewrite(
+            manifest("train"), lambda m: m["payload"].update({n: cell[n] for n in ("curve", "clean_test_accuracy")})
+        )
+
+    problems, file = forged(change)
+    assert problems == []
+    for path in (tmp_path / "forged").glob("cells/*.json"):
+        if path.name != file:
+            path.unlink()
+    for path in (tmp_path / "forged").glob("artifacts/*/*/*"):
+        if path.name not in (tmp_path / "forged" / "cells" / file).read_text():
+            shutil.rmtree(path)
+    hash_again(tmp_path / "forged")
+    ended = bench("verify", "forged", "--rerun", "1", "--plugin", made / "export" / "plugins" / "halve_x.py")
+    assert ended.code == 1, ended.out
+    assert "DIFFERS: " in ended.out
+    assert ended.out.endswith("0 of 1 cell agree\n")
+
+
 def test_a_plug_in_is_imported_only_if_it_is_given(bench, made, tmp_path):
     shutil.copytree(made / "export", tmp_path / "forged")
     plugin = tmp_path / "forged" / "plugins" / "halve_x.py"
@@ -174,6 +226,72 @@ def forged(made, tmp_path):
         return check_export(read_export(folder)), path.name
 
     return call
+
+
+def part(made: Path, out: Path, keep, change=lambda stage, value: None) -> Path:
+    """A copy of the exported folder with the cells that `keep` takes, and every record changed likewise.
+
+    `change` gets a stage, and its manifest or the cell's part of it.
+    """
+    shutil.copytree(made / "export", out)
+    used = set()
+    for path in (out / "cells").iterdir():
+        cell = json.loads(path.read_text())
+        if keep(cell["attack"]["name"], cell["defense"]["name"]):
+            used |= set(cell["artifacts"].values())
+            for stage in cell["costs"]:
+                change(stage, cell["costs"][stage])
+            path.write_bytes(json_bytes(cell))
+        else:
+            path.unlink()
+    for path in out.glob("artifacts/*/*/*"):
+        if path.name in used:
+            rewrite(path / "manifest.json", lambda m: change(m["stage"], m["cost"]))
+        else:
+            shutil.rmtree(path)
+    hash_again(out)
+    return out
+
+
+def test_folders_of_two_machines_are_merged(bench, made, tmp_path):
+    def on_another_machine(stage, cost):
+        cost["device"] = "Other"
+
+    one = part(made, tmp_path / "one", lambda attack, defense: defense != "halve-x")
+    other = part(made, tmp_path / "other", lambda attack, defense: defense != "iss-gray", on_another_machine)
+    assert check_export(read_export(one)) == check_export(read_export(other)) == []
+    ended = bench("merge", one, other, "--out", "one")
+    assert ended.code == 0, ended.out + ended.err
+    assert "one: 6 cells; 2 left out, which an earlier folder has" in ended.out
+    merged = read_export(one)
+    assert check_export(merged) == []
+    devices = {(cell.defense.name, cost.device) for cell in merged.cells.values() for cost in cell.costs.values()}
+    here = next(iter(read_export(made / "export").cells.values())).costs["train"].device
+    assert devices == {("none", here), ("iss-gray", here), ("halve-x", "Other")}
+    assert sorted(len(of) for of in merged.manifests.values()) == [1] * 12 + [2, 2], "both poisons, measured twice"
+    assert bench("publish", "--store", "one", "--out", "site").code == 0
+    rows = json.loads((tmp_path / "site" / "leaderboard.json").read_text())["rows"]
+    assert {row["defense"] for row in rows} == {"none", "iss-gray", "halve-x"}
+
+
+def test_folders_that_disagree_are_not_merged(bench, made, forged, tmp_path):
+    def change(cell, folder, manifest):
+        accuracy(1.0, 1)(cell, folder, manifest)
+        rewrite(
+            manifest("train"), lambda m: m["payload"].update({n: cell[n] for n in ("curve", "clean_test_accuracy")})
+        )
+
+    before = next(c for c in read_export(made / "export").cells.values() if (c.attack.name, c.defense.name) == FORGED)
+    forged(change)
+    folders = ("merge", made / "export", "forged", "--out", "both")
+    ended = bench(*folders)
+    assert f"their accuracies differ ({before.clean_test_accuracy} and 1.0)" in ended.err
+    assert not (tmp_path / "both").exists()
+    assert bench(*folders, "--first-wins").code == 0
+    assert contents(tmp_path / "both") == contents(made / "export")
+    (tmp_path / "forged" / "plugins" / "halving.py").write_text("def half(x):\n    return x\n")
+    hash_again(tmp_path / "forged")
+    assert "plugins/halve_x.py: is not the source" in bench(*folders, "--first-wins").out
 
 
 def accuracy(value, points=0):

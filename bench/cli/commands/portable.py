@@ -1,13 +1,17 @@
-"""`bench export` and `bench verify`: results that travel without tensors."""
+"""`bench export`, `bench verify` and `bench merge`: results that travel without tensors."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
+from random import randrange
 
 import click
 
 from bench import formats
 from bench.cli.commands.options import FOLDER, plugin_option, store_option
+from bench.errors import UserError
 
 
 @click.command()
@@ -38,15 +42,60 @@ def export(cells: tuple[str, ...], store: Path, plugins: tuple[Path, ...], out: 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--rerun", metavar="N|all", help="Compute N finished cells, drawn at random, or all of them again.")
+@click.option("--sample-seed", type=int, help="Of the draw (default: a random one, which is printed).")
+@click.option("--store", type=FOLDER, help="Folder for the cells computed again, to continue after a stop.")
+@click.option("--data-root", type=FOLDER, default=Path("data"), show_default=True, help="Downloaded data.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 @plugin_option
-def verify(folder: Path, plugins: tuple[Path, ...]) -> int:
-    """Check an exported folder: hashes, schema, keys, plausibility. Exit code 1 if something is wrong.
+def verify(
+    folder: Path,
+    rerun: str | None,
+    sample_seed: int | None,
+    store: Path | None,
+    data_root: Path,
+    device: str,
+    plugins: tuple[Path, ...],
+) -> int:
+    """Check an exported folder: hashes, schema, keys, plausibility; then compute cells again.
 
-    Nothing of the folder is imported, unless it is given with --plugin.
+    Accuracies must be equal where both runs are --deterministic on one kind of device, else they may differ by the
+    95 % interval. Costs are compared as ratios. Exit code 1 if something is wrong or differs. Nothing of the folder is
+    imported, unless it is given with --plugin.
     """
-    from bench.cli.verify import print_checks
+    from bench.cli.verify import print_checks, print_reruns
+    from bench.portable.reading import read_export
     from bench.registry import load_plugin
+    from bench.run.prepare import Options
 
+    if rerun not in (None, "all") and not (rerun.isdecimal() and int(rerun) > 0):
+        raise UserError(f"--rerun {rerun}: give a number of cells from 1, or all")
+    count = None if rerun in (None, "all") else int(rerun)
     for plugin in plugins:
         load_plugin(plugin)
-    return print_checks(folder)
+    export = read_export(folder)
+    wrong = print_checks(export)
+    if wrong or rerun is None:
+        return wrong
+    seed = randrange(1 << 32) if sample_seed is None else sample_seed
+    command = shlex.join(["bench", *sys.argv[1:]])
+    options = Options(data_root=data_root, device=device, plugins=plugins, command=command)
+    return print_reruns(export, count, seed, options, store)
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=FOLDER, required=True, help="The merged folder; may be one of FOLDERS.")
+@click.option("--first-wins", is_flag=True, help="If folders disagree on an accuracy, take the first folder's.")
+def merge(folders: tuple[Path, ...], out: Path, first_wins: bool) -> int:
+    """Merge exported folders to one, which has each cell once. They are checked before, as by `bench verify`."""
+    from bench.cli.verify import print_checks
+    from bench.portable.merge import merge as write
+    from bench.portable.reading import read_export
+
+    exports = [read_export(folder) for folder in folders]
+    if sum(print_checks(export) for export in exports):
+        return 1
+    written, left_out = write(exports, out, first_wins)
+    click.echo(f"{out}: {formats.counted(written, 'cell')}; {left_out} left out, which an earlier folder has")
+    return 0

@@ -1,0 +1,58 @@
+"""How far two runs of a cell may differ."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.portable.reading import Export
+from bench.portable.rerun import Rerun, interval_of_images, interval_of_seeds, must_be_equal
+from bench.store.results import CellResult, Component, Cost
+
+NONE = Component("none", "none", {})
+COST = Cost({"train": 2.0}, 2.1, None, None, None, "CPU, 1 threads, float32", True, "2026-01-02T03:04:05+00:00")
+
+
+def cell(accuracy: float, seed: int = 0, **changes) -> CellResult:
+    found = CellResult(
+        "k", "done", "demo", {}, NONE, NONE, NONE, seed, accuracy, 1000, costs={"train": COST},
+        provenance={"torch": "2", "deterministic": True}, preimage=["demo", "float32", [], "a", "d", "v", seed],
+    )  # fmt: skip
+    return replace(found, **changes)
+
+
+def test_the_interval_of_the_test_images_is_that_of_two_proportions():
+    assert interval_of_images(cell(0.5), cell(0.5)) == pytest.approx(1.96 * math.sqrt(2 * 0.25 / 1002))
+    assert 0 < interval_of_images(cell(1.0), cell(1.0)) < 0.005
+
+
+def test_three_seeds_say_how_far_two_runs_differ():
+    cells = {str(seed): cell(value, seed) for seed, value in enumerate((0.50, 0.52, 0.54))}
+    assert interval_of_seeds(cells["0"], Export(Path(), cells=cells)) == pytest.approx(4.302653 * 0.02 * math.sqrt(2))
+    del cells["2"]
+    assert interval_of_seeds(cells["0"], Export(Path(), cells=cells)) == 0.0
+    other = replace(cell(0.9, 2), preimage=["demo", "float32", [], "another", "d", "v", 2])
+    assert interval_of_seeds(cells["0"], Export(Path(), cells=cells | {"2": other})) == 0.0
+
+
+def test_only_deterministic_runs_on_one_kind_of_device_must_be_equal():
+    one = cell(0.5)
+    assert must_be_equal(one, cell(0.5))
+    for changes in (
+        {"provenance": {"torch": "3", "deterministic": True}},
+        {"provenance": {"torch": "2", "deterministic": False}},
+        {"costs": {"train": replace(COST, device="GPU")}},
+    ):
+        assert not must_be_equal(one, cell(0.5, **changes))
+
+
+def test_agreement_and_ratios():
+    here = cell(0.51, costs={"train": replace(COST, phases={"train": 3.0})})
+    found = Rerun(cell(0.5), here, "", 0.02)
+    assert found.agrees
+    assert found.ratio("train") == 1.5
+    assert found.ratio("purify") is None
+    assert not replace(found, allowed=0.005).agrees
+    assert not replace(found, problem="failed").agrees
+    assert not Rerun(cell(0.5), None).agrees
