@@ -87,14 +87,18 @@ def _serve(lines: SimpleQueue[str], answers: _Answers, log: TextIO) -> None:
 
     session = Session.from_json(start["session"])
     if reason := _fault(session):
-        return answers.write("unusable", reason)
+        return answers.write("unusable", f"its GPU does not work ({reason})")
+
+    def begins() -> None:
+        if session.stage_timeout:  # the log says where a job hangs, just before its process is killed
+            faulthandler.dump_traceback_later(max(0.9 * session.stage_timeout, session.stage_timeout - 1), file=log)
+        answers.write("begun", os.getpid())
+
     answers.write("ready", os.getpid())
     while True:
         job = Job.from_json(lines.get())
-        if session.stage_timeout:  # the log says where a job hangs, just before its process is killed
-            faulthandler.dump_traceback_later(max(0.9 * session.stage_timeout, session.stage_timeout - 1), file=log)
         try:
-            report = execute(job, session, answers.progress)
+            report = execute(job, session, answers.progress, begins)
         except Exception as error:  # not of the stage: the store is locked, the disk is full
             details = {
                 "stage": job.stage,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # torch is imported where it is needed: a Slurm job watches o
     from bench.stages.session import Session
 
 PROGRAM = ["-P", "-m", "bench.run.serve"]
+_START = 900.0  # s for a process to start, where a GPU's driver may hang
 _LONGEST_WAIT = 3600.0  # s between two looks at the deadlines
 _LAST_WORDS = 1.0  # s to read what a process wrote before it ended
 
@@ -49,7 +50,8 @@ class Worker:
     Attributes:
         label: for messages: its number, and what the environment gives it.
         job: that runs; None if the worker is free.
-        deadline: time (`time.monotonic`) at which the job is stopped; the start of the process does not count.
+        deadline: time (`time.monotonic`) at which the process is stopped. The stage timeout counts from the begin of
+            the stage; the start of the process has a limit of its own, and so has what the job loads.
     """
 
     def __init__(
@@ -62,7 +64,6 @@ class Worker:
         self._environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
         self._log = session.store / "logs" / "workers" / f"{os.getpid()}-{number}.txt"
         self._process: subprocess.Popen[str] | None = None
-        self._ready = False
         self._allowed = session.stage_timeout or math.inf
         self.job: Job | None = None
         self.deadline = math.inf
@@ -72,12 +73,14 @@ class Worker:
         if self._process is None or self._process.poll() is not None:
             self.kill()
             self._process = self._started(events)
+            self._until(_START, "")
+        else:
+            self._loads()
         self.job, self._progress = job, "no progress was reported"
-        self._begin()
         self._send(job.to_json())
 
     def unusable(self, event: _Event) -> str:
-        """Says why the worker's GPU does not work, if the event says so."""
+        """Says why the worker can run no job, if the event says so."""
         return (event.message or {}).get("unusable", "") if event.process is self._process and self.job else ""
 
     def receive(self, event: _Event, watcher: Watcher) -> Report | None:
@@ -91,8 +94,9 @@ class Worker:
         if self.job is None:
             return None
         if "ready" in message:
-            self._ready = True
-            self._begin()
+            self._loads()
+        if "begun" in message:
+            self._until(self._allowed, f"longer than the stage timeout of {self._allowed:g} s")
         if "progress" in message:
             done, total, note = message["progress"]
             self._progress = f"last progress: {done:g} of {total:g}{f', {note}' if note else ''}"
@@ -112,10 +116,11 @@ class Worker:
         return job
 
     def late(self) -> _Event | None:
-        """An event if the job has taken too long."""
+        """An event if the start of the process or the job has taken too long."""
         if self._process is None or time.monotonic() < self.deadline:
             return None
-        return _Event(self, self._process, {"late": True})
+        never = f"its process did not start within {_START:g} s; its log: {self._log}"
+        return _Event(self, self._process, {"late": True} if self._limit else {"unusable": never})
 
     def close(self) -> None:
         """Asks the process to end: its input ends."""
@@ -156,7 +161,7 @@ class Worker:
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its workers
             )
         threading.Thread(target=_watch, args=(self, process, events), daemon=True).start()
-        self._process, self._ready = process, False
+        self._process = process
         self._send(json.dumps({"session": self._session.to_json(), "processors": list(self._processors)}))
         return process
 
@@ -167,10 +172,14 @@ class Worker:
             self._process.stdin.write(text + "\n")
             self._process.stdin.flush()
 
-    def _begin(self) -> None:
-        """The job's time starts, if its process has started."""
-        self._began = time.monotonic()
-        self.deadline = self._began + self._allowed if self._ready else math.inf
+    def _loads(self) -> None:
+        limit = max(self._allowed, _START)
+        self._until(limit, f"its libraries and data were not loaded within {limit:g} s")
+
+    def _until(self, seconds: float, limit: str) -> None:
+        """From now on, so many seconds are allowed, by a limit in words."""
+        self._began, self._limit = time.monotonic(), limit
+        self.deadline = self._began + seconds
 
     def _ended(self, report: Report) -> Report:
         self.job, self.deadline = None, math.inf
@@ -182,7 +191,7 @@ class Worker:
         kind, what = "ProcessLost", "the process ended without a result"
         if message or status is None:
             kind, what = "StageTimeout", "the job was stopped"
-            how = f"longer than the stage timeout of {self._allowed:g} s; {self._progress}"
+            how = f"{self._limit}; {self._progress}"
         elif status == -signal.SIGKILL:
             how = f"signal {-status}: killed? out of memory?"
         else:
@@ -217,8 +226,8 @@ def _watch(worker: Worker, process: subprocess.Popen[str], events: SimpleQueue[_
 def run_jobs(workers: Sequence[Worker], jobs: Schedule, watcher: Watcher) -> Reports:
     """Keeps the workers busy as far as jobs are ready; their processes end with the generator.
 
-    A worker whose GPU does not work when its process starts is left out: its job goes to another one, and a warning of
-    the next report says so.
+    A worker whose process does not start, or whose GPU does not work then, is left out: its job goes to another one,
+    and a warning of the next report says so.
 
     Raises:
         UserError: if no worker is left.
@@ -237,7 +246,7 @@ def run_jobs(workers: Sequence[Worker], jobs: Schedule, watcher: Watcher) -> Rep
             if reason := event.worker.unusable(event):
                 jobs.give_back(event.worker.give_up())
                 usable.remove(event.worker)
-                left_out[f"{event.worker.label} is left out: its GPU does not work ({reason})"] = 1
+                left_out[f"{event.worker.label} is left out: {reason}"] = 1
                 if not usable:
                     raise UserError(f"{'; '.join(left_out)}; `nvidia-smi` says more; the same command continues")
             elif report := event.worker.receive(event, watcher):

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -36,20 +37,25 @@ _STAGES = {"poison": poison, "purify": purify, "train": train}
 _REGISTRIES = {"poison": attacks, "purify": defenses, "train": victims}
 
 
-def execute(job: Job, session: Session, on_progress: OnProgress = unseen) -> Report:
+def _untold() -> None: ...
+
+
+def execute(
+    job: Job, session: Session, on_progress: OnProgress = unseen, on_begin: Callable[[], None] = _untold
+) -> Report:
     """Runs one job and stores its artifact, unless another process has done so since the plan was made.
 
-    A failure of the plug-in is a report, not an exception.
+    A failure of the plug-in is a report, not an exception. `on_begin` is called when libraries and data are loaded.
     """
     start = time.perf_counter()
     store = Store(session.store)
     with store.in_use():
         if store.state(job.stage, job.key) == "valid":
             return Report(job.key, job.stage, "done", time.perf_counter() - start)
-        return _execute(Task(job, session, store, store.scratch(), on_progress), start)
+        return _execute(Task(job, session, store, store.scratch(), on_progress), start, on_begin)
 
 
-def _execute(task: Task, start: float) -> Report:
+def _execute(task: Task, start: float, on_begin: Callable[[], None]) -> Report:
     job, session, store = task.job, task.session, task.store
     here = Path.cwd()
     error: dict[str, str] = {}
@@ -61,6 +67,8 @@ def _execute(task: Task, start: float) -> Report:
             for plugin in session.plugins:
                 _load_plugin_once(plugin)
             _load_libraries(job)
+            task.dataset()
+            on_begin()
             with session.engine.applied(), none_replaced(), restored(warned):
                 made = _STAGES[job.stage](task)
             found = environment(session.device, session.engine)

@@ -12,8 +12,11 @@ from bench.run.serve import main
 from bench.stages.jobs import Report
 
 
-def execute(job, session, on_progress):
+def execute(job, session, on_progress, on_begin):
     what, _, where = job.component.partition(":")
+    if what == "load":
+        time.sleep(float(where))
+    on_begin()
     if what == "orphan":  # as the kernel ends a process that takes too much memory
         child = subprocess.Popen(["sleep", "600"])
         Path(where).write_text(str(child.pid))
@@ -60,6 +63,8 @@ class Session:
 
 
 def fault(device):
+    if os.environ.get("GPU") == "hangs":
+        time.sleep(600)
     return os.environ.get("GPU", "")
 
 

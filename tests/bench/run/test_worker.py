@@ -119,6 +119,21 @@ def test_a_job_that_hangs_is_stopped_with_its_last_progress_and_its_place(tmp_pa
     assert fine.status == "done"
 
 
+def test_what_a_job_loads_does_not_count_to_its_time(tmp_path, monkeypatch):
+    workers = [Worker(0, session_in(tmp_path, 0.1))]
+    reports = run_jobs(workers, Schedule([job("load:0.2"), job("load:600")]), Silent())
+    assert next(reports).status == "done"
+    monkeypatch.setattr(worker, "_START", 0.2)
+    (stopped,) = reports
+    assert "the job was stopped (its libraries and data were not loaded within 0.2 s; no" in stopped.error["message"]
+
+
+def test_a_gpu_that_hangs_when_its_process_starts_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "_START", 0.2)
+    with pytest.raises(UserError, match=r"GPU=hangs is left out: its process did not start within 0.2 s; its log: "):
+        run(tmp_path, ["fine"], ["hangs"], device="cuda")
+
+
 def test_a_job_of_a_cluster_is_stopped_too(tmp_path):
     session = session_in(tmp_path, stage_timeout=0.2).to_json()
     assert "StageTimeout" in execute_text(job(f"hang:{tmp_path}/x").to_json(), session)
