@@ -83,7 +83,7 @@ function pictures(cell) {
   const columns = Array.from({ length: sheet.images }, (_, i) => column(i)).flat();
   const text = `Contact sheet of ${sheet.images} training images: clean, poisoned, perturbation times 16, purified, residual`;
   const caption = `${sheet.images} training images across classes. Differences from the clean image are enlarged 16 times around gray (gray: none). All samples together: poisoned ${sheet.whole.poisoned}, purified ${sheet.whole.purified}.`;
-  return card(title, el("div", { class: "sheet", role: "img", "aria-label": text }, labels, columns), el("p", { class: "caption" }, caption));
+  return card(title, el("div", { class: "sheet", role: "img", "aria-label": text }, labels, columns), el("p", { class: "caption" }, caption), slider(sheet));
 }
 
 function flat(settings, prefix = "") {
@@ -152,24 +152,20 @@ function scores(cell) {
 function spectrum(cell) {
   const charts = Object.entries(cell.spectrum ?? {}).filter(([, shares]) => shares.length);
   if (!charts.length) return null;
-  const svg = (tag, attributes, ...children) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
   const drawn = charts.map(([title, shares]) => {
     const bars = shares.flatMap(([label, share], i) => {
       const x = 12 + 84 * i, middle = { x: x + 30, "text-anchor": "middle" };
       return [
-        svg("rect", { x, y: 118 - 100 * share, width: 60, height: 100 * share }),
-        svg("text", { ...middle, y: 112 - 100 * share }, `${(100 * share).toFixed(0)} %`),
-        svg("text", { ...middle, y: 134 }, label),
+        svgNode("rect", { x, y: 118 - 100 * share, width: 60, height: 100 * share }),
+        svgNode("text", { ...middle, y: 112 - 100 * share }, `${(100 * share).toFixed(0)} %`),
+        svgNode("text", { ...middle, y: 134 }, label),
       ];
     });
     const text = `Energy by ${title}: ${shares.map(([label, share]) => `${label} ${(100 * share).toFixed(0)} %`).join(", ")}`;
     const width = 84 * shares.length + 12;
-    return el("div", {}, el("h3", {}, title), svg("svg", { viewBox: `0 0 ${width} 140`, width, height: 140, role: "img", "aria-label": text }, ...bars));
+    const save = (format) => el("button", { type: "button", "data-picture": format, "data-filename": `spectrum-${title}-${cell.key}` }, format.toUpperCase());
+    const tools = el("p", { class: "tools" }, "Save the figure as ", save("svg"), " ", save("png"));
+    return el("div", { class: "picture" }, el("h3", {}, title), svgNode("svg", { viewBox: `0 0 ${width} 140`, width, height: 140, role: "img", "aria-label": text }, ...bars), tools);
   });
   return card("Spectrum of the perturbation", el("div", { class: "boxes spectrum" }, drawn), el("p", { class: "caption" }, "Shares of the perturbation’s energy. Low frequencies: patches and colors; high: from pixel to pixel."));
 }

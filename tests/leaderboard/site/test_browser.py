@@ -21,6 +21,7 @@ AXE = Path(__file__).parents[1] / "vendor" / "axe.min.js"
 pytestmark = pytest.mark.browser
 MakeCell = Callable[..., CellResult]
 OpenPage = Callable[[str], "Page"]
+ROWS = ("clean", "poisoned", "perturbation", "purified", "residual")
 METHODS = [Method("defense", "dvae", "arXiv:2405.01460", description="Purify.", parameters={"epochs": "60"})]
 
 
@@ -280,6 +281,30 @@ def test_a_number_leads_to_its_cell_and_images(page: "Page") -> None:
     sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("none against lsp")
     page.go_back()
     sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("iss-jpeg against lsp")
+
+
+def test_two_versions_of_an_image_are_compared_in_one_place(page: "Page") -> None:
+    page.locator(".heat").first.locator("tbody tr", has_text="iss-jpeg").locator("a").nth(1).click()
+    share = page.get_by_role("slider", name="Share of the left image")
+    sync_api.expect(share).to_have_attribute("aria-valuetext", "50 % poisoned, 50 % purified")
+    for _ in range(10):
+        share.press("ArrowRight")
+    sync_api.expect(share).to_have_attribute("aria-valuetext", "60 % poisoned, 40 % purified")
+    left, right = page.locator(".stage .under"), page.locator(".stage .over")
+    sync_api.expect(left).to_have_css("clip-path", "inset(0px 40% 0px 0px)")
+    strips = {name: page.locator(".sheet .tile img").nth(n).get_attribute("src") for n, name in enumerate(ROWS)}
+    for layer, name in ((left, "poisoned"), (right, "purified")):
+        sync_api.expect(layer.locator("img")).to_have_attribute("src", str(strips[name]))
+    page.locator(".slide select[name=left]").select_option("clean")
+    page.locator(".slide select[name=image]").select_option(label="3")
+    sync_api.expect(left.locator("img")).to_have_attribute("src", str(strips["clean"]))
+    for layer in (left, right):
+        sync_api.expect(layer.locator("img")).to_have_attribute("style", "width: 1200%; left: -200%;")
+    page.get_by_role("link", name="14.0 %").click()
+    sync_api.expect(share).to_have_attribute("aria-valuetext", "50 % clean, 50 % poisoned")
+    sync_api.expect(page.locator(".slide select[name=left] option")).to_have_text(
+        ["clean", "poisoned", "perturbation ×16"]
+    )
 
 
 def test_scores_are_named_in_words_on_the_page_of_a_cell(

@@ -1,11 +1,13 @@
 """What a reader takes along from the page: the view as text, the charts as files. Offline, from the keyboard."""
 
 import csv
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -25,6 +27,7 @@ CAUGHT = (
 )
 REFUSED = "Object.defineProperty(navigator, 'clipboard', { value: { writeText: () => Promise.reject() } });"
 ODD = "a_b|c&d:x=1"
+CELL = "cell.html#cifar10-paper-lsp-dvae-resnet18-0-done"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,8 @@ def folder(matrix: list[CellResult], make_cell: MakeCell, tmp_path_factory: pyte
     """The matrix, and a second victim with a defense whose name needs quoting in every format."""
     odd = [make_cell(a, d, 0.5, victim="vgg") for a in ("none", "lsp", "ops") for d in ("none", ODD, "=1+1")]
     curve = [{"epoch": e, "train_accuracy": 0.9, "clean_test_accuracy": 0.3 * e} for e in (1, 2, 3)]
-    cells = [replace(cell, curve=curve) for cell in [*matrix, *odd]]
+    bands = {f"poison_band_{n}": share for n, share in enumerate((0.5, 0.2, 0.1, 0.1, 0.1), start=1)}
+    cells = [replace(cell, curve=curve, scores={**cell.scores, **bands}) for cell in [*matrix, *odd]]
     return publish(cells, tmp_path_factory.mktemp("copies") / "site")["index.html"].parent
 
 
@@ -110,7 +114,7 @@ def test_without_a_clipboard_the_text_is_marked(open_page: OpenPage, folder: Pat
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index.html", "cell.html#cifar10-paper-lsp-dvae-resnet18-0-done"])
+@pytest.mark.parametrize("name", ["index.html", CELL])
 def test_a_chart_is_saved_as_svg_and_png(
     open_page: OpenPage, folder: Path, tmp_path: Path, name: str, scheme: str
 ) -> None:
@@ -130,3 +134,39 @@ def test_a_chart_is_saved_as_svg_and_png(
             picture = Image.open(path)
             assert picture.size == (2400, 1440)
             assert picture.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("name", "file", "texts", "size"),
+    [
+        ("index.html", "accuracy-by-attack-1", {"clean data", "lsp", "ops", "dvae", "91.0", "± 2.5", "15.0"}, None),
+        (CELL, f"spectrum-cycles-per-pixel-{CELL.partition('#')[2]}", {"50 %", "0–0.0625"}, (1296, 420)),
+    ],
+)
+def test_a_figure_without_plotly_is_saved_in_the_colors_of_paper(
+    open_page: OpenPage,
+    folder: Path,
+    tmp_path: Path,
+    name: str,
+    file: str,
+    texts: set[str],
+    size: tuple[int, int] | None,
+    scheme: str,
+) -> None:
+    page = open_page(f"{folder.as_uri()}/{name}", viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+    saved = {}
+    for format_ in ("SVG", "PNG"):
+        with page.expect_download() as download:
+            page.locator(".picture").first.get_by_role("button", name=format_).press("Enter")
+        assert download.value.suggested_filename == f"{file}.{format_.lower()}"
+        saved[format_] = tmp_path / format_
+        download.value.save_as(saved[format_])
+    svg = ElementTree.parse(saved["SVG"]).getroot()
+    found = {"".join(text.itertext()) for text in svg.iter(f"{{{svg.tag[1:].partition('}')[0]}}}text")}
+    assert texts <= found
+    assert not re.search("oklab|var\\(|color-mix", saved["SVG"].read_text(encoding="utf-8"))
+    picture = Image.open(saved["PNG"]).convert("RGB")
+    assert picture.size == (size or tuple(3 * int(svg.attrib[side]) for side in ("width", "height")))
+    assert picture.getpixel((2, 2)) == (255, 255, 255)
+    assert len(picture.getcolors(1 << 20) or ()) > 20, "bars or cells, and letters"
