@@ -9,6 +9,7 @@ from typing import Any
 from bench.plan.describe import faces
 from bench.registry.source import source_digest
 from bench.select.chain import part_of
+from bench.select.identity import identity
 from bench.select.spec import Selected, digest
 from bench.stages.clean_images import DECLARED
 from bench.stages.jobs import Job
@@ -77,17 +78,3 @@ def _uses_seed(selected: Selected) -> bool:
     A choice of classes draws nothing. Of a chain's images the first part draws for all.
     """
     return not selected.entry.deterministic or part_of(selected.component).poison_rate < 1
-
-
-def identity(selected: Selected) -> dict[str, Any]:
-    """Facts that decide the result of a component, of a chain's parts, of others it names."""
-    if selected.parts:
-        parts = [identity(part) for part in selected.parts]
-        return {"name": selected.entry.name, "parameters": selected.parameters, "parts": parts}
-    return {
-        "name": selected.entry.name,
-        "parameters": selected.parameters,
-        "source": source_digest(selected.entry.cls.__module__),
-        "content": selected.content,
-        **({"others": {key: identity(other) for key, other in selected.others.items()}} if selected.others else {}),
-    }

@@ -17,10 +17,11 @@ from typing import Literal
 
 import torch
 
-from bench.errors import of_the_machine, told
+from bench.errors import ContractError, of_the_machine, told
 from bench.registry import attacks, defenses, load_plugin, victims
-from bench.registry.source import load_imports
-from bench.select.spec import select
+from bench.registry.source import load_imports, source_digest
+from bench.select.identity import identity
+from bench.select.spec import canonical_json, select
 from bench.stages.capture import captured
 from bench.stages.environment import environment
 from bench.stages.jobs import Job, Report
@@ -66,6 +67,7 @@ def _execute(task: Task, start: float, on_begin: Callable[[], None]) -> Report:
                 torch.set_num_threads(session.threads)
             for plugin in session.plugins:
                 _load_plugin_once(plugin)
+            _check_planned(job)
             _load_libraries(job)
             task.dataset()
             on_begin()
@@ -89,6 +91,21 @@ def _execute(task: Task, start: float, on_begin: Callable[[], None]) -> Report:
             shutil.rmtree(task.scratch, ignore_errors=True)
     status: Literal["done", "failed"] = "failed" if error else "done"
     return Report(job.key, job.stage, status, time.perf_counter() - start, error, dict(warned))
+
+
+def _check_planned(job: Job) -> None:
+    """Another process may have imported newer code than the plan saw: its results would be stored under the old key.
+
+    Raises:
+        ContractError: naming the component that is not the plan's.
+    """
+    since = "changed since the plan was made; run the same command again"
+    component, defense = (_REGISTRIES[job.stage], job.component, "component"), (defenses, job.defense, "defense")
+    for registry, text, planned in (component, defense):
+        if text and canonical_json(identity(select(registry, text)[0])) != canonical_json(job.preimage[planned]):
+            raise ContractError(f"the code of {text!r}, or a file that it reads, {since}")
+    if job.preimage.get("training") not in (None, source_digest("bench.training")):
+        raise ContractError(f"the code of bench.training {since}")
 
 
 def _load_libraries(job: Job) -> None:

@@ -9,8 +9,8 @@ from attacks.em import Em
 from attacks.lsp import Lsp
 from bench.api import DataInfo, ImageSet
 from bench.errors import UserError
-from bench.plan.keys import identity
 from bench.registry import attacks, defenses
+from bench.select.identity import identity
 from bench.select.spec import select
 from bench.stages.crafting import craft
 from bench.training.pgd import pgd

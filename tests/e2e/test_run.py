@@ -188,7 +188,7 @@ def test_python_gives_the_cells_of_the_command(bench, tmp_path):
         store=tmp_path / "python",
     )
     command = pd.read_csv(tmp_path / "results" / "leaderboard" / "cells.csv")
-    assert "error" not in frame, frame.error.dropna().tolist()
+    assert frame.error_message.isna().all(), frame.error_message.dropna().tolist()
     assert frame.key.tolist() == command.key.tolist()
     assert frame.clean_test_accuracy.tolist() == pytest.approx(command.clean_test_accuracy.tolist())
 

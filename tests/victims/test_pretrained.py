@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from bench.api import Context, DataInfo, ImageSet
 from bench.errors import UserError
-from bench.plan.keys import identity
 from bench.registry import victims
+from bench.select.identity import identity
 from bench.select.spec import select
 from bench.training import Batches, fit
 from bench.training.loop import cross_entropy

@@ -16,10 +16,10 @@ from bench.check.contracts.images import stacks_as_it_poisons
 from bench.datasets import loading
 from bench.errors import ContractError, UserError
 from bench.plan.describe import describe
-from bench.plan.keys import identity
 from bench.plan.plan import make_plan
 from bench.registry import attacks
 from bench.select.chain import Chain, split
+from bench.select.identity import identity
 from bench.select.matrix import make_matrix
 from bench.select.settings import Settings, read_settings
 from bench.select.spec import select
