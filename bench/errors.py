@@ -125,10 +125,11 @@ def of_the_machine(error: BaseException) -> str:
         return f"out of memory{f' ({error})' if str(error) else ''}; close other programs, or use less data"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         said = ". ".join(str(error).split(". ")[:2])
-        return (
+        remedy = (
             f"the GPU is out of memory ({said}); end other programs on it, use a GPU with more, "
             "or choose a smaller network or batch_size (smaller batches are another training)"
         )
+        return "; ".join([remedy, *getattr(error, "__notes__", [])])
     if not isinstance(error, OSError) or error.errno not in _REMEDIES:
         return ""
     where = f"{error.filename}: " if error.filename else ""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.api import ChangesRecipe, Context, ImageSet, Recipe, SeesTestImages, TrainsDifferently
-from bench.errors import ContractError, UserError
+from bench.errors import ContractError, UserError, in_one_line
 from bench.measure.cost import Meter
 from bench.registry import defenses, victims
 from bench.select.spec import plain, select
@@ -18,16 +18,52 @@ from bench.stages.clean_images import check_clean_images, with_clean_images
 from bench.stages.invariants import check_same_kind, untouched
 from bench.stages.left_running import Threads, no_child_left
 from bench.stages.made import Made, anew
+from bench.stages.micro_batches import PARTS, forget_failed_try, in_parts, why_not_in_parts
 from bench.stages.network import check_network
 from bench.stages.task import Task
 from bench.training import Batch, Batches, Loss, build, cross_entropy, fit, predict, resident, to_float, to_uint8
 from bench.training.crops import center_boxes, check_squeezed, crop_and_resize
 
 _CURVE_SAMPLE = 500  # training images on which the curve's training accuracy is measured
+_JUDGED_AT_ONCE = 250  # images, in a second try; else as many as suit the device
 
 
 def train(task: Task) -> Made:
-    """Trains the victim on what the stages before passed on, and judges it on the test images after every epoch."""
+    """Trains the victim on what the stages before passed on, and judges it on the test images after every epoch.
+
+    If the GPU runs out of memory, once more from the start, with each batch in parts.
+
+    Raises:
+        torch.OutOfMemoryError: if parts do not help, or would not have the gradients of a batch; a note says which.
+    """
+    try:
+        return _train(task)
+    except torch.OutOfMemoryError as error:
+        first = str(error)
+    forget_failed_try(torch.device(task.session.device))  # only here: the error holds the tensors of the first try
+    if reason := _why_whole_batches(task):
+        failed = torch.OutOfMemoryError(first)
+        failed.add_note(f"there was no second try with each batch in {PARTS} parts: {reason}")
+        raise failed
+    try:
+        return _train(replace(task.repeated("in-parts"), on_progress=task.on_progress), first)
+    except torch.OutOfMemoryError as error:
+        error.add_note(f"this was the second try, with each batch in {PARTS} parts")
+        raise
+
+
+def _why_whole_batches(task: Task) -> str:
+    """The reason why a second try cannot split the batches; "" if it can."""
+    victim = select(victims, task.job.component)[0]
+    if task.job.defense and isinstance(select(defenses, task.job.defense)[0].component, TrainsDifferently):
+        return f"the loss of defense {task.job.defense!r} may compute with all images of a batch"
+    ctx, _ = task.context(victim.name)
+    info = task.dataset().train.info
+    return why_not_in_parts(build(lambda: victim.component.build(info), ctx), info, ctx)
+
+
+def _train(task: Task, out_of_memory: str = "") -> Made:
+    """One try; the second one, in parts, if the first one ended with this message."""
     victim = select(victims, task.job.component)[0]
     acting = select(defenses, task.job.defense)[0] if task.job.defense else None
     chosen = acting.component if acting else None
@@ -56,14 +92,19 @@ def train(task: Task) -> Made:
             check_network(model, train.info, ctx.device)
         built = AsBuilt(model)
         batches = Batches.of_recipe(train, recipe, ctx)
+        loss, at_once = loss_of(defense, model, ctx), None
+        if out_of_memory:
+            loss, at_once = in_parts(loss), _JUDGED_AT_ONCE
+            ctx.log("micro_batches", PARTS)
+            ctx.log("first_try", in_one_line(out_of_memory))
         predictions = torch.empty(0, dtype=torch.int64)
 
         def after_epoch(epoch: int, mean_loss: float) -> None:
             nonlocal predictions
             threads.check()  # they would go on while the time is in no cost
             with ctx.phase("evaluate"), built.judged():
-                predictions = predict(model, judged.images, ctx.device).cpu()
-                on_sample = predict(model, sample.images, ctx.device).cpu()
+                predictions = predict(model, judged.images, ctx.device, at_once).cpu()
+                on_sample = predict(model, sample.images, ctx.device, at_once).cpu()
             curve.append(
                 {
                     "epoch": epoch + 1,
@@ -76,7 +117,7 @@ def train(task: Task) -> Made:
         fit(
             model,
             batches,
-            loss_of(defense, model, ctx),
+            loss,
             recipe,
             ctx,
             phase="train",

@@ -108,7 +108,7 @@ def _doubt(row: pd.Series[Any]) -> str:
     """Reason why a cost has no rank."""
     if has(Flag.SEVERAL_DEVICES, row["flags"]):
         return f"measured on {AND.join(row['device'])}, others elsewhere"
-    doubts = (Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.UNEVEN)
+    doubts = (Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.UNEVEN, Flag.MICRO_BATCHES)
     return next((flag for flag in doubts if has(flag, row["flags"])), "see the flags")
 
 

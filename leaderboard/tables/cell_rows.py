@@ -90,7 +90,8 @@ def trained_epochs(cell: CellResult) -> int | None:
 
 def _flags(cell: CellResult) -> Iterator[Flag]:
     """Reasons to doubt a result: a cost, and the plug-ins' own logs, of which only a `false` or `true` does."""
-    overfitting = cell.logs.get("train", {}).get("catastrophic_overfitting")
+    train = cell.logs.get("train", {})
+    overfitting = train.get("catastrophic_overfitting")
     if cell.logs.get("poison", {}).get("converged") is False:
         yield Flag.NOT_CONVERGED
     if overfitting is True:
@@ -99,6 +100,8 @@ def _flags(cell: CellResult) -> Iterator[Flag]:
         yield Flag.OVERFITTING_UNKNOWN
     if any(cost.pays_once for cost in cell.costs.values()):
         yield Flag.PAYS_ONCE
+    if "micro_batches" in train:
+        yield Flag.MICRO_BATCHES
 
 
 def _runs(cost: Cost) -> list[float]:

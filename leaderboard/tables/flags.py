@@ -75,6 +75,11 @@ class Flag(StrEnum):
         "The first run of the purification took over 3 times as long as its repeats, which may have used its work. The "
         "first run is the cost, which has no rank.",
     )
+    MICRO_BATCHES = (
+        "batches in parts",
+        "The GPU had no memory for a whole batch of the training, so each batch's gradient was computed in parts. That "
+        "takes longer, and the cost has no rank.",
+    )
     NOT_CONVERGED = (
         "attack not converged",
         "The attack stopped before its own goal was reached, for example at a time limit. Its poison may be too weak.",

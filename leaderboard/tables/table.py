@@ -33,7 +33,14 @@ from leaderboard.tables.statistics import binomial_half_width_95, half_width_95,
 from leaderboard.tables.stores import repeat_flags
 from leaderboard.tables.targets import row_targets
 
-_DOUBT = {Flag.NOT_EXCLUSIVE, Flag.EXCLUSIVITY_UNKNOWN, Flag.SEVERAL_DEVICES, Flag.UNEVEN, Flag.PAYS_ONCE}
+_DOUBT = {
+    Flag.NOT_EXCLUSIVE,
+    Flag.EXCLUSIVITY_UNKNOWN,
+    Flag.SEVERAL_DEVICES,
+    Flag.UNEVEN,
+    Flag.PAYS_ONCE,
+    Flag.MICRO_BATCHES,
+}
 _PEAKS = ("peak_gpu_bytes", "peak_host_bytes")
 
 

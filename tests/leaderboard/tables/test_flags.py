@@ -36,7 +36,7 @@ def doubtful(make_cell: MakeCell) -> Tables:
         cell("lsp", "iss-jpeg", exclusive=None),
         cell("lsp", "at", logs={"poison": {"converged": False}, "train": train}),
         cell("lsp", "at-fast", logs={"train": {"catastrophic_overfitting": "not checked"}}, device="Other GPU"),
-        cell("lsp", "memo", purify=0.3, repeats=[0.3, 0.001, 0.001]),
+        cell("lsp", "memo", purify=0.3, repeats=[0.3, 0.001, 0.001], logs={"train": {"micro_batches": 4}}),
         cell("lsp", "gone", status="failed"),
     ]
     other = [

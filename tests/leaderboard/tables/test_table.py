@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -200,12 +201,19 @@ class TestBoard:
         assert board_of([failed, *without(matrix, "lsp", "dvae", 1)]).loc["dvae", "flags"] == "missing, failed"
         assert board_of([failed, *matrix]).loc["dvae", "flags"] == ""
 
-    @pytest.mark.parametrize(("exclusive", "flag"), [(False, "not exclusive"), (None, "exclusivity unknown")])
-    def test_a_shared_device_gives_no_cost_rank(
-        self, matrix: list[CellResult], make_cell: MakeCell, exclusive: bool | None, flag: str
+    @pytest.mark.parametrize(
+        ("changes", "flag"),
+        [
+            ({"exclusive": False}, "not exclusive"),
+            ({"exclusive": None}, "exclusivity unknown"),
+            ({"logs": {"train": {"micro_batches": 4}}}, "batches in parts: lsp"),
+        ],
+    )
+    def test_a_shared_device_and_batches_in_parts_give_no_cost_rank(
+        self, matrix: list[CellResult], make_cell: MakeCell, changes: dict[str, Any], flag: str
     ) -> None:
-        shared = make_cell("lsp", "dvae", 0.91, seed=1, purify=400.0, exclusive=exclusive)
-        board = board_of([shared, *without(matrix, "lsp", "dvae", 1)])
+        doubtful = make_cell("lsp", "dvae", 0.91, seed=1, purify=400.0, **changes)
+        board = board_of([doubtful, *without(matrix, "lsp", "dvae", 1)])
         assert board.loc["dvae", "flags"] == flag
         assert pd.isna(board.loc["dvae", "cost_rank"])
         assert board.loc["dvae", "rank"] == 1
