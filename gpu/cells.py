@@ -66,11 +66,27 @@ def settings_of(name: str, scale: Scale, dataset: str) -> Settings:
     return Settings(preset, dataset, attack, defense, scale.victim, [int(seed)], parameters)
 
 
+class WrongStoreError(UserError):
+    """The store holds what another device or engine made: nothing in it can be used here."""
+
+
+def check_place(scale: Scale, place: Place) -> None:
+    """Plans the clean baseline, which runs nothing.
+
+    Raises:
+        UserError: for what is wrong with every slice: the data set, the store, the victim.
+    """
+    clean = settings_of(f"{scale.presets[0]}/none/none/0", scale, place.data)
+    with prepared([clean], replace(place.options, baselines=False)) as ready:
+        _check_origin(ready.plan, ready.store)
+
+
 def run_slice(name: str, scale: Scale, place: Place) -> list[dict[str, Any]]:
     """Runs the cells of a slice; what the store has is not computed again.
 
     Raises:
-        UserError: if the store has them from another device or engine: their costs are not this one's.
+        WrongStoreError: if the store has them from another device or engine: their costs are not this one's.
+        UserError: for what this slice cannot do here: its attack needs more memory than there is.
     """
     options = replace(place.options, baselines=False, command=f"python -m gpu --slice {name}")
     with prepared([settings_of(name, scale, place.data)], options) as ready:
@@ -84,7 +100,7 @@ def _check_origin(plan: Plan, store: Store) -> None:
     for key, job in plan.jobs.items():
         there = store.manifest(job.stage, key).cost.device if plan.states[key] == "valid" else here
         if there != here:
-            raise UserError(
+            raise WrongStoreError(
                 f"store {store.root} has the stage {job.stage} of this slice from {there!r}, and this run is on "
                 f"{here!r}: its costs would be those of the other; give another folder with --store"
             )

@@ -94,6 +94,8 @@ def main(
         name for name, entry in slices.items() if "error" not in entry and entry["asked"] == _asked(name, scale, place)
     }
     wanted = [n for n in names if any(fnmatch(n, p) for p in patterns) or (not patterns and n not in known)]
+    if any(name not in rates.SLICES for name in wanted):
+        cells.check_place(scale, place)
     for number, name in enumerate(wanted):
         if time.monotonic() - start > 60 * minutes:
             click.echo(f"{len(wanted) - number} slices left; the same command continues")
@@ -153,8 +155,10 @@ def _measure(name: str, scale: Scale, place: Place) -> dict[str, Any]:
             failed = [cell["error"] for cell in entry["cells"] if cell["status"] != "done"]
             if failed:
                 entry["error"] = _line(f"{failed[0]['kind']} in {failed[0]['stage']}: {failed[0]['message']}")
-    except UserError:
+    except cells.WrongStoreError:
         raise
+    except UserError as error:
+        entry["error"] = _line(str(error))
     except Exception as error:  # out of memory, no compiler: the other slices still say something
         traceback.print_exc()
         entry["error"] = _line(f"{type(error).__name__}: {error}")

@@ -142,6 +142,22 @@ def test_a_failing_slice_is_recorded_and_the_others_go_on(tmp_path, monkeypatch,
     assert "Failed: `rates/training` (MemoryError: no room)." in capsys.readouterr().out
 
 
+def test_a_slice_that_is_impossible_here_is_its_own_error_and_no_data_is_everybodys(tmp_path, monkeypatch):
+    def possible(name, scale, place):
+        if "/em/" in name:
+            raise UserError("attack 'em' needs 40 GB, and there are 16\n--skip-impossible runs the rest of the matrix")
+        return [cell()]
+
+    monkeypatch.setattr(cells, "run_slice", possible)
+    assert run(tmp_path, "--slice", "demo/em/none/0", "--slice", "demo/ops/none/0") == 1
+    slices = report.read(tmp_path / "gpu.json")
+    assert slices["demo/em/none/0"]["error"] == "attack 'em' needs 40 GB, and there are 16"
+    assert slices["demo/ops/none/0"]["cells"]
+    with pytest.raises(UserError, match=r"nothing\.npz"):
+        main(["--toy", "--store", str(tmp_path), "--data", f"npz:{tmp_path}/nothing.npz"], standalone_mode=False)
+    assert report.read(tmp_path / "gpu.json") == slices
+
+
 def test_no_slice_begins_after_the_time(tmp_path, capsys):
     assert run(tmp_path, "--minutes", "-1") == 0
     assert f"{len(NAMES)} slices left" in capsys.readouterr().out
