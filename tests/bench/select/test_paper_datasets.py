@@ -22,6 +22,7 @@ CHANGED = {
     "cifar100": {
         # yuyi-sd/D-VAE: configs/cifar100/resnet18DVAE, resnet18VAE, resnet18AE
         "dvae": {"epochs": 100},
+        "dvae-auto": {"epochs": 100},
         "vae": {"epochs": 100},
         "ae": {"epochs": 50},
         "ueraser": {"epochs": 300, "worst_epochs": 30},
@@ -32,6 +33,7 @@ CHANGED = {
     "imagenet100": {
         # yuyi-sd/D-VAE: configs/imagenet-mini/resnet18DVAE, resnet18VAE, resnet18_madrys
         "dvae": {"epochs": 20},
+        "dvae-auto": {"epochs": 20},
         "vae": {"epochs": 20},
         "at": {"steps": 5, "travel": 1.25},
         "ueraser": {"epochs": 300, "worst_epochs": 30},

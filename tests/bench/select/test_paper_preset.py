@@ -183,25 +183,33 @@ ATTACKS = {
 PROJECTION = {"epochs": 20, "batch_size": 1024, "lr": 0.1}
 AUGMENTATION = {"degrees": 10.0, "scale": 0.2, "jitter": 0.2, "cutmix": 0.5}
 
+DVAE = {
+    "embed_into": "z",
+    "perturbation": "sample",
+    "latents": "sample",
+    "stage1_cap": 1.0,
+    "stage2_cap": 3.0,
+    "stages": 2,
+    "epochs": 60,
+    "batch_size": 128,
+    "lr": 5e-3,
+    "embedding_lr_scale": 1.0,
+    "warmup_epochs": 11,
+}
+DVAE_OURS = {"network": "auto", "embedding": "auto", "decoder_norm": "auto", "rounding": "nearest"}
+
 DEFENSES = {
     "none": Source("undefended training", {}, {}),
     "dvae": Source(
         "yuyi-sd/D-VAE: the released CIFAR-10 scripts",
-        {
-            "embed_into": "z",
-            "perturbation": "sample",
-            "latents": "sample",
-            "stage1_cap": 1.0,
-            "stage2_cap": 3.0,
-            "stages": 2,
-            "epochs": 60,
-            "batch_size": 128,
-            "lr": 5e-3,
-            "embedding_lr_scale": 1.0,
-            "warmup_epochs": 11,
-        },
+        DVAE,
         # `auto` is the released network at 32 pixels: spatial embedding, instance normalization.
-        {"network": "auto", "embedding": "auto", "decoder_norm": "auto", "rounding": "nearest"},
+        DVAE_OURS,
+    ),
+    "dvae-auto": Source(
+        "ours: the released caps times each of the scales",
+        DVAE,
+        DVAE_OURS | {"scales": "0.5/1/2/4", "tolerance": 0.02, "judge_epochs": 10},
     ),
     "vae": Source(
         "yuyi-sd/D-VAE: the configuration of the VAE",
@@ -273,7 +281,12 @@ SURROGATES = {
     "sep": {"nesterov": False, "schedule": "multistep", "milestones": (75, 90), "clip_grad_norm": None},
 }
 ADAM = Recipe(60, 128, "adam", 5e-3, weight_decay=0.0, crop_padding=0, flip=False, schedule="cosine-epoch")
-PURIFIERS = {"dvae": ADAM, "vae": ADAM, "ae": Recipe(60, 128, "sgd", 0.1, 0.9, crop_padding=0, flip=False)}
+PURIFIERS = {
+    "dvae": ADAM,
+    "dvae-auto": ADAM,
+    "vae": ADAM,
+    "ae": Recipe(60, 128, "sgd", 0.1, 0.9, crop_padding=0, flip=False),
+}
 VICTIM = Recipe(
     epochs=60,
     batch_size=128,
