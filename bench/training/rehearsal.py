@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from bench.training.snapshot import restored
 from bench.training.step import Loss, Step
 
 _STEPS, _UNTIMED = 8, 2  # of a trial; the first one is plain and the second one captures
-_TOLERANCE = 0.005  # of a loss; a number in bfloat16 is off by up to 0.4 %
+_TOLERANCE = 0.005  # of a loss, and of the distance that the weights go; a number in bfloat16 is off by up to 0.4 %
 _NOISE = 4  # times the difference between two plain runs, which need not add in the same order
 _MOST_NOISE = 0.02  # beyond that, plain runs differ by more than rounding
 
@@ -58,10 +59,11 @@ def replays(
 ) -> bool:
     """True if the steps of this training are to be replayed from a graph, as the engine allows.
 
-    A few steps run plainly, twice, and replayed, from the same state on the same batches. Replaying needs equal losses,
-    up to 0.5 % or four times the difference between the plain runs. Engine `auto` takes the faster, `graph` replays
-    whatever the times. Logs the choice, the seconds of a step both ways, and a reason for plain steps, under
-    SCOPE.PHASE.
+    A few steps run plainly, twice, and replayed, from the same state on the same batches. Their learning rates rise to
+    the recipe's and fall again, so that a rate or an optimizer that stays as it was captured is seen. Replaying needs
+    equal losses and weights that go equally far, up to 0.5 % or four times the difference between the plain runs.
+    Engine `auto` takes the faster, `graph` replays whatever the times. Logs the choice, the seconds of a step both
+    ways, and a reason for plain steps, under SCOPE.PHASE.
     """
     if ctx.engine.mode not in ("graph", "auto") or not graph.possible(ctx.device):
         return False
@@ -96,12 +98,14 @@ def _trial(
     ctx: Context,
     replayed: bool,
 ) -> tuple[Tensor, float]:
-    """The loss of every step, on the CPU, and the seconds of one."""
+    """The loss of every step and then the distance that all weights went, on the CPU, and the seconds of a step."""
+    one_cycle = replace(recipe, schedule="one-cycle", epochs=_STEPS, warmup_epochs=0, milestones=())
     images = ctx.generator("rehearsal-images")
     drawn = [batches.noise(batches.sizes[-1], images) for _ in range(_STEPS)]
     parameters = [parameter for group in groups for parameter in group["params"]]
     with _undone(model, parameters, ctx), graph.own_stream(ctx.device):
-        step = Step.new(batches, loss, Stepper(groups, recipe, len(batches), capturable=replayed), ctx)
+        start = [parameter.detach().clone() for parameter in parameters]
+        step = Step.new(batches, loss, Stepper(groups, one_cycle, 1, capturable=replayed), ctx)
         take = graph.Replayed(step) if replayed else step
         losses = []
         model.train()
@@ -112,18 +116,19 @@ def _trial(
             step.stepper.advance()
             losses.append(step.total.clone())
         seconds = (_now(ctx.device) - started) / (_STEPS - _UNTIMED)
-        return torch.stack(losses).cpu().diff(prepend=torch.zeros(1)), seconds
+        gone = nn.utils.get_total_norm([now.detach() - then for now, then in zip(parameters, start, strict=True)])
+        return torch.cat([torch.stack(losses).cpu().diff(prepend=torch.zeros(1)), gone.cpu().reshape(1)]), seconds
 
 
 def _differs(plain: Tensor, again: Tensor, found: Tensor) -> str:
-    """The reason why replayed losses are not plain ones; "" if they differ by rounding alone."""
+    """The reason why replayed steps are not plain ones; "" if losses and distance differ by rounding alone."""
     scale = plain.abs().clamp(min=1e-6)
     noise, difference = (float(((other - plain).abs() / scale).max()) for other in (again, found))
     if not noise <= _MOST_NOISE:  # also NaN
-        return f"losses of two plain runs differ by {noise:.2%}"
+        return f"losses or weights of two plain runs differ by {noise:.2%}"
     if difference <= max(_TOLERANCE, _NOISE * noise):  # false for NaN
         return ""
-    return f"losses differ by {difference:.2%} from plain ones, which differ by {noise:.2%} among themselves"
+    return f"losses or weights differ by {difference:.2%} from plain ones, which differ by {noise:.2%} among themselves"
 
 
 @contextmanager

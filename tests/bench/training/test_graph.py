@@ -191,8 +191,8 @@ def reading(model, ctx):
     [
         (lambda model, ctx: cross_entropy(model), False, "the loss is not declared replayable"),
         (reading, True, "not captured: RuntimeError: operation not permitted when stream is capturing"),
-        (counting(3), True, r"losses of two plain runs differ by \d+.\d+%"),
-        (counting(8), True, r"losses differ by \d+.\d+% from plain ones"),
+        (counting(3), True, r"losses or weights of two plain runs differ by \d+.\d+%"),
+        (counting(8), True, r"losses or weights differ by \d+.\d+% from plain ones"),
     ],
 )
 def test_what_cannot_be_replayed_runs_plainly_and_says_why(
@@ -206,6 +206,20 @@ def test_what_cannot_be_replayed_runs_plainly_and_says_why(
     if not reason.startswith("losses"):  # a count would go on after the rehearsal
         assert losses == again
         assert same(plain, found)
+
+
+@pytest.mark.parametrize("kept", ["advance", "update"])
+def test_a_replay_whose_rates_or_weights_stay_is_seen(random_set, make_context, graphs, monkeypatch, kept):
+    """A training that begins with small rates hides both from the losses of its first steps."""
+    plainly = getattr(Stepper, kept)
+    monkeypatch.setattr(Stepper, kept, lambda self, *loss: None if self._capturable else plainly(self, *loss))
+    recipe = replace(RECIPE, epochs=60, lr=1 / 256, optimizer="adamw", schedule="one-cycle")
+    ctx = replace(make_context(), engine=Engine("graph"))
+    model = build(network, ctx)
+    batches = Batches(random_set(24), CPU, recipe.batch_size, ctx.generator("order"))
+    groups = [{"params": list(model.parameters())}]
+    assert not rehearsal.replays(model, batches, cross_entropy(model), groups, recipe, ctx, "fit", True)
+    assert ctx.logs["test.fit.engine_reason"].startswith("losses or weights differ by ")
 
 
 @pytest.mark.parametrize(("plain", "replayed", "chosen"), [(3.0, 1.0, "graph"), (1.0, 3.0, "eager")])
