@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs bench gpu clean
+.PHONY: demo test lint docs dist bench gpu clean
 
 demo: $(VENV)/.installed
 	$(BIN)/bench run --attacks ar,lsp,ops --defenses dvae,iss --preset demo
@@ -20,6 +20,11 @@ lint: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo build/docs/index.html
+
+# The source archive and, built from it, the wheel: build/dist.
+dist: $(VENV)/.installed-dev
+	rm -rf build/dist
+	$(BIN)/python -m build --outdir build/dist
 
 # Each part next to the plain way of doing it, one table. One part: `make bench BENCH="-k jpeg"`.
 bench: $(VENV)/.installed-dev
@@ -47,4 +52,4 @@ $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build/docs results
+	rm -rf $(VENV) build/docs build/dist results

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "index.md": "README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
+    "security.md": "SECURITY.md",
     "published.md": "leaderboard/published/PUBLISHED.md",
     "CITATION.cff": "CITATION.cff",
 }

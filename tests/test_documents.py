@@ -11,7 +11,16 @@ from bench.registry import BY_KIND
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "leaderboard/published/PUBLISHED.md")),
+    *(
+        ROOT / name
+        for name in (
+            "README.md",
+            "CONTRIBUTING.md",
+            "CHANGELOG.md",
+            "SECURITY.md",
+            "leaderboard/published/PUBLISHED.md",
+        )
+    ),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 PACKAGES = ("bench", "attacks", "defenses", "victims", "leaderboard", "gpu")
