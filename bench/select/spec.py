@@ -330,6 +330,9 @@ def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequenc
             first = registry.find(name)[0].positional
             if first is None or first in given:
                 hint = f"; {QUOTE_PATHS}" if first == "path" else ""
+                if given and not hint:
+                    last, value = [*given.items()][-1]
+                    hint = f"; a value with a colon stands in quotes: {last}={quote(f'{value}:{segment}')}"
                 raise UserError(f"{registry.kind} {word!r}: {segment!r} is not of the form parameter=value{hint}")
             key, values = first, [segment]
         if key in given:

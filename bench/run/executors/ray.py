@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from bench.run.schedule import Schedule
 from bench.stages.jobs import Job, Report
 from bench.stages.session import Session
 
+_ANSWER = 10.0  # s for the head of a cluster to take a connection
 _PATIENCE = 120.0  # s for a node to answer before the first job
 _LOOK = 10.0  # s between two looks at the size of the cluster
 
@@ -27,7 +29,7 @@ class Ray:
     """One Ray task per job (extra `ray`). The store must be on a disk all nodes see.
 
     Attributes:
-        address: of the cluster, `local` for a new one here, or `auto`.
+        address: of the cluster (`"10.0.0.1:6379"`, in quotes), `local` for a new one here, or `auto`.
         cpus: CPUs per job.
         gpus: GPUs per job; below 1 jobs share a card: their accuracy counts, their times are marked as shared.
         on_cpu: names of attacks, defenses or victims whose own stage gets no GPU: `iss-gray+iss-bdr`.
@@ -46,6 +48,10 @@ class Ray:
         for name, least in (("cpus", 0.01), ("gpus", 0), ("retries", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.address not in ("auto", "local") and not self._head():
+            raise ValueError(
+                f'address={self.address!r}: give auto, local, or "HOST:PORT" as `ray start --head` says it'
+            )
 
     @property
     def elsewhere(self) -> bool:
@@ -75,10 +81,12 @@ class Ray:
             raise UserError(f"executor ray: on_cpu: {unknown('component', strange[0], known)}")
         if not ray.is_initialized():
             try:
+                if head := self._head():  # `ray.init` waits for minutes
+                    socket.create_connection(head, _ANSWER).close()
                 ray.init(address=self.address, log_to_driver=False)
-            except ConnectionError as error:
+            except OSError as error:
                 raise UserError(f"executor ray: no cluster at {self.address!r} ({error}); try address=local") from error
-            except RuntimeError as error:  # another version of Python or Ray there
+            except (RuntimeError, ValueError) as error:  # another version of Python or Ray there
                 raise UserError(f"executor ray: {' '.join(str(error).split())}") from error
         if not self._places(ray):
             raise UserError(
@@ -87,6 +95,11 @@ class Ray:
             )
         check_nodes(session.store, lambda store, token: _ask(ray, store, token))
         return self._reports(ray, jobs, session, watcher)
+
+    def _head(self) -> tuple[str, int] | None:
+        """Host and port of an address that has both."""
+        host, _, port = self.address.removeprefix("ray://").rpartition(":")
+        return (host.strip("[]"), int(port)) if host and port.isdecimal() else None
 
     def _places(self, ray: Any) -> int:
         """Jobs that the living nodes can run at a time."""

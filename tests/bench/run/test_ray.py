@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from bench.errors import UserError
 from bench.run.executors import ray as executor_ray
 from bench.run.executors.ray import Ray
 from bench.run.nodes import check_nodes, facts, visit
+from bench.run.prepare import choose_executor
 from bench.run.runner import Silent
 from bench.run.schedule import Schedule
 from bench.stages.jobs import Job
@@ -117,6 +120,28 @@ def test_what_is_meant_for_the_cpu_gets_no_gpu(reports, tmp_path, monkeypatch):
 def test_what_the_cluster_cannot_do_is_a_line_before_any_work(reports, device, parameters, message):
     with pytest.raises(UserError, match=message):
         reports(["fine"], device, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("address=nonsense", "address='nonsense': give auto, local, or \"HOST:PORT\""),
+        ("address=10.0.0.1:6379", 'a value with a colon stands in quotes: address="10.0.0.1:6379"'),
+    ],
+)
+def test_an_address_that_is_none_is_a_line(text, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        choose_executor(f"ray:{text}")
+
+
+def test_an_address_where_nobody_listens_is_a_line_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("waits for minutes"))
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    executor = choose_executor(f'ray:address="127.0.0.1:{port}"')
+    with pytest.raises(UserError, match=f"no cluster at '127.0.0.1:{port}' .*refused"):
+        executor.run(Schedule([]), Session("shapes", ("", ""), tmp_path, tmp_path, "cpu"), Silent())
 
 
 def test_a_small_matrix_gives_the_accuracies_of_one_process(cluster, tmp_path):
