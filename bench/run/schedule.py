@@ -38,9 +38,19 @@ class Schedule:
         heapq.heapify(self._ready)
         self._lost: set[str] = set()
 
-    def take(self) -> Job | None:
-        """The next job that can start now; None if there is none before another one ends."""
-        return self._jobs[heapq.heappop(self._ready)[2]] if self._ready else None
+    def take(self, suits: Callable[[Job], bool] = lambda job: True) -> Job | None:
+        """The next job that can start now, of those that suit; None if there is none before another one ends."""
+        others = []
+        found = None
+        while found is None and self._ready:
+            ranked = heapq.heappop(self._ready)
+            if suits(self._jobs[ranked[2]]):
+                found = self._jobs[ranked[2]]
+            else:
+                others.append(ranked)
+        for ranked in others:
+            heapq.heappush(self._ready, ranked)
+        return found
 
     def give_back(self, job: Job) -> None:
         """The job was taken and has not begun: it is ready again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import sys
 from collections import Counter
@@ -46,8 +47,10 @@ class Ray:
 
     def __post_init__(self) -> None:
         for name, least in (("cpus", 0.01), ("gpus", 0), ("retries", 0)):
-            if getattr(self, name) < least:
+            if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"gpus={self.gpus}: a job gets a part of one GPU or several whole ones")
         if self.address not in ("auto", "local") and not self._head():
             raise ValueError(
                 f'address={self.address!r}: give auto, local, or "HOST:PORT" as `ray start --head` says it'
@@ -62,7 +65,7 @@ class Ray:
     def slots(self) -> int:
         """Jobs that the cluster can run at a time; before `run`, which connects to it, a large number."""
         ray = sys.modules.get("ray")
-        return self._places(ray) if ray is not None and ray.is_initialized() else 1_000_000
+        return sum(self._places(ray)) if ray is not None and ray.is_initialized() else 1_000_000
 
     def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
         """Keeps the cluster busy as far as jobs are ready, and yields reports as they end.
@@ -88,7 +91,7 @@ class Ray:
                 raise UserError(f"executor ray: no cluster at {self.address!r} ({error}); try address=local") from error
             except (RuntimeError, ValueError) as error:  # another version of Python or Ray there
                 raise UserError(f"executor ray: {' '.join(str(error).split())}") from error
-        if not self._places(ray):
+        if not self._places(ray)[0]:
             raise UserError(
                 f"executor ray: no node of the cluster has {self.cpus:g} CPUs and {self.gpus:g} GPUs; "
                 "ask for less with cpus= and gpus=, or start larger nodes first"
@@ -101,15 +104,16 @@ class Ray:
         host, _, port = self.address.removeprefix("ray://").rpartition(":")
         return (host.strip("[]"), int(port)) if host and port.isdecimal() else None
 
-    def _places(self, ray: Any) -> int:
-        """Jobs that the living nodes can run at a time."""
-        found = 0.0
+    def _places(self, ray: Any) -> tuple[int, int]:
+        """Jobs that the living nodes can run at a time: of the usual kind, and next to them of `on_cpu`."""
+        usual = without = 0
         for node in ray.nodes():
             if node["Alive"]:
                 has = node["Resources"]
-                by_gpu = has.get("GPU", 0.0) // self.gpus if self.gpus else float("inf")
-                found += min(has.get("CPU", 0.0) // self.cpus, by_gpu)
-        return int(found)
+                by_cpu = _times(has.get("CPU", 0.0), self.cpus)
+                here = min(by_cpu, _times(has.get("GPU", 0.0), self.gpus)) if self.gpus else by_cpu
+                usual, without = usual + here, without + by_cpu - here
+        return usual, max(1, without) if self.gpus and self.on_cpu else 0
 
     def _without_gpu(self) -> list[str]:
         return [name for name in self.on_cpu.split("+") if name]
@@ -121,8 +125,14 @@ class Ray:
         running: dict[Any, Job] = {}
         lost: Counter[str] = Counter()
 
+        def on_cpu(job: Job) -> bool:
+            return bool(self.gpus) and job.preimage.get("component", {}).get("name") in names
+
+        def usually(job: Job) -> bool:
+            return not on_cpu(job)
+
         def submit(job: Job) -> None:
-            if job.preimage.get("component", {}).get("name") in names:
+            if on_cpu(job):
                 reference = without.remote(job.to_json(), replace(session, device="cpu").to_json())
             else:
                 reference = usual.remote(job.to_json(), session.to_json())
@@ -130,11 +140,13 @@ class Ray:
 
         try:
             while True:
-                places = self._places(ray)
-                # Few more than can run, so that no place is empty and the order of the schedule counts.
-                while len(running) < places + max(1, places // 8) and (job := jobs.take()):
-                    watcher.started(job)
-                    submit(job)
+                for kind, places in zip((usually, on_cpu), self._places(ray), strict=True):
+                    # Few more than can run, so that no place is empty and the order of the schedule counts.
+                    free = places + max(1, places // 8) - sum(map(kind, running.values()))
+                    while free > 0 and (job := jobs.take(kind)):
+                        watcher.started(job)
+                        submit(job)
+                        free -= 1
                 if not running:
                     return
                 for reference in ray.wait(list(running), num_returns=1, timeout=_LOOK)[0]:
@@ -152,6 +164,11 @@ class Ray:
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+
+
+def _times(there: float, each: float) -> int:
+    """Counts how often a part is there; Ray counts in parts of 1/10,000, a float in others (1 // 0.1 is 9)."""
+    return math.floor(there / each + 1e-4)
 
 
 def _failed(job: Job, error: BaseException, trace: str) -> Report:

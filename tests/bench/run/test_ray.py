@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_a_worker_that_dies_costs_its_job_alone_and_only_as_many_jobs_as_fit_are
     taken = []
     schedule = Schedule([job(f"until:{path}") for path in paths])
     take = schedule.take
-    schedule.take = lambda: (found := take()) and (taken.append(found.key) or found)
+    schedule.take = lambda suits: (found := take(suits)) and (taken.append(found.key) or found)
     executor = Ray()
     session = Session("shapes", ("", ""), tmp_path, tmp_path, "cpu")
     assert executor.slots == 3
@@ -107,6 +108,50 @@ def test_what_is_meant_for_the_cpu_gets_no_gpu(reports, tmp_path, monkeypatch):
     ] * 2
     assert [start[2:] for start in starts(here)] == [[[], "cpu"]]
     assert [start[2:] for start in starts(there)] == [[["0"], "cuda"]]
+
+
+def test_stages_on_the_cpu_take_no_place_of_a_gpu(reports, tmp_path, monkeypatch):
+    """One GPU and three CPUs: two of the jobs on a CPU run next to the job on the GPU."""
+    monkeypatch.setattr(executor_ray, "defenses", ["until"])
+    filters, training = [tmp_path / str(number) for number in range(4)], tmp_path / "training"
+    training.touch()
+    jobs = [*(f"until:{path}" for path in filters), f"other:{training}"]
+    with in_background(reports(jobs, "cuda", gpus=1, on_cpu="until"), tmp_path) as got:
+        wait_for(lambda: len(got) == 1)
+        assert got[0].key == f"other:{training}", "the filters did not wait"
+        for path in filters:
+            path.touch()
+    assert [report.status for report in got] == ["done"] * 5
+
+
+def nodes(*resources):
+    return SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": each} for each in resources])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "resources", "places"),
+    [
+        ({"gpus": 0.1, "cpus": 0.1}, [{"CPU": 8.0, "GPU": 1.0}], (10, 0)),
+        ({"gpus": 1.0, "on_cpu": "iss-gray"}, [{"CPU": 8.0, "GPU": 1.0}, *[{"CPU": 32.0}] * 3], (1, 7 + 96)),
+        ({"gpus": 1.0, "cpus": 8.0, "on_cpu": "iss-gray"}, [{"CPU": 8.0, "GPU": 1.0}], (1, 1)),
+        ({"cpus": 2.0, "on_cpu": "iss-gray"}, [{"CPU": 8.0}], (4, 0)),
+    ],
+)
+def test_places_of_both_kinds_by_hand(parameters, resources, places):
+    assert Ray(**parameters)._places(nodes(*resources)) == places
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cpus=nan", "nan"),
+        ("gpus=inf", "gpus must be at least 0, got inf"),
+        ("gpus=1.5", "gpus=1.5: a job gets a part of one GPU or several whole ones"),
+    ],
+)
+def test_numbers_that_mean_no_resources_are_refused(text, message):
+    with pytest.raises(UserError, match=message):
+        choose_executor(f"ray:{text}")
 
 
 @pytest.mark.parametrize(

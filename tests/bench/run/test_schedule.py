@@ -75,6 +75,13 @@ def test_inputs_that_are_no_jobs_exist_already():
     assert schedule.take() is None
 
 
+def test_a_choice_of_jobs_leaves_the_order_of_the_others():
+    schedule = Schedule([job("a"), job("b"), job("c")])
+    assert schedule.take(lambda each: each.key == "c").key == "c"
+    assert schedule.take(lambda each: each.key == "c") is None
+    assert [each.key for each in iter(schedule.take, None)] == ["a", "b"]
+
+
 def test_without_times_one_worker_runs_stage_after_stage():
     jobs = PaperMatrix(seeds=2).jobs()
     ran = [each.key for _, _, each in run_virtually(Schedule(jobs.values()), lambda each: 1.0, 1)]
