@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 
@@ -30,6 +31,31 @@ def execute_alone(job: str, session: str) -> str:
     from bench.stages.session import Session
 
     return run_alone(Job.from_json(job), Session.from_json(session)).to_json()
+
+
+def execute_in_ray(job: str, session: str, here: dict[str, str], token: str) -> str:
+    """As `execute_text` if the node is fit for jobs (`bench.run.nodes.unfit`); else JSON of the reason and the node."""
+    import ray
+
+    reason, report = _execute_if_fit(job, session, here, token)
+    return report or json.dumps({"unfit": reason, "node": ray.get_runtime_context().get_node_id()})
+
+
+def _execute_if_fit(job: str, session: str, here: dict[str, str], token: str) -> tuple[str, str]:
+    """The reason why this node cannot run the job, or JSON of the report."""
+    from bench.errors import UserError
+    from bench.run.nodes import unfit
+    from bench.stages.session import Session
+
+    there = Session.from_json(session)
+    if reason := unfit(there, here, token):
+        return reason, ""
+    if not there.stage_timeout:
+        return "", execute_text(job, session)
+    try:
+        return "", execute_alone(job, session)
+    except UserError as error:  # not of the stage: its process did not start
+        return str(error), ""
 
 
 class Stage:

@@ -115,9 +115,14 @@ def _serve(lines: SimpleQueue[str], answers: _Answers, log: TextIO) -> None:
 
 
 def _fault(session: Session) -> str:
-    """Says why the GPU of this machine does no work; a job elsewhere looks for itself."""
-    if session.elsewhere or not session.device.startswith("cuda"):
+    """Says why the GPU does no work; of a node without one the job says more."""
+    if not session.device.startswith("cuda"):
         return ""
+    if session.elsewhere:
+        import torch
+
+        if not torch.cuda.is_available():
+            return ""
     from bench.run.devices import fault
 
     return fault(session.device)

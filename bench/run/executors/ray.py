@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.errors import UserError, unknown
 from bench.registry import attacks, defenses, executors, victims
 from bench.run.executors import Reports, Watcher
-from bench.run.nodes import Facts, check_nodes, visit
-from bench.run.remote import execute_text
+from bench.run.nodes import CORE, Facts, check_nodes, facts, marked, visit
+from bench.run.remote import execute_in_ray
 from bench.run.schedule import Schedule
 from bench.stages.jobs import Job, Report
 from bench.stages.session import Session
@@ -104,11 +105,11 @@ class Ray:
         host, _, port = self.address.removeprefix("ray://").rpartition(":")
         return (host.strip("[]"), int(port)) if host and port.isdecimal() else None
 
-    def _places(self, ray: Any) -> tuple[int, int]:
+    def _places(self, ray: Any, left_out: Container[str] = ()) -> tuple[int, int]:
         """Jobs that the living nodes can run at a time: of the usual kind, and next to them of `on_cpu`."""
         usual = without = 0
         for node in ray.nodes():
-            if node["Alive"]:
+            if node["Alive"] and node["NodeID"] not in left_out:
                 has = node["Resources"]
                 by_cpu = _times(has.get("CPU", 0.0), self.cpus)
                 here = min(by_cpu, _times(has.get("GPU", 0.0), self.gpus)) if self.gpus else by_cpu
@@ -119,11 +120,15 @@ class Ray:
         return [name for name in self.on_cpu.split("+") if name]
 
     def _reports(self, ray: Any, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
-        usual = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(execute_text)
-        without = ray.remote(num_cpus=self.cpus, num_gpus=0, max_retries=0)(execute_text)
-        names = self._without_gpu()
+        # A process with a GPU runs one job: after some errors CUDA does no more work for it.
+        usual = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0, max_calls=1 if self.gpus else 0)(
+            execute_in_ray
+        )
+        without = ray.remote(num_cpus=self.cpus, num_gpus=0, max_retries=0)(execute_in_ray)
+        names, here = self._without_gpu(), facts(CORE)
         running: dict[Any, Job] = {}
         lost: Counter[str] = Counter()
+        left_out: dict[str, str] = {}
 
         def on_cpu(job: Job) -> bool:
             return bool(self.gpus) and job.preimage.get("component", {}).get("name") in names
@@ -132,35 +137,49 @@ class Ray:
             return not on_cpu(job)
 
         def submit(job: Job) -> None:
-            if on_cpu(job):
-                reference = without.remote(job.to_json(), replace(session, device="cpu").to_json())
-            else:
-                reference = usual.remote(job.to_json(), session.to_json())
+            task, of = (without, replace(session, device="cpu")) if on_cpu(job) else (usual, session)
+            others = {"ray.io/node-id": f"!in({','.join(left_out)})"} if left_out else None
+            reference = task.options(label_selector=others).remote(job.to_json(), of.to_json(), here, token)
             running[reference] = job
 
+        def received(job: Job, text: str) -> Report | None:
+            """The report of a job; None if its node was not fit, and it is submitted again."""
+            told = json.loads(text)
+            if "unfit" not in told:
+                report = Report.from_json(text)
+                report.warnings.update(dict.fromkeys(left_out.values(), 1))
+                return report
+            left_out[told["node"]] = f"node {told['node'][:8]} is left out: it {told['unfit']}"
+            if not self._places(ray, left_out)[0]:
+                raise UserError(f"executor ray: {'; '.join(left_out.values())}; no node is left")
+            submit(job)
+            return None
+
         try:
-            while True:
-                for kind, places in zip((usually, on_cpu), self._places(ray), strict=True):
-                    # Few more than can run, so that no place is empty and the order of the schedule counts.
-                    free = places + max(1, places // 8) - sum(map(kind, running.values()))
-                    while free > 0 and (job := jobs.take(kind)):
-                        watcher.started(job)
-                        submit(job)
-                        free -= 1
-                if not running:
-                    return
-                for reference in ray.wait(list(running), num_returns=1, timeout=_LOOK)[0]:
-                    job = running.pop(reference)
-                    try:
-                        yield Report.from_json(ray.get(reference))
-                    except ray.exceptions.RayTaskError as error:  # not of the stage: the store is locked, ...
-                        yield _failed(job, error.cause or error, str(error))
-                    except ray.exceptions.RayError as error:  # the process or its node died
-                        lost[job.key] += 1
-                        if lost[job.key] > self.retries:
-                            yield _failed(job, error, f"lost {lost[job.key]} times")
-                        else:
+            with marked(session.store) as token:
+                while True:
+                    for kind, places in zip((usually, on_cpu), self._places(ray, left_out), strict=True):
+                        # Few more than can run, so that no place is empty and the order of the schedule counts.
+                        free = places + max(1, places // 8) - sum(map(kind, running.values()))
+                        while free > 0 and (job := jobs.take(kind)):
+                            watcher.started(job)
                             submit(job)
+                            free -= 1
+                    if not running:
+                        return
+                    for reference in ray.wait(list(running), num_returns=1, timeout=_LOOK)[0]:
+                        job = running.pop(reference)
+                        try:
+                            if report := received(job, ray.get(reference)):
+                                yield report
+                        except ray.exceptions.RayTaskError as error:  # not of the stage: the store is locked, ...
+                            yield _failed(job, error.cause or error, str(error))
+                        except ray.exceptions.RayError as error:  # the process or its node died
+                            lost[job.key] += 1
+                            if lost[job.key] > self.retries:
+                                yield _failed(job, error, f"lost {lost[job.key]} times")
+                            else:
+                                submit(job)
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)

@@ -22,8 +22,8 @@ class QuickStage(remote.Stage):
         return worker.run_alone(Job.from_json(job), told).to_json()
 
 
-def ray_stage(job, session):
-    """Notes each start; waits for a file, kills its process or raises."""
+def ray_stage(job, session, here, token):
+    """Notes each start; waits for a file, kills its process, raises, or finds a node unfit (all, or the first one)."""
     import ray
 
     told, context = Job.from_json(job), ray.get_runtime_context()
@@ -31,6 +31,8 @@ def ray_stage(job, session):
     with Path(f"{where}.begun").open("a") as begun:
         gpus = context.get_accelerator_ids()["GPU"]
         begun.write(json.dumps([os.getpid(), context.get_node_id(), gpus, json.loads(session)["device"]]) + "\n")
+    if what == "nowhere" or (what == "elsewhere" and len(set(Path(f"{where}.begun").read_text().splitlines())) == 1):
+        return json.dumps({"unfit": "has a GPU that does not work (busy)", "node": context.get_node_id()})
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "raise":

@@ -5,16 +5,19 @@ import os
 import re
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from bench import run_matrix
 from bench.errors import UserError
+from bench.run import devices
 from bench.run.executors import ray as executor_ray
 from bench.run.executors.ray import Ray
-from bench.run.nodes import check_nodes, facts, visit
+from bench.run.nodes import CORE, check_nodes, facts, marked, unfit, visit
 from bench.run.prepare import choose_executor
 from bench.run.runner import Silent
 from bench.run.schedule import Schedule
@@ -49,7 +52,7 @@ def cluster():
 @pytest.fixture
 def reports(cluster, monkeypatch, tmp_path):
     """`reports(["until:FILE"], gpus=1)`: the generator of reports of made-up stages."""
-    monkeypatch.setattr(executor_ray, "execute_text", ray_stage)
+    monkeypatch.setattr(executor_ray, "execute_in_ray", ray_stage)
     monkeypatch.setattr(executor_ray, "_LOOK", 0.5)
 
     def call(components, device="cpu", **parameters):
@@ -99,6 +102,32 @@ def test_a_lost_job_is_tried_a_few_times_and_an_error_once(reports, tmp_path):
     assert [len(starts(tmp_path / what)) for what in ("kill", "raise", "fine")] == [2, 1, 1]
 
 
+def test_a_node_that_is_not_fit_is_left_out_and_its_job_goes_to_another(reports, tmp_path):
+    (report,) = reports([f"elsewhere:{tmp_path}/job"], retries=0)
+    (_, bad, *_), (_, good, *_) = starts(tmp_path / "job")
+    assert (report.status, bad != good) == ("done", True)
+    assert list(report.warnings) == [f"node {bad[:8]} is left out: it has a GPU that does not work (busy)"]
+
+
+def test_the_run_ends_when_no_node_is_left(reports, tmp_path):
+    with pytest.raises(UserError, match=r"(node \w+ is left out: it has a GPU .*; ){3}no node is left"):
+        list(reports([f"nowhere:{tmp_path}/job"]))
+
+
+def test_what_makes_a_node_unfit(tmp_path, monkeypatch):
+    session = Session("shapes", ("", ""), tmp_path, tmp_path, "cpu")
+    here = facts(CORE)
+    with marked(tmp_path) as token:
+        assert not unfit(session, here, token)
+    assert unfit(session, here, token).startswith(f"does not see the store {tmp_path}; give --store on a disk")
+    assert "has torch 0, this machine has" in unfit(session, here | {"torch": "1"}).replace(here["torch"], "0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "has no CUDA device; request one" in unfit(replace(session, device="cuda", elsewhere=True), here)
+    monkeypatch.setattr(devices, "fault", lambda device: "busy")
+    assert unfit(replace(session, device="cuda"), here) == "has a GPU that does not work (busy)"
+    assert not unfit(replace(session, device="cuda", stage_timeout=1.0), here), "the child looks itself"
+
+
 def test_what_is_meant_for_the_cpu_gets_no_gpu(reports, tmp_path, monkeypatch):
     monkeypatch.setattr(executor_ray, "defenses", ["until"])
     here, there = tmp_path / "here", tmp_path / "there"
@@ -125,7 +154,7 @@ def test_stages_on_the_cpu_take_no_place_of_a_gpu(reports, tmp_path, monkeypatch
 
 
 def nodes(*resources):
-    return SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": each} for each in resources])
+    return SimpleNamespace(nodes=lambda: [{"Alive": True, "NodeID": "a", "Resources": each} for each in resources])
 
 
 @pytest.mark.parametrize(
