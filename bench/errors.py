@@ -12,6 +12,10 @@ class UserError(Exception):
     """Something the user can fix: printed without a traceback, exit code 2."""
 
 
+class MachineError(UserError):
+    """This machine has too little for the work. A plan for other machines goes on: each job looks where it runs."""
+
+
 class Stopped(KeyboardInterrupt):
     """A signal asked the command to end: Ctrl-C, SIGTERM or SIGHUP.
 

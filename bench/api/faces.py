@@ -44,6 +44,7 @@ class ChecksFit(Protocol):
     def check_fit(self, train: ImageSet) -> None:
         """Raises UserError or ValueError, saying what to do, if `poison` or `purify` could not work on these images.
 
+        MachineError, if they could on a machine with more memory: jobs of an attack on another machine ask there again.
         An attack sees its own clean images. A defense sees black images of the same number, size and labels: no clock
         runs yet.
         """

@@ -11,12 +11,11 @@ import torch
 
 from bench.api import ChecksFit, ImageSet
 from bench.datasets.splits import Splits
-from bench.errors import ContractError, UserError, of_component, of_the_machine
-from bench.select.chain import Chain
+from bench.errors import ContractError, MachineError, UserError, of_component, of_the_machine
 from bench.select.matrix import Matrix
 from bench.select.spec import Selected
 from bench.stages.clean_images import check_clean_images
-from bench.stages.crafting import candidates
+from bench.stages.crafting import candidates, check_fit
 from bench.stages.network import check_network
 from bench.stages.train import changed_recipe
 from bench.training.crops import check_squeezed
@@ -35,13 +34,14 @@ def find_unreadable(attacks: Iterable[Selected]) -> dict[str, str]:
     return found
 
 
-def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> dict[str, str]:
+def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str], elsewhere: bool = False) -> dict[str, str]:
     """Every component that cannot work, with the reason.
 
     Args:
         matrix: its attacks, defenses and victims are tried.
         splits: of its data set.
         pending: full texts of the attacks whose poison has to be crafted; the files of others need not be there.
+        elsewhere: jobs run on other machines, so that too little memory of this one is no obstacle.
 
     Returns:
         `kind full_text` of the component, or `defense full_text victim full_text` of two that do not go together ->
@@ -59,6 +59,8 @@ def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str]) -> d
         try:
             check(selected.component, splits)
         except (ContractError, ValueError, UserError) as error:
+            if elsewhere and isinstance(error, MachineError):
+                continue
             why = of_component(f"{kind} {selected.text!r}", selected.entry.name, error)
             found.setdefault(f"{kind} {selected.full_text}", why)
         except Exception:  # a fault of a plug-in: its stage meets it again, and records a failed cell
@@ -82,10 +84,7 @@ def _choose_images(attack: Any, splits: Splits) -> None:
 
 
 def _fit(attack: Any, splits: Splits) -> None:
-    parts = [part for _, part in attack.parts] if isinstance(attack, Chain) else [attack]
-    for part in parts:
-        if isinstance(part, ChecksFit):
-            part.check_fit(splits.train)
+    check_fit(attack, splits.train)
 
 
 def _fit_unseen(defense: Any, splits: Splits) -> None:

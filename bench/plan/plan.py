@@ -120,7 +120,7 @@ def make_plan(matrix: Matrix, splits: Splits, store: Store, session: Session, sk
     ordered = {job.key: job for stage in STAGES for job in jobs.values() if job.stage == stage}
     states = {job.key: store.state(job.stage, job.key) for job in ordered.values()}
     pending = {cell.attack.full_text for cell in cells if cell.jobs and states[cell.jobs["poison"]] != "valid"}
-    obstacles = unreadable | find_obstacles(matrix, splits, pending)
+    obstacles = unreadable | find_obstacles(matrix, splits, pending, session.elsewhere)
     if obstacles and not skip_impossible:
         raise UserError("\n".join([*obstacles.values(), "--skip-impossible runs the rest of the matrix"]))
     skipped = [(replace(cell, jobs={}), reason) for cell in cells if (reason := _obstacle(cell, obstacles))]

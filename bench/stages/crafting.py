@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.api import Context, HoldsPart, ImageSet, StacksOn, map_images
+from bench.api import ChecksFit, Context, HoldsPart, ImageSet, StacksOn, map_images
 from bench.api.part_context import part_of_chain, pass_on
 from bench.datasets.subsets import stratified_rows
 from bench.select.chain import Chain, part_of
@@ -31,6 +31,17 @@ def craft(attack: Any, clean: ImageSet, ctx: Context) -> tuple[ImageSet, Tensor]
         return _craft_chain(attack, clean, ctx)
     rows = rows_to_poison(attack, clean, ctx)
     return _applied(attack, clean, clean, rows, ctx), _mask(rows, clean)
+
+
+def check_fit(attack: Any, clean: ImageSet) -> None:
+    """Asks the attack, or each part of a chain, if it can work on these images.
+
+    Raises:
+        ValueError: or UserError, by an attack that cannot; MachineError, if it could on a larger machine.
+    """
+    for part in [part for _, part in attack.parts] if isinstance(attack, Chain) else [attack]:
+        if isinstance(part, ChecksFit):
+            part.check_fit(clean)
 
 
 def rows_to_poison(attack: Any, clean: ImageSet, ctx: Context) -> Tensor | None:

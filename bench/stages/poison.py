@@ -6,7 +6,7 @@ from bench.measure import diagnosis
 from bench.measure.spectrum import spectrum_scores
 from bench.registry import attacks
 from bench.select.spec import select
-from bench.stages.crafting import craft
+from bench.stages.crafting import check_fit, craft
 from bench.stages.invariants import check_budget, untouched
 from bench.stages.made import Made, made_images
 from bench.stages.task import Task
@@ -17,6 +17,8 @@ def poison(task: Task) -> Made:
     attack = select(attacks, task.job.component)[0]
     budget = attack.component.budget
     clean = task.dataset().train
+    if task.session.elsewhere:  # the plan asked another machine
+        check_fit(attack.component, clean)
     ctx, meter = task.context(attack.name)
     with untouched(clean, f"attack {attack.name!r}", task.known("dataset")), meter:
         poisoned, mask = craft(attack.component, clean, ctx)

@@ -103,7 +103,7 @@ class SurrogateAttack(PartialPoison, ABC):
         return Budget("linf", self.eps)
 
     def check_fit(self, train: ImageSet) -> None:
-        """Raises UserError if only one class is crafted from, or the noise of all images exceeds the memory."""
+        """Raises UserError if only one class is crafted from, MachineError if the noise exceeds the memory."""
         seen = train if self.craft_on == "all" else train.take(self.rows_of(train.labels, train.info.num_classes))
         check_classes(seen)
         check_memory(seen, self.noise_copies)

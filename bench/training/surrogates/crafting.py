@@ -1,6 +1,7 @@
 """Parts of attacks that train a surrogate: checks, limits, chunks and the report."""
 
 import math
+import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.api import Context, ImageSet
-from bench.errors import UserError
+from bench.errors import MachineError, UserError
 from bench.training.evaluate import TrainingDivergedError, accuracy
 from bench.training.numbers import autocast, to_float
 
@@ -118,14 +119,14 @@ def empty_noise(train: ImageSet, device: torch.device) -> Tensor:
 
 
 def check_memory(train: ImageSet, copies: int) -> None:
-    """Raises UserError if so many copies of the noise of all images, float32, exceed this machine's memory."""
+    """Raises MachineError if so many copies of the noise of all images, float32, exceed this machine's memory."""
     if torch.cuda.is_available() and 4 * train.images.numel() <= torch.cuda.mem_get_info()[0] / 4:
         return  # where `empty_noise` puts it
     needed, held = 4 * copies * train.images.numel(), psutil.virtual_memory().total
     if needed > held:
-        raise UserError(
+        raise MachineError(
             f"crafting holds {copies} x float32 noise for {len(train):,} images: {needed / 2**30:.1f} GiB of host "
-            f"memory, this machine has {held / 2**30:.1f} GiB; take fewer or smaller images "
+            f"memory, the machine {platform.node()} has {held / 2**30:.1f} GiB; take fewer or smaller images "
             "(imagenet100:train=20000, imagenet100:size=64), or a larger machine"
         )
 

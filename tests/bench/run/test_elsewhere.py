@@ -2,6 +2,7 @@
 
 import platform
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -37,8 +38,8 @@ def login(monkeypatch):
 def plan(tmp_path):
     """`plan(device="cuda", elsewhere=True)`: a plan; nothing runs."""
 
-    def make(**options):
-        with prepared([SETTINGS], Options(tmp_path / "store", tmp_path, **options), runs=False) as ready:
+    def make(settings=SETTINGS, **options):
+        with prepared([settings], Options(tmp_path / "store", tmp_path, **options), runs=False) as ready:
             return ready.plan
 
     return make
@@ -106,6 +107,21 @@ def test_a_node_without_a_gpu_fails_its_job_with_one_line(login, plan, tmp_path)
         "(submitit:cluster=slurm:gpus=1, a partition with GPUs, ray:gpus=1), or give --device cpu"
     )
     assert Store(tmp_path / "store").state("poison", job.key) == "absent"
+
+
+def test_the_memory_of_the_machine_that_runs_the_job_counts(login, plan, tmp_path, monkeypatch):
+    memory = SimpleNamespace(total=10**6)
+    monkeypatch.setattr("bench.training.surrogates.crafting.psutil.virtual_memory", lambda: memory)
+    em = replace(SETTINGS, attacks="em")
+    problem = f"2 x float32 noise for 64 images: 0.0 GiB of host memory, the machine {platform.node()} has 0.0 GiB"
+    with pytest.raises(UserError, match=problem):
+        plan(em, device="cpu")
+    there = plan(em, device="cpu", elsewhere=True)
+    Store(tmp_path / "store")
+    job = next(job for job in there.jobs.values() if job.component.startswith("em"))
+    report = Report.from_json(execute_text(job.to_json(), there.session.to_json()))
+    assert (report.status, report.error["kind"]) == ("failed", "MachineError")
+    assert problem in report.error["message"]
 
 
 def test_a_node_whose_gpu_has_no_bfloat16_names_float32(login, plan, monkeypatch):

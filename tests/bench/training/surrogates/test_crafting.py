@@ -7,7 +7,7 @@ import torch
 
 from attacks.em import Em
 from attacks.tap import Tap
-from bench.errors import UserError
+from bench.errors import MachineError
 from bench.training import TrainingDivergedError, accuracy
 from bench.training.surrogates import crafting
 from bench.training.surrogates.crafting import (
@@ -95,5 +95,5 @@ def test_noise_beyond_the_machines_memory_is_refused_before_any_work(random_set,
     attack.check_fit(train)
     memory.total = needed - 1
     if copies:
-        with pytest.raises(UserError, match=rf"holds {copies} x float32 noise for 40 images: .* this machine has"):
+        with pytest.raises(MachineError, match=rf"holds {copies} x float32 noise for 40 images: .* the machine .* has"):
             attack.check_fit(train)
