@@ -11,6 +11,7 @@ _TABLE = {
     "tap": Traits("sample-wise", bounded=True, surrogate=True),
     "hypo": Traits("sample-wise", bounded=True, surrogate=True),
     "sep": Traits("sample-wise", bounded=True, surrogate=True),
+    "dc": Traits("sample-wise", bounded=True, surrogate=True),
     "ntga": Traits("sample-wise", bounded=True, surrogate=False),
     "pil": Traits("sample-wise", bounded=True, surrogate=True),
     "lsp": Traits("sample-wise", bounded=True, surrogate=False),

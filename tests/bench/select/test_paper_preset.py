@@ -148,6 +148,11 @@ ATTACKS = {
         },
         {"craft_on": "all", "crop_padding": 4, "flip": True} | NO_LIMIT | WHOLE_SET,
     ),
+    "dc": Source(
+        "arXiv:1905.09027, section 5; epochs and width in kingfengji/DeepConfuse: CIFAR/train.py, unet.py",
+        {"rounds": 500, "epochs": 20, "batch_size": 64, "lr": 0.01, "generator_lr": 1e-4, "width": 64},
+        {"eps": 8 * LEVEL, "surrogate": "five-conv", "craft_on": "subset"} | WHOLE_SET,
+    ),
     # step_size None is 1.1 * eps / steps
     "ntga": Source(
         "lionelmessi6410/ntga: generate_attack.py; the time in a comment of README.md",
