@@ -1,9 +1,9 @@
-"""Training steps as CUDA graphs: captured once an epoch, then replayed with one launch instead of hundreds.
+"""Training steps as CUDA graphs: captured, then replayed with one launch instead of hundreds.
 
 A graph holds kernels with the addresses they read and write. So every batch is copied into tensors that stay, learning
 rates are tensors, and Python runs only while the graph is captured: what a step decides by Python's state or by a value
 that it reads would stay as it was then. `fit` therefore replays only what is declared `replayable`, and captures anew
-in every epoch, because a loss may change between epochs.
+in every epoch, because a loss may change between epochs; the `Trainer` of surrogates, without epochs, captures once.
 """
 
 from __future__ import annotations

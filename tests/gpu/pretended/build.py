@@ -21,8 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOURCES = ("runtime.cpp", "driver.cpp", "libraries.cpp")
+SOURCES = ("runtime.cpp", "captures.cpp", "driver.cpp", "libraries.cpp")
 LIBRARY = "libcuda.so.1"  # the name under which Triton looks for it
+UNCACHED = "PYTORCH_NO_CUDA_MEMORY_CACHING"
 _NEEDED = re.compile(r"(?!cuFile)(__cuda|cuda[A-Z]|cublas|cudnn[A-Z]|cu[A-Z])\w+")
 _DEFINED = re.compile(r"\b((?:__cuda|cuda|cublas|cudnn|cu[A-Z])\w+)\(|\b(?:MADE|COUNTED)\((\w+)")
 
@@ -79,7 +80,7 @@ def environment(folder: Path, gpus: int = 1) -> dict[str, str]:
         "LD_PRELOAD": str(folder / LIBRARY),
         "LD_LIBRARY_PATH": ":".join([str(folder), *filter(None, [kept.get("LD_LIBRARY_PATH")])]),
         "PRETENDED_GPUS": str(gpus),
-        "PYTORCH_NO_CUDA_MEMORY_CACHING": "1",
+        UNCACHED: "1",
     }
 
 

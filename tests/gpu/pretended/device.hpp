@@ -9,7 +9,12 @@ constexpr const char* NAME = "Pretended H100";
 int devices();                              // PRETENDED_GPUS, as CUDA_VISIBLE_DEVICES leaves them
 void* handle();                             // a new one, never dereferenced
 void count(const char* what, long by = 1);  // of the report
-void launched(const char* library_or_null, const void* kernel = nullptr);
+void launched(cudaStream_t stream, const char* library_or_null, const void* kernel = nullptr);
 void name_kernel(const void* kernel, const char* name);
+
+// captures.cpp
 bool is_capturing(cudaStream_t stream);
-cudaError_t waits(const char* how);  // counts a wait; an error while a graph is captured, as on a card
+bool done_now(cudaStream_t stream, const char* what);  // counts it; false if it is captured
+cudaError_t refused(cudaError_t why);                  // spoils the capture
+cudaError_t unsafe();                                  // refused to the thread that captures, and to all if it said so
+cudaError_t waits_for_a_copy();

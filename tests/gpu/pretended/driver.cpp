@@ -4,6 +4,12 @@
 
 #include <cstring>
 
+// The start of a CUlaunchConfig.
+struct Configuration {
+    unsigned grid[3], block[3], shared;
+    cudaStream_t stream;
+};
+
 extern "C" {
 int cuInit(unsigned) { return 0; }
 int cuDriverGetVersion(int* version) {
@@ -74,13 +80,13 @@ int cuFuncGetAttribute(int* value, int attribute, void*) {
     *value = attribute == 0 ? 1024 : 0;  // CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK; no registers, no shared memory
     return 0;
 }
-int cuLaunchKernel(void* function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**,
-                   void**) {
-    launched(nullptr, function);
+int cuLaunchKernel(void* function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+                   cudaStream_t stream, void**, void**) {
+    launched(stream, nullptr, function);
     return 0;
 }
-int cuLaunchKernelEx(const void*, void* function, void**, void**) {
-    launched(nullptr, function);
+int cuLaunchKernelEx(const Configuration* is, void* function, void**, void**) {
+    launched(is->stream, nullptr, function);
     return 0;
 }
 int cuOccupancyMaxActiveClusters(int* clusters, void*, void*) {

@@ -2,6 +2,8 @@
 #include "device.hpp"
 
 #include <cstring>
+#include <map>
+#include <mutex>
 
 namespace {
 constexpr const char* PRODUCTS = "matrix products";
@@ -28,6 +30,31 @@ int first_algorithm(int* many, Performance* found) {
     return 0;
 }
 
+// The stream that a library's handle was given; torch sets it before every call.
+struct Streams {
+    std::mutex mutex;
+    std::map<void*, cudaStream_t> of;
+};
+
+Streams& streams() {
+    static Streams* one = new Streams;
+    return *one;
+}
+
+int set_stream(void* library, cudaStream_t stream) {
+    std::lock_guard<std::mutex> lock(streams().mutex);
+    streams().of[library] = stream;
+    return 0;
+}
+
+int called(void* library, const char* kind) {
+    std::unique_lock<std::mutex> lock(streams().mutex);
+    cudaStream_t stream = streams().of[library];
+    lock.unlock();
+    launched(stream, kind);
+    return 0;
+}
+
 int no_bytes(size_t* bytes) {
     *bytes = 0;
     return 0;
@@ -35,15 +62,13 @@ int no_bytes(size_t* bytes) {
 }  // namespace
 
 #define COUNTED(function, kind) \
-    int function() {            \
-        launched(kind);         \
-        return 0;               \
-    }
+    int function(void* library) { return called(library, kind); }
 #define MADE(function) \
     int function(void** one) { return made(one); }
 
 extern "C" {
 MADE(cublasCreate_v2)
+int cublasSetStream_v2(void* library, cudaStream_t stream) { return set_stream(library, stream); }
 int cublasGetMathMode(void*, int* math) {
     *math = 0;
     return 0;
@@ -61,7 +86,11 @@ int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, voi
     *many = 1;
     return 0;
 }
-COUNTED(cublasLtMatmul, PRODUCTS)
+int cublasLtMatmul(void*, void*, const void*, const void*, void*, const void*, void*, const void*, const void*, void*,
+                   void*, void*, const void*, void*, size_t, cudaStream_t stream) {
+    launched(stream, PRODUCTS);
+    return 0;
+}
 COUNTED(cublasGemmEx, PRODUCTS)
 COUNTED(cublasGemmStridedBatchedEx, PRODUCTS)
 COUNTED(cublasSgemmEx, PRODUCTS)
@@ -78,6 +107,7 @@ int cudnnGetProperty(int which, int* value) {  // MAJOR_VERSION, MINOR_VERSION, 
     return 0;
 }
 MADE(cudnnCreate)
+int cudnnSetStream(void* library, cudaStream_t stream) { return set_stream(library, stream); }
 MADE(cudnnCreateActivationDescriptor)
 MADE(cudnnCreateConvolutionDescriptor)
 MADE(cudnnCreateDropoutDescriptor)

@@ -27,11 +27,7 @@ struct State {
     std::map<const void*, std::string> names;
     std::map<const char*, Block> blocks;
     std::map<int, size_t> used;                    // bytes, by device
-    std::map<cudaStream_t, long> capturing;        // stream -> number of the capture that it belongs to
-    std::map<cudaEvent_t, long> recorded;          // event -> number of the capture that it was recorded in
-    std::map<void*, long> graphs;                  // graph, or an executable one -> its launches
-    long captures = 0, captured = 0, next = 0x1000;
-    bool spoiled = false;                          // the running capture waited for something
+    long next = 0x1000;
 };
 
 State& state() {
@@ -42,7 +38,6 @@ State& state() {
 using Lock = std::lock_guard<std::mutex>;
 
 thread_local int current = 0;
-thread_local cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
 thread_local struct {
     dim3 grid, block;
     size_t shared;
@@ -85,34 +80,22 @@ const Block* block_of(const void* address) {
     return static_cast<const char*>(address) < start + block.bytes ? &block : nullptr;
 }
 
-void copied(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-    if (kind == cudaMemcpyDefault) {
+cudaError_t copied(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+    bool pageable;  // host memory of ours is pinned, all else is not: such a copy goes through a buffer of the driver
+    {
         Lock lock(state().mutex);
         auto side = [](const void* p) { auto b = block_of(p); return b && b->type == cudaMemoryTypeDevice; };
-        kind = static_cast<cudaMemcpyKind>((side(from) ? 2 : 0) + (side(to) ? 1 : 0));
+        if (kind == cudaMemcpyDefault) kind = static_cast<cudaMemcpyKind>((side(from) ? 2 : 0) + (side(to) ? 1 : 0));
+        pageable = (kind == cudaMemcpyHostToDevice && !block_of(from)) ||
+                   (kind == cudaMemcpyDeviceToHost && !block_of(to));
     }
+    if (pageable && is_capturing(stream)) return refused(cudaErrorStreamCaptureUnsupported);
     static const char* names[] = {"copies host to host", "copies to the device", "copies to the host",
                                   "copies on the device"};
-    count(names[kind]);
-    if (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToHost) {
-        Lock lock(state().mutex);  // ours are pinned, all else is not: such a copy goes through a buffer of the driver
-        if (!block_of(kind == cudaMemcpyHostToDevice ? from : to)) state().counts["pageable copies"]++;
-    }
+    if (pageable) count("pageable copies");
+    if (!done_now(stream, names[kind])) return cudaSuccess;
     // What kernels leave is garbage anyway: only what the host sees is worth the time.
     if (kind != cudaMemcpyDeviceToDevice || bytes <= 4096) memmove(to, from, bytes);
-}
-
-// Calls that CUDA refuses while a stream of any thread is captured, unless the thread has said that it knows better.
-cudaError_t unsafe() {
-    Lock lock(state().mutex);
-    if (state().capturing.empty() || mode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
-    state().spoiled = true;
-    return cudaErrorStreamCaptureUnsupported;
-}
-
-template <class Handle>
-cudaError_t make(Handle* made) {
-    *made = static_cast<Handle>(handle());
     return cudaSuccess;
 }
 
@@ -145,11 +128,9 @@ void count(const char* what, long by) {
     state().counts[what] += by;
 }
 
-void launched(const char* library, const void* kernel) {
+void launched(cudaStream_t stream, const char* library, const void* kernel) {
+    if (!done_now(stream, library ? library : "launches") || library) return;
     Lock lock(state().mutex);
-    state().counts[library ? library : "launches"]++;
-    if (!state().capturing.empty()) state().captured++;
-    if (library) return;
     auto name = state().names.find(kernel);
     state().kernels[name == state().names.end() ? "?" : name->second]++;
 }
@@ -157,17 +138,6 @@ void launched(const char* library, const void* kernel) {
 void name_kernel(const void* kernel, const char* name) {
     Lock lock(state().mutex);
     state().names[kernel] = name;
-}
-
-bool is_capturing(cudaStream_t stream) {
-    Lock lock(state().mutex);
-    return state().capturing.count(stream);
-}
-
-cudaError_t waits(const char* how) {
-    count("waits");
-    count(how);
-    return unsafe();
 }
 
 extern "C" {
@@ -283,8 +253,11 @@ cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
     return allocate(pointer, bytes, cudaMemoryTypeHost);
 }
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return cudaHostAlloc(pointer, bytes, 0); }
-cudaError_t cudaFree(void* pointer) { return release(pointer); }
-cudaError_t cudaFreeHost(void* pointer) { return release(pointer); }
+cudaError_t cudaFree(void* pointer) {
+    if (auto error = unsafe()) return error;
+    return release(pointer);
+}
+cudaError_t cudaFreeHost(void* pointer) { return cudaFree(pointer); }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
     Lock lock(state().mutex);
     *total = bytes_of("PRETENDED_BYTES", TOTAL_BYTES);
@@ -303,115 +276,22 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* is, const void* addr
     return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-    copied(to, from, bytes, kind);
-    return waits("waits for a copy");
+    if (auto error = waits_for_a_copy()) return error;
+    return copied(to, from, bytes, kind, nullptr);
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-    copied(to, from, bytes, kind);
-    return cudaSuccess;
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+    return copied(to, from, bytes, kind, stream);
 }
-cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t) {
-    copied(to, from, bytes, cudaMemcpyDeviceToDevice);
-    return cudaSuccess;
+cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
+    return copied(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
 }
 cudaError_t cudaMemset(void* to, int value, size_t bytes) {
     count("memory sets");
     memset(to, value, bytes);
     return unsafe();
 }
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
-    count("memory sets");
-    if (bytes <= 4096) memset(to, value, bytes);
-    return cudaSuccess;
-}
-
-// Streams and events.
-cudaError_t cudaStreamCreate(cudaStream_t* stream) { return make(stream); }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return make(stream); }
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) { return make(stream); }
-cudaError_t cudaStreamGetPriority(cudaStream_t, int* priority) {
-    *priority = 0;
-    return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return waits("waits for a stream"); }
-cudaError_t cudaDeviceSynchronize() { return waits("waits for the device"); }
-cudaError_t cudaEventCreate(cudaEvent_t* event) { return make(event); }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return make(event); }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return waits("waits for an event"); }
-cudaError_t cudaEventQuery(cudaEvent_t) { return unsafe(); }
-cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
-    *milliseconds = 0;
-    return cudaSuccess;
-}
-cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned) {
-    Lock lock(state().mutex);
-    auto found = state().capturing.find(stream);
-    state().recorded[event] = found == state().capturing.end() ? 0 : found->second;
-    return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-    return cudaEventRecordWithFlags(event, stream, 0);
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-    Lock lock(state().mutex);
-    auto found = state().recorded.find(event);
-    if (found != state().recorded.end() && found->second) state().capturing[stream] = found->second;
-    return cudaSuccess;
-}
-
-// Graphs: captured work is counted when it is launched, and a wait while capturing spoils the capture.
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-    Lock lock(state().mutex);
-    state().capturing[stream] = ++state().captures;
-    state().captured = 0;
-    state().spoiled = false;
-    return cudaSuccess;
-}
-cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
-    *graph = static_cast<cudaGraph_t>(handle());
-    Lock lock(state().mutex);
-    state().capturing.clear();
-    state().recorded.clear();
-    state().graphs[*graph] = state().captured;
-    return state().spoiled ? cudaErrorStreamCaptureInvalidated : cudaSuccess;
-}
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-    *status = is_capturing(stream) ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-    return cudaSuccess;
-}
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status, unsigned long long* id,
-                                     cudaGraph_t* graph, const cudaGraphNode_t** nodes,
-                                     const cudaGraphEdgeData** edges, size_t* many) {
-    cudaStreamIsCapturing(stream, status);
-    if (id) *id = state().captures;
-    if (graph) *graph = nullptr;
-    if (nodes) *nodes = nullptr;
-    if (edges) *edges = nullptr;
-    if (many) *many = 0;
-    return cudaSuccess;
-}
-cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* wanted) {
-    std::swap(mode, *wanted);
-    return cudaSuccess;
-}
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, size_t* many) {
-    Lock lock(state().mutex);
-    *many = state().graphs[graph];
-    return cudaSuccess;
-}
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* ready, cudaGraph_t graph, unsigned long long) {
-    make(ready);
-    Lock lock(state().mutex);
-    state().graphs[*ready] = state().graphs[graph];
-    return cudaSuccess;
-}
-cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* ready, cudaGraph_t graph, unsigned long long) {
-    return cudaGraphInstantiate(ready, graph, 0);
-}
-cudaError_t cudaGraphLaunch(cudaGraphExec_t ready, cudaStream_t) {
-    Lock lock(state().mutex);
-    state().counts["graphs"]++;
-    state().counts["launches inside graphs"] += state().graphs[ready];
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+    if (done_now(stream, "memory sets") && bytes <= 4096) memset(to, value, bytes);
     return cudaSuccess;
 }
 
@@ -438,20 +318,20 @@ cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* function) {
     *kernel = static_cast<cudaKernel_t>(const_cast<void*>(function));
     return cudaSuccess;
 }
-cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3, dim3, void**, size_t, cudaStream_t) {
-    launched(nullptr, kernel);
+cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3, dim3, void**, size_t, cudaStream_t stream) {
+    launched(stream, nullptr, kernel);
     return cudaSuccess;
 }
-cudaError_t cudaLaunchKernel(const void* function, dim3, dim3, void**, size_t, cudaStream_t) {
-    launched(nullptr, function);
+cudaError_t cudaLaunchKernel(const void* function, dim3, dim3, void**, size_t, cudaStream_t stream) {
+    launched(stream, nullptr, function);
     return cudaSuccess;
 }
-cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t*, const void* function, void**) {
-    launched(nullptr, function);
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* is, const void* function, void**) {
+    launched(is->stream, nullptr, function);
     return cudaSuccess;
 }
-cudaError_t cudaLaunchCooperativeKernel(const void* function, dim3, dim3, void**, size_t, cudaStream_t) {
-    launched(nullptr, function);
+cudaError_t cudaLaunchCooperativeKernel(const void* function, dim3, dim3, void**, size_t, cudaStream_t stream) {
+    launched(stream, nullptr, function);
     return cudaSuccess;
 }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* is, const void*) {

@@ -1,0 +1,32 @@
+"""Every replayed training step can be captured; a step that cannot be runs plainly, with the reason in the logs."""
+
+import pytest
+
+from tests.gpu.pretended import build, graphs
+
+
+@pytest.fixture(scope="module")
+def found(pretended):
+    return pretended.report("tests.gpu.pretended.graphs", env={build.UNCACHED: None})
+
+
+@pytest.mark.parametrize("case", graphs.CASES)
+def test_a_step_can_be_captured(found, case):
+    engines, reasons = found["cases"][case]
+    assert not reasons, reasons
+    assert engines == ["graph"]
+
+
+def test_every_defense_that_is_declared_replayable_is_a_case(found):
+    assert {f"defenses {name}" for name in found["declared"]} <= set(graphs.CASES)
+
+
+@pytest.mark.parametrize("offence", graphs.REFUSED)
+def test_what_cannot_be_captured_runs_plainly(found, offence):
+    engines, (reason,) = found["refused"][offence]
+    assert engines == ["eager"]
+    assert reason.startswith("not captured: ")
+
+
+def test_all_epochs_are_captured_on_one_stream(found):
+    assert found["streams"] == 1
