@@ -70,7 +70,8 @@ def capture(step: Callable[[], None]) -> Graph:
     """
     graph = torch.cuda.CUDAGraph()
     before = torch.get_rng_state(), random.getstate()
-    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+    # "thread_local": the thread that feeds images from host memory may wait for its buffers meanwhile.
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
         step()
     if not torch.equal(before[0], torch.get_rng_state()) or before[1] != random.getstate():
         raise RuntimeError("the step draws random numbers on the CPU; a graph would repeat them: use ctx.stream")

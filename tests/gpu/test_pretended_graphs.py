@@ -28,5 +28,9 @@ def test_what_cannot_be_captured_runs_plainly(found, offence):
     assert reason.startswith("not captured: ")
 
 
+def test_another_thread_may_wait_while_a_step_is_captured(found):
+    assert found["allowed"] == [["graph"], []]
+
+
 def test_all_epochs_are_captured_on_one_stream(found):
     assert found["streams"] == 1

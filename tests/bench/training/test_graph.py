@@ -250,7 +250,7 @@ def test_learning_rates_on_the_device_are_the_schedules(schedule):
 @pytest.mark.parametrize("draw", [lambda: torch.rand(2), random.random])
 def test_a_draw_on_the_cpu_is_not_captured(monkeypatch, draw):
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
-    monkeypatch.setattr(torch.cuda, "graph", lambda made, stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph", lambda made, **settings: nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
     assert graph.capture(lambda: None) is None
     with pytest.raises(RuntimeError, match=r"draws random numbers on the CPU.*use ctx\.stream"):
