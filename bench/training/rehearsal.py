@@ -77,7 +77,7 @@ def replays(
         try:
             found, faster = trial(replayed=True)
         except RuntimeError as error:  # torch's, for whatever cannot be captured
-            reason = f"not captured: {type(error).__name__}: {in_one_line(str(error))}"
+            reason = f"not captured: {_first_error(error)}"
         else:
             ctx.log(f"{name}.graph_step_seconds", faster)
             reason = _differs(plain, again, found)
@@ -118,6 +118,12 @@ def _trial(
         seconds = (_now(ctx.device) - started) / (_STEPS - _UNTIMED)
         gone = nn.utils.get_total_norm([now.detach() - then for now, then in zip(parameters, start, strict=True)])
         return torch.cat([torch.stack(losses).cpu().diff(prepend=torch.zeros(1)), gone.cpu().reshape(1)]), seconds
+
+
+def _first_error(error: BaseException) -> str:
+    """The error that spoiled a capture, which raises once more when it ends."""
+    first = error.__context__ or error
+    return f"{type(first).__name__}: {in_one_line(str(first))}"
 
 
 def _differs(plain: Tensor, again: Tensor, found: Tensor) -> str:

@@ -26,6 +26,7 @@ def test_what_cannot_be_captured_runs_plainly(found, offence):
     engines, (reason,) = found["refused"][offence]
     assert engines == ["eager"]
     assert reason.startswith("not captured: ")
+    assert "due to a previous error" not in reason, "it names the first one"
 
 
 def test_another_thread_may_wait_while_a_step_is_captured(found):
