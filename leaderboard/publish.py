@@ -11,6 +11,7 @@ from leaderboard.export.atomic_folder import check_folder, write_folder
 from leaderboard.export.command_lines import frame_without_paths, without_paths
 from leaderboard.export.latex import latex_text
 from leaderboard.export.text import csv_text, json_text, markdown_text
+from leaderboard.site.cell_names import names_file
 from leaderboard.site.cell_pages import cell_files
 from leaderboard.site.methods import Method
 from leaderboard.site.page import page_assets, render_pages
@@ -69,5 +70,6 @@ def publish(
         note(line)
     contents = {name: text.encode("utf-8") for name, text in texts.items()}
     contents |= page_assets() | sheets.files | cell_files(results, tables.cells, sheets, stores, repeated)
+    contents["cells/names.js"] = names_file(tables.cells)
     write_folder(out, contents)
     return {name: out / name for name in texts}

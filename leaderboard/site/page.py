@@ -32,7 +32,18 @@ EXPORTS = (
     *("leaderboard.csv", "cells.csv", "comparison.csv", "curves.csv"),
     *("leaderboard.json", "leaderboard.md", "leaderboard.tex"),
 )
-_OWN = ("site.css", "board.js", "copy.js", "compare.js", "figure.js", "picture.js", "scatter.js", "slide.js", "cell.js")
+_OWN = (
+    "site.css",
+    "board.js",
+    "copy.js",
+    "compare.js",
+    "figure.js",
+    "picture.js",
+    "scatter.js",
+    "slide.js",
+    "names.js",
+    "cell.js",
+)
 
 
 def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[Method]) -> dict[str, str]:

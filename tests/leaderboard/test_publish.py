@@ -23,7 +23,7 @@ def test_publishing_writes_everything_and_nothing_else(matrix: list[CellResult],
     paths = publish(matrix, out)
     assert set(paths) == {"index.html", "cell.html", "methods.html", *EXPORTS}
     assert all(path == out / name for name, path in paths.items())
-    assert set(contents(out)) == {*paths, *page_assets(), "cells/other.js", MANIFEST}
+    assert set(contents(out)) == {*paths, *page_assets(), "cells/other.js", "cells/names.js", MANIFEST}
     assert [path.name for path in out.parent.iterdir()] == ["site"]
 
 

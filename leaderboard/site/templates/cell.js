@@ -60,6 +60,7 @@ function headline(cell) {
     cell.status === "done" ? null : el("p", {}, el("span", { class: "chip bad" }, cell.status)),
     el("dl", { class: "answers" }, tiles.map(([name, value, note]) => el("div", {}, el("dt", {}, name), el("dd", {}, value), el("dd", { class: "note" }, note)))),
     cell.disagreeing.length ? el("p", {}, el("span", { class: "chip warn" }, "stores disagree"), ` Another store has ${cell.disagreeing.join(", ")} % for this cell; it is not counted.`) : null,
+    el("p", { class: "files" }, el("a", { href: `#${nameOf(cell)}`, title: "This address stays valid if the cell is computed again" }, "Address by name")),
     others.length > 1 ? el("p", { class: "files" }, "Seeds: ", others.flatMap((other) => [other, " "])) : null,
   ];
 }
@@ -194,10 +195,13 @@ function provenance(cell) {
   ];
 }
 
+let onPage = ""; // key of the cell on the page
+
 function show(key) {
   const cell = cells.get(key);
+  onPage = key;
   if (!cell) {
-    place.replaceChildren(el("h1", {}, "No such cell"), el("p", {}, key ? `This site has no cell ${key}. ` : "The address names no cell. ", "The column key of cells.csv lists all."));
+    place.replaceChildren(el("h1", {}, "No such cell"), el("p", {}, key ? `This site has no cell ${key}. A cell that was computed again has another key; its address by name stays. ` : "The address names no cell. ", "The column key of cells.csv lists all."));
     return;
   }
   document.title = `${cell.defense.text} against ${cell.attack.text} · purify-bench`;
@@ -207,7 +211,7 @@ function show(key) {
 
 function drawFor(paper) {
   document.documentElement.classList.toggle("printing", paper); // paper is white, and 600 pixels fit on an A4 page
-  const cell = cells.get(keyOf());
+  const cell = cells.get(onPage);
   if (cell) drawCurve(cell, paper ? Math.min(document.getElementById("curve")?.clientWidth, PRINTED_WIDTH) : undefined);
 }
 
@@ -220,22 +224,35 @@ function keyOf() {
   }
 }
 
-function load() {
-  const key = keyOf();
-  if (cells.has(key) || !key) return show(key);
-  const script = el("script", { src: `cells/${/^[0-9a-f]{2}/.test(key) ? key.slice(0, 2) : "other"}.js` });
-  script.onload = script.onerror = () => show(key);
+function fetchScript(file, then) {
+  const script = el("script", { src: `cells/${file}.js` });
+  script.onload = script.onerror = then;
   document.head.append(script);
 }
 
+function load(key) {
+  if (cells.has(key) || !key) return show(key);
+  fetchScript(/^[0-9a-f]{2}/.test(key) ? key.slice(0, 2) : "other", () => show(key));
+}
+
+function loadAddress() {
+  const address = location.hash.slice(1);
+  if (!isName(address)) return load(keyOf());
+  if (!known) return fetchScript("names", () => (known ? loadAddress() : show(address)));
+  const found = fitting(address);
+  if (found.length < 2) return load(found[0]?.[0] ?? address);
+  document.title = `${found.length} cells · purify-bench`;
+  place.replaceChildren(...listed(found));
+}
+
 place.addEventListener("click", ({ target }) => {
-  if (target.dataset.save) saveFigure(() => curveFigure(cells.get(keyOf())), target);
+  if (target.dataset.save) saveFigure(() => curveFigure(cells.get(onPage)), target);
 });
 window.addEventListener("hashchange", () => {
-  load();
+  loadAddress();
   scrollTo(0, 0);
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawFor(false));
 window.addEventListener("beforeprint", () => drawFor(true));
 window.addEventListener("afterprint", () => drawFor(false));
-load();
+loadAddress();

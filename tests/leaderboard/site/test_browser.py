@@ -283,6 +283,23 @@ def test_a_number_leads_to_its_cell_and_images(page: "Page") -> None:
     sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("iss-jpeg against lsp")
 
 
+def test_a_cell_has_an_address_by_name(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/cell.html#attack=lsp&defense=iss-jpeg&victim=vgg&seed=1")
+    sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("iss-jpeg against lsp")
+    sync_api.expect(page.locator("main .where")).to_contain_text("victim vgg · bfloat16 · seed 1")
+    sync_api.expect(page.locator("#curve .scatterlayer .trace")).to_have_count(2)
+    page.get_by_role("link", name="Address by name").click()
+    expected = "dataset=cifar10&preset=paper&victim=vgg&precision=bfloat16&attack=lsp&defense=iss-jpeg&seed=1"
+    page.wait_for_function(f"location.hash === '#{expected}'")
+    sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("iss-jpeg against lsp")
+    page.goto(f"{site}/cell.html#attack=lsp&defense=iss-jpeg&seed=1")
+    sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("2 cells")
+    page.get_by_role("link", name="resnet18").click()
+    sync_api.expect(page.locator("main .where")).to_contain_text("victim resnet18 · bfloat16 · seed 1")
+    page.goto(f"{site}/cell.html#attack=lsp&defense=nothing")
+    sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("No such cell")
+
+
 def test_two_versions_of_an_image_are_compared_in_one_place(page: "Page") -> None:
     page.locator(".heat").first.locator("tbody tr", has_text="iss-jpeg").locator("a").nth(1).click()
     share = page.get_by_role("slider", name="Share of the left image")
