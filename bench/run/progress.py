@@ -93,7 +93,7 @@ class Clock:
 
 
 class Warned:
-    """Says every distinct warning of a run once, when the job ends that gave it first."""
+    """Says every distinct line of a run once; a warning when the job ends that gave it first."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -102,12 +102,15 @@ class Warned:
     def say(self, report: Report) -> None:
         """Prints what is new in the job's warnings, with how often it came."""
         for text, times in report.warnings.items():
-            if text not in self._said:
-                self._said.add(text)
-                often = f" ({times} times)" if times > 1 else ""
-                self._console.print(
-                    f"{in_one_line(text)}{often}", style="yellow", markup=False, highlight=False, soft_wrap=True
-                )
+            self.tell(text, f" ({times} times)" if times > 1 else "")
+
+    def tell(self, text: str, often: str = "") -> None:
+        """Prints a line."""
+        if text not in self._said:
+            self._said.add(text)
+            self._console.print(
+                f"{in_one_line(text)}{often}", style="yellow", markup=False, highlight=False, soft_wrap=True
+            )
 
 
 class PlainProgress:
@@ -135,6 +138,10 @@ class PlainProgress:
 
     def advanced(self, job: Job, done: int, total: int, note: str) -> None:
         """Nothing: a log wants one line per job."""
+
+    def told(self, text: str) -> None:
+        """The line."""
+        self._warned.tell(text)
 
     def ended(self, job: Job, report: Report, lost: Sequence[Job] = ()) -> None:
         """The job's line."""
@@ -192,6 +199,10 @@ class LiveProgress:
         if job.key in self._running and (now - self._shown.get(job.key, 0.0) > 0.1 or done == total):
             self._shown[job.key] = now
             self._progress.update(self._running[job.key], completed=done, total=total, note=note)
+
+    def told(self, text: str) -> None:
+        """The line, above the bars."""
+        self._warned.tell(text)
 
     def ended(self, job: Job, report: Report, lost: Sequence[Job] = ()) -> None:
         """Moves the bar of the matrix and removes the job's; a failure stays on the screen as a line."""

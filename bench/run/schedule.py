@@ -18,22 +18,25 @@ class Schedule:
         jobs: with different keys. Inputs that are not among them exist already.
         seconds: expected time of a job. The path of a job is its own time and that of the longest chain of jobs that
             wait for it. Of equal paths the first in `jobs` goes first.
+
+    Attributes:
+        jobs: all of them by key, also those that have ended.
     """
 
     def __init__(self, jobs: Iterable[Job], seconds: Seconds = lambda job: 1.0) -> None:
-        self._jobs = {job.key: job for job in jobs}
+        self.jobs = {job.key: job for job in jobs}
         self._waits_for = {
-            key: {needed for needed in job.inputs.values() if needed in self._jobs} for key, job in self._jobs.items()
+            key: {needed for needed in job.inputs.values() if needed in self.jobs} for key, job in self.jobs.items()
         }
-        self._dependents: dict[str, list[str]] = {key: [] for key in self._jobs}
+        self._dependents: dict[str, list[str]] = {key: [] for key in self.jobs}
         for key, inputs in self._waits_for.items():
             for needed in inputs:
                 self._dependents[needed].append(key)
         self._path: dict[str, float] = {}
         for key in reversed([*TopologicalSorter(self._waits_for).static_order()]):
             ahead = max((self._path[dependent] for dependent in self._dependents[key]), default=0.0)
-            self._path[key] = seconds(self._jobs[key]) + ahead
-        self._order = {key: number for number, key in enumerate(self._jobs)}
+            self._path[key] = seconds(self.jobs[key]) + ahead
+        self._order = {key: number for number, key in enumerate(self.jobs)}
         self._ready = [self._ranked(key) for key, inputs in self._waits_for.items() if not inputs]
         heapq.heapify(self._ready)
         self._lost: set[str] = set()
@@ -44,8 +47,8 @@ class Schedule:
         found = None
         while found is None and self._ready:
             ranked = heapq.heappop(self._ready)
-            if suits(self._jobs[ranked[2]]):
-                found = self._jobs[ranked[2]]
+            if suits(self.jobs[ranked[2]]):
+                found = self.jobs[ranked[2]]
             else:
                 others.append(ranked)
         for ranked in others:
@@ -72,7 +75,7 @@ class Schedule:
             found |= new
             left += new
         self._lost |= found
-        return [job for job in self._jobs.values() if job.key in found]
+        return [job for job in self.jobs.values() if job.key in found]
 
     def _ranked(self, key: str) -> tuple[float, int, str]:
         return -self._path[key], self._order[key], key

@@ -8,6 +8,7 @@ place in the queue.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import subprocess
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import UserError
+from bench.formats import counted
 from bench.run.executors import Reports, Watcher
 from bench.run.remote import Stage
 from bench.run.schedule import Schedule
@@ -26,6 +28,7 @@ _ENDED = {"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVO
 _TAKEN = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}  # ended by the cluster, which did not queue the job again
 _TAKEN_TIMES = 3  # that a job may be taken away before it counts as failed
 _FIRST_LOOK, _LAST_LOOK = 1.0, 30.0  # s between two looks at the queue: it is asked more and more rarely
+_AGAIN = 60.0  # s before a job that sbatch refused is submitted again
 _POLL = 0.2  # s between two looks for results
 
 
@@ -61,6 +64,7 @@ class Queue:
         self._cluster = {name: os.environ[name] for name in ("SLURM_CONF", "SLURM_CLUSTERS") if name in os.environ}
         self._running: list[_Running] = []
         self._pause, self._next_look = _FIRST_LOOK, time.monotonic() + _FIRST_LOOK
+        self._again = math.inf  # time at which a job that was refused is submitted again
         found = squeue()
         if found is None:
             raise UserError("executor submitit: squeue gives no answer; is the Slurm controller up? (scontrol ping)")
@@ -68,11 +72,23 @@ class Queue:
 
     def run(self, jobs: Schedule, parallel: int, watcher: Watcher) -> Reports:
         """Keeps so many jobs in the queue; after Ctrl-C they are cancelled, after any other end they go on."""
+        self._watcher = watcher
+        if there := sum(self._name(job) in self._earlier for job in jobs.jobs.values()):
+            watcher.told(
+                f"{counted(there, 'job')} of an earlier command in the queue: this one waits for them, and they keep "
+                "their resources and time limits"
+            )
         try:
             while True:
-                while len(self._running) < parallel and (job := jobs.take()):
-                    watcher.started(job)
-                    self._running.append(_Running(job, self._adopted(job) or self._submitted(job)))
+                if not self._running or time.monotonic() >= self._again:
+                    self._again = math.inf
+                while self._again == math.inf and len(self._running) < parallel and (job := jobs.take()):
+                    handle = self._adopted(job) or self._submitted(job, others=len(self._running))
+                    if handle is None:
+                        jobs.give_back(job)
+                    else:
+                        watcher.started(job)
+                        self._running.append(_Running(job, handle))
                 if not self._running:
                     return
                 yield from self._ended()
@@ -97,24 +113,32 @@ class Queue:
         subprocess.run(["scancel", number], check=False)  # that driver ended before it had written what to do
         return None
 
-    def _submitted(self, job: Job) -> Any:
+    def _submitted(self, job: Job, others: int) -> Any:
+        """A new job in the queue; None if it is refused for now, while others are there.
+
+        Raises:
+            UserError: if it is refused and there are no others.
+        """
         from submitit.core.utils import FailedJobError
         from submitit.helpers import clean_env
 
         self._submitter.update_parameters(name=self._name(job))
-        self._pause, self._next_look = _FIRST_LOOK, time.monotonic() + _FIRST_LOOK
         try:
             with clean_env():  # the driver may be a Slurm job itself
                 os.environ.update(self._cluster)
-                return self._submitter.submit(Stage(), job.to_json(), self._session.to_json())
+                handle = self._submitter.submit(Stage(), job.to_json(), self._session.to_json())
         except FailedJobError as error:
-            raise UserError(
-                f"executor submitit: sbatch refused a job ({' '.join(str(error).split())}); change the parameters of "
-                "--executor; jobs that are in the queue go on, and the same command waits for them"
-            ) from error
+            refused = f"sbatch refused a job ({' '.join(str(error).split())})"
+            if not others:
+                raise UserError(f"executor submitit: {refused}; change the parameters of --executor") from error
+            self._again = time.monotonic() + _AGAIN
+            self._watcher.told(f"{refused}; it is tried again every {_AGAIN:g} s while other jobs are in the queue")
+            return None
+        self._pause, self._next_look = _FIRST_LOOK, time.monotonic() + _FIRST_LOOK
+        return handle
 
     def _ended(self) -> Iterator[Report]:
-        """Waits until at least one job has ended and yields those that have."""
+        """Waits until at least one job has ended and yields those that have, or until one is submitted again."""
         while True:
             states = self._states()
             ended = [each for each in self._running if self._has_ended(each, states)]
@@ -124,7 +148,7 @@ class Queue:
                     yield self._report(each)
                 else:
                     yield self._failed(each, "ProcessLost", f"ended without a result (state {_state(each, states)})")
-            if ended:
+            if ended or time.monotonic() >= self._again:
                 return
             time.sleep(_POLL)
 
@@ -148,7 +172,8 @@ class Queue:
             return False
         state = _state(each, states)
         if state in _TAKEN and each.taken < _TAKEN_TIMES:
-            each.handle, each.taken = self._submitted(each.job), each.taken + 1
+            if handle := self._submitted(each.job, others=len(self._running) - 1):
+                each.handle, each.taken = handle, each.taken + 1
             return False
         each.gone = each.gone + 1 if state in _ENDED | _TAKEN | {_UNKNOWN} else 0
         return each.gone > 1

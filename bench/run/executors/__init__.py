@@ -23,6 +23,10 @@ class Watcher(Protocol):
         """A running job's progress, from executors that hear of it."""
         ...
 
+    def told(self, text: str) -> None:
+        """A line for the person who waits; the same text counts once."""
+        ...
+
 
 class Executor(Protocol):
     """Takes jobs and gives reports, in any order; tensors travel through the store only. A frozen dataclass.

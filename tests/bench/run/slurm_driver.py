@@ -18,12 +18,12 @@ def job(component):
     return Job("train", hashlib.sha256(component.encode()).hexdigest(), {}, component, "", 0, {})
 
 
-def reports(folder, components, **parameters):
+def reports(folder, components, watcher=None, **parameters):
     """Yields reports as jobs end."""
     slurm.Stage = QuickStage
     executor = Submitit(cluster="slurm", parallel=2, cpus=1, memory_gb=1, minutes=5, **parameters)
     session = Session("shapes", ("", ""), Path(folder), Path(folder), "cpu")
-    return executor.run(Schedule([job(component) for component in components]), session, Silent())
+    return executor.run(Schedule([job(component) for component in components]), session, watcher or Silent())
 
 
 if __name__ == "__main__":

@@ -74,3 +74,11 @@ def test_jobs_that_will_not_run_are_counted_and_not_waited_for():
     display.ended(jobs[0], Report("0", "train", "failed", 1.0, {"kind": "E", "message": "m"}), jobs[1:3])
     assert "[3/4] " in out.getvalue()
     assert "FAILED (E: m), 1.0 s; 2 jobs that need it will not run; 1 job left, about" in out.getvalue()
+
+
+def test_a_line_for_the_person_who_waits_is_printed_once():
+    out = io.StringIO()
+    display = PlainProgress(Console(file=out, width=40), SimpleNamespace())
+    display.told("sbatch refused a job; it is tried again every 60 s")
+    display.told("sbatch refused a job; it is tried again every 60 s")
+    assert out.getvalue() == "sbatch refused a job; it is tried again every 60 s\n"

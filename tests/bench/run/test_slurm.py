@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from bench import run_matrix
 from bench.errors import UserError
 from bench.run import remote, slurm
+from bench.run.runner import Silent
 from bench.run.slurm import squeue
 
 from .one_node import missing, one_node
@@ -36,6 +38,14 @@ def _on_it(cluster, monkeypatch, tmp_path):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(slurm, "_LAST_LOOK", 1.0)
     monkeypatch.setattr(slurm, "Stage", remote.Stage)  # `reports` replaces it
+
+
+class Hears(Silent):
+    def __init__(self):
+        self.heard = []
+
+    def told(self, text):
+        self.heard.append(text)
 
 
 def starts(path):
@@ -78,11 +88,12 @@ def test_a_driver_that_is_killed_leaves_its_jobs_to_the_same_command(tmp_path):
     driver.wait()
     jobs = in_queue()
     assert len(jobs) == 2, "they go on"
-    again = reports(tmp_path, [f"until:{first}", f"until:{second}"])
+    again = reports(tmp_path, [f"until:{first}", f"until:{second}"], watcher := Hears())
     first.touch()
     second.touch()
     assert [report.status for report in again] == ["done", "done"]
     assert (starts(first), starts(second)) == (1, 1)
+    assert ["2 jobs of an earlier command" in text for text in watcher.heard] == [True]
     wait_for(lambda: not in_queue())
 
 
@@ -146,6 +157,26 @@ def test_a_job_for_a_gpu_that_its_node_lacks_says_so(tmp_path, monkeypatch):
 def test_what_sbatch_says_is_passed_on(tmp_path):
     with pytest.raises(UserError, match=r"sbatch refused a job \(.*invalid partition.*\); change the parameters"):
         next(reports(tmp_path, ["fine"], partition="nowhere"))
+
+
+def test_a_job_that_sbatch_refuses_for_now_is_submitted_again(tmp_path, monkeypatch):
+    calls, go = tmp_path / "calls", tmp_path / "go"
+    busy = tmp_path / "sbatch"
+    busy.write_text(
+        f"#!/bin/sh\necho >> {calls}\n"
+        f"[ $(wc -l < {calls}) = 2 ] && echo 'Socket timed out' >&2 && exit 1\n"
+        f'exec {shutil.which("sbatch")} "$@"\n'
+    )
+    busy.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(slurm, "_AGAIN", 0.1)
+    with in_background(reports(tmp_path, [f"until:{go}", "fine"], watcher := Hears()), tmp_path) as got:
+        wait_for(lambda: got)
+        go.touch()
+    assert [report.status for report in got] == ["done"] * 2
+    (line,) = watcher.heard
+    assert re.fullmatch(r"sbatch refused a job \(.*Socket timed out.*\); it is tried again every 0.1 s while .*", line)
+    assert len(calls.read_text().splitlines()) == 3
 
 
 def test_a_controller_that_is_silent_is_a_line_before_any_work(tmp_path, monkeypatch):
