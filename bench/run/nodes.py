@@ -97,13 +97,15 @@ def marked(store: Path) -> Iterator[str]:
             file.unlink(missing_ok=True)
 
 
-def unfit(session: Session, here: Facts, token: str = "") -> str:
+def unfit(session: Session, here: Facts, token: str = "", in_child: bool = False) -> str:
     """On a node, before a job: says why none can run there; "" if it can.
 
     Args:
         session: of the job.
         here: `facts(CORE)` of the machine on which the plan was made.
         token: name of a file in the store; "" if the node has read something from there already.
+        in_child: the job runs in a child, which looks at the GPU itself: what this process leaves on it would not be
+            the job's.
     """
     from bench.run.devices import fault
 
@@ -115,8 +117,7 @@ def unfit(session: Session, here: Facts, token: str = "") -> str:
         session.check_device()
     except UserError as error:
         return f"cannot do what is asked of it: {error}"
-    # A job with a stage timeout runs in a child, which looks itself: a GPU in use here would not be the job's alone.
-    broken = session.device.startswith("cuda") and not session.stage_timeout and fault(session.device)
+    broken = session.device.startswith("cuda") and not in_child and fault(session.device)
     return f"has a GPU that does not work ({broken})" if broken else ""
 
 

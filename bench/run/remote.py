@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 
@@ -37,20 +38,20 @@ def execute_in_ray(job: str, session: str, here: dict[str, str], token: str) -> 
     """As `execute_text` if the node is fit for jobs (`bench.run.nodes.unfit`); else JSON of the reason and the node."""
     import ray
 
-    reason, report = _execute_if_fit(job, session, here, token)
+    alone = json.loads(session)["stage_timeout"] is not None
+    reason, report = _execute_if_fit(job, session, here, token, alone)
     return report or json.dumps({"unfit": reason, "node": ray.get_runtime_context().get_node_id()})
 
 
-def _execute_if_fit(job: str, session: str, here: dict[str, str], token: str) -> tuple[str, str]:
+def _execute_if_fit(job: str, session: str, here: dict[str, str], token: str, alone: bool) -> tuple[str, str]:
     """The reason why this node cannot run the job, or JSON of the report."""
     from bench.errors import UserError
     from bench.run.nodes import unfit
     from bench.stages.session import Session
 
-    there = Session.from_json(session)
-    if reason := unfit(there, here, token):
+    if reason := unfit(Session.from_json(session), here, token, alone):
         return reason, ""
-    if not there.stage_timeout:
+    if not alone:
         return "", execute_text(job, session)
     try:
         return "", execute_alone(job, session)
@@ -64,12 +65,13 @@ class Stage:
     The stage runs in a child process: plug-ins never see the exception by which submitit ends the job.
     """
 
-    def __call__(self, job: str, session: str) -> str:
-        """As `execute_alone`."""
-        return execute_alone(job, session)
+    def __call__(self, job: str, session: str, here: dict[str, str]) -> str:
+        """As `execute_alone` if the node is fit for jobs; else JSON of the reason and the node."""
+        reason, report = _execute_if_fit(job, session, here, token="", alone=True)
+        return report or json.dumps({"unfit": reason, "node": os.environ.get("SLURMD_NODENAME", "")})
 
-    def checkpoint(self, job: str, session: str) -> Any:
+    def checkpoint(self, job: str, session: str, here: dict[str, str]) -> Any:
         """The same again, for submitit to run when the job is queued again."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, job, session)
+        return DelayedSubmission(self, job, session, here)

@@ -8,6 +8,7 @@ place in the queue.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 from bench.errors import UserError
 from bench.formats import counted
 from bench.run.executors import Reports, Watcher
+from bench.run.nodes import CORE, facts
 from bench.run.remote import Stage
 from bench.run.schedule import Schedule
 from bench.stages.jobs import Job, Report
@@ -26,7 +28,7 @@ from bench.stages.session import Session
 
 _ENDED = {"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT"}
 _TAKEN = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}  # ended by the cluster, which did not queue the job again
-_TAKEN_TIMES = 3  # that a job may be taken away before it counts as failed
+_TAKEN_TIMES = 3  # that a job may be taken away, or find a node that is not fit for it, and be submitted again
 _FIRST_LOOK, _LAST_LOOK = 1.0, 30.0  # s between two looks at the queue: it is asked more and more rarely
 _AGAIN = 60.0  # s before a job that sbatch refused is submitted again
 _POLL = 0.2  # s between two looks for results
@@ -40,11 +42,13 @@ class _Running:
         job: the stage.
         handle: submitit's.
         gone: looks at the queue, one after the other, in which it had ended and there was no result.
-        taken: times that the cluster took it away.
+        taken: times that it was submitted again.
+        earlier: an earlier command submitted it.
     """
 
     job: Job
     handle: Any
+    earlier: bool = False
     gone: int = 0
     taken: int = 0
 
@@ -64,6 +68,8 @@ class Queue:
         self._cluster = {name: os.environ[name] for name in ("SLURM_CONF", "SLURM_CLUSTERS") if name in os.environ}
         self._running: list[_Running] = []
         self._pause, self._next_look = _FIRST_LOOK, time.monotonic() + _FIRST_LOOK
+        self._here = facts(CORE)
+        self._left_out: dict[str, str] = {}  # nodes, and why
         self._again = math.inf  # time at which a job that was refused is submitted again
         found = squeue()
         if found is None:
@@ -83,12 +89,13 @@ class Queue:
                 if not self._running or time.monotonic() >= self._again:
                     self._again = math.inf
                 while self._again == math.inf and len(self._running) < parallel and (job := jobs.take()):
-                    handle = self._adopted(job) or self._submitted(job, others=len(self._running))
+                    adopted = self._adopted(job)
+                    handle = adopted or self._submitted(job, others=len(self._running))
                     if handle is None:
                         jobs.give_back(job)
                     else:
                         watcher.started(job)
-                        self._running.append(_Running(job, handle))
+                        self._running.append(_Running(job, handle, earlier=adopted is not None))
                 if not self._running:
                     return
                 yield from self._ended()
@@ -123,14 +130,17 @@ class Queue:
         from submitit.helpers import clean_env
 
         self._submitter.update_parameters(name=self._name(job))
+        if self._left_out:
+            self._submitter.update_parameters(slurm_exclude=",".join(self._left_out))
         try:
             with clean_env():  # the driver may be a Slurm job itself
                 os.environ.update(self._cluster)
-                handle = self._submitter.submit(Stage(), job.to_json(), self._session.to_json())
+                handle = self._submitter.submit(Stage(), job.to_json(), self._session.to_json(), self._here)
         except FailedJobError as error:
             refused = f"sbatch refused a job ({' '.join(str(error).split())})"
             if not others:
-                raise UserError(f"executor submitit: {refused}; change the parameters of --executor") from error
+                said = "; ".join([refused, *self._left_out.values()])
+                raise UserError(f"executor submitit: {said}; change the parameters of --executor") from error
             self._again = time.monotonic() + _AGAIN
             self._watcher.told(f"{refused}; it is tried again every {_AGAIN:g} s while other jobs are in the queue")
             return None
@@ -147,7 +157,7 @@ class Queue:
                 if each.handle.paths.result_pickle.exists():
                     yield self._report(each)
                 else:
-                    yield self._failed(each, "ProcessLost", f"ended without a result (state {_state(each, states)})")
+                    yield self._lost(each, _state(each, states))
             if ended or time.monotonic() >= self._again:
                 return
             time.sleep(_POLL)
@@ -167,16 +177,40 @@ class Queue:
         folder = each.handle.paths.folder
         os.utime(folder)  # a network disk then looks for new files
         if each.handle.paths.result_pickle.exists():
-            return True
+            return not self._elsewhere(each)
         if states is None:
             return False
         state = _state(each, states)
         if state in _TAKEN and each.taken < _TAKEN_TIMES:
-            if handle := self._submitted(each.job, others=len(self._running) - 1):
-                each.handle, each.taken = handle, each.taken + 1
+            self._submit_again(each)
             return False
         each.gone = each.gone + 1 if state in _ENDED | _TAKEN | {_UNKNOWN} else 0
         return each.gone > 1
+
+    def _elsewhere(self, each: _Running) -> bool:
+        """Submits a job again, to other nodes, if its node was not fit for it.
+
+        Raises:
+            UserError: if that happened too often.
+        """
+        told = {} if each.handle.exception() else json.loads(each.handle.result())
+        if "unfit" not in told:
+            return False
+        line = f"node {told['node']} is left out: it {told['unfit']}"
+        if each.earlier:  # its driver may have had other code than this one
+            line = f"Slurm job {each.handle.job_id} of an earlier command is submitted again: its node {told['unfit']}"
+        elif each.taken < _TAKEN_TIMES:
+            self._left_out[told["node"]] = line
+        else:
+            raise UserError(f"executor submitit: {line}; this job found no other {_TAKEN_TIMES} times")
+        self._watcher.told(line)
+        self._submit_again(each)
+        return True
+
+    def _submit_again(self, each: _Running) -> None:
+        """Unless sbatch has just refused one."""
+        if self._again == math.inf and (handle := self._submitted(each.job, others=len(self._running) - 1)):
+            each.handle, each.taken, each.earlier = handle, each.taken + 1, False
 
     def _report(self, each: _Running) -> Report:
         trouble = each.handle.exception()
@@ -186,6 +220,20 @@ class Queue:
             how = f"took longer than its limit of {self._minutes} minutes, twice; give it more with minutes="
             return self._failed(each, "TimeLimit", how, str(trouble))
         return self._failed(each, "ProcessLost", "ended with an error outside of the stage", str(trouble))
+
+    def _lost(self, each: _Running, state: str) -> Report:
+        """The report of a job without a result.
+
+        Raises:
+            UserError: if its node has not even begun a log in the store.
+        """
+        paths = each.handle.paths
+        if state == "FAILED" and not (paths.stderr.is_file() or paths.stdout.is_file()):
+            raise UserError(
+                f"executor submitit: Slurm job {each.handle.job_id} failed without a log in {paths.folder}: does its "
+                "node see the store? Give --store on a disk that all nodes see; the same command continues"
+            )
+        return self._failed(each, "ProcessLost", f"ended without a result (state {state})")
 
     def _failed(self, each: _Running, kind: str, how: str, trace: str = "") -> Report:
         paths = each.handle.paths

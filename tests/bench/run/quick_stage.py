@@ -14,8 +14,10 @@ from bench.stages.jobs import Job, Report
 class QuickStage(remote.Stage):
     """The real one but for the stages in its child, and a session that needs no torch."""
 
-    def __call__(self, job, session):
+    def __call__(self, job, session, here):
         worker.PROGRAM = [str(Path(__file__).with_name("stages_without_torch.py"))]
+        if Job.from_json(job).component == "nowhere":
+            return json.dumps({"unfit": "has torch 1, this machine has 2", "node": os.environ["SLURMD_NODENAME"]})
         told = types.SimpleNamespace(
             store=Path(json.loads(session)["store"]), stage_timeout=None, to_json=lambda: session
         )

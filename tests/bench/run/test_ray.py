@@ -125,7 +125,7 @@ def test_what_makes_a_node_unfit(tmp_path, monkeypatch):
     assert "has no CUDA device; request one" in unfit(replace(session, device="cuda", elsewhere=True), here)
     monkeypatch.setattr(devices, "fault", lambda device: "busy")
     assert unfit(replace(session, device="cuda"), here) == "has a GPU that does not work (busy)"
-    assert not unfit(replace(session, device="cuda", stage_timeout=1.0), here), "the child looks itself"
+    assert not unfit(replace(session, device="cuda"), here, in_child=True), "the child looks itself"
 
 
 def test_what_is_meant_for_the_cpu_gets_no_gpu(reports, tmp_path, monkeypatch):

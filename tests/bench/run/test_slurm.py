@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from bench.errors import UserError
 from bench.run import remote, slurm
 from bench.run.runner import Silent
 from bench.run.slurm import squeue
+from bench.stages.session import Session
 
 from .one_node import missing, one_node
 from .slurm_driver import job, reports
@@ -141,17 +143,43 @@ def test_a_real_stage_gives_the_accuracy_of_one_process(tmp_path):
     assert list((tmp_path / "there" / "logs" / "submitit").glob("*_result.pkl")), "Slurm ran the training"
 
 
-def test_a_job_for_a_gpu_that_its_node_lacks_says_so(tmp_path, monkeypatch):
+def test_a_node_without_the_gpu_that_is_asked_for_is_left_out_and_no_other_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    frame = run_matrix(
-        "none", "none", "linear:epochs=2", preset="demo", dataset="shapes:train=64:test=32", threads=1,
-        store=tmp_path, data_root=tmp_path, device="cuda", executor="submitit:cluster=slurm:gpus=1:cpus=1:memory_gb=2",
-    )  # fmt: skip
-    (cell,) = frame.to_dict("records")
-    assert cell["status"] == "failed"
-    assert (
-        f"--device cuda: the node {platform.node()} has no CUDA device; request one (submitit:" in cell["error_message"]
-    )
+    with pytest.raises(UserError) as ended:
+        run_matrix(
+            "none", "none", "linear:epochs=2", preset="demo", dataset="shapes:train=64:test=32", threads=1,
+            store=tmp_path, data_root=tmp_path, device="cuda",
+            executor="submitit:cluster=slurm:gpus=1:cpus=1:memory_gb=2",
+        )  # fmt: skip
+    assert "sbatch refused a job" in str(ended.value)
+    assert f"the node {platform.node()} has no CUDA device; request one (submitit:" in str(ended.value)
+
+
+def test_a_node_that_is_not_fit_is_left_out_while_jobs_are_in_the_queue(tmp_path, monkeypatch):
+    """There is one node: the job is refused until the other one has ended, and then the command ends."""
+    monkeypatch.setattr(slurm, "_AGAIN", 0.5)
+    go, got = tmp_path / "go", []
+
+    class HearsAndEnds(Hears):
+        def told(self, text):
+            super().told(text)
+            go.touch()
+
+    with pytest.raises(UserError, match=r"sbatch refused a job .*; node \S+ is left out: it has torch 1, this machine"):
+        got.extend(reports(tmp_path, [f"until:{go}", "nowhere"], watcher := HearsAndEnds()))
+    assert any("is left out: it has torch 1" in text for text in watcher.heard)
+    assert [report.status for report in got] == ["done"]
+
+
+def test_a_job_that_begins_no_log_names_the_store(tmp_path):
+    queue = slurm.Queue(None, Session("shapes", ("", ""), tmp_path, tmp_path, "cpu"), 5)
+    paths = SimpleNamespace(folder=tmp_path, stdout=tmp_path / "out", stderr=tmp_path / "err")
+    lost = slurm._Running(job("fine"), SimpleNamespace(job_id="7", paths=paths))
+    with pytest.raises(UserError, match=r"Slurm job 7 failed without a log in .*: does its node see the store"):
+        queue._lost(lost, "FAILED")
+    assert queue._lost(lost, "CANCELLED").error["kind"] == "ProcessLost"
+    paths.stdout.touch()
+    assert queue._lost(lost, "FAILED").error["kind"] == "ProcessLost"
 
 
 def test_what_sbatch_says_is_passed_on(tmp_path):
