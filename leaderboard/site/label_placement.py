@@ -8,6 +8,8 @@ _CHARACTER, _LINE, _STROKE = 0.015, 0.055, 0.003
 _GAP = (0.018, 0.028)
 _MARKER = (0.016, 0.024)
 _MARKER_WEIGHT = 4  # a marker under a label is lost; a line shows on both sides of it
+_LABEL_WEIGHT = 12  # two labels on top of each other cannot be read
+_NEAR = (0.04, 0.055)  # a label in this reach of another marker seems to name it
 _ANCHORS = {
     "top center": (-0.5, 1.0),
     "bottom center": (-0.5, -1.0),
@@ -38,8 +40,10 @@ def label_positions(
     chosen = []
     for (x, y), text in zip(points, texts, strict=True):
         boxes = {name: _box(x, y, len(text) * _CHARACTER, anchor) for name, anchor in _ANCHORS.items()}
-        best = min(boxes, key=lambda name: sum(_overlap(boxes[name], other) for other in taken) + _outside(boxes[name]))
-        taken.append(boxes[best])
+        avoided = [*taken, *(_reach(other) for other in points if other != (x, y))]
+        covered = {name: sum(_overlap(box, other) for other in avoided) for name, box in boxes.items()}
+        best = min(boxes, key=lambda name: covered[name] + _outside(boxes[name]))
+        taken += [boxes[best]] * _LABEL_WEIGHT
         chosen.append(best)
     return chosen
 
@@ -75,6 +79,11 @@ def _around(start: tuple[float, float], end: tuple[float, float]) -> Box:
     """A line as a box as thick as it is drawn."""
     (left, right), (bottom, top) = sorted((start[0], end[0])), sorted((start[1], end[1]))
     return left - _STROKE, bottom - _STROKE, right + _STROKE, top + _STROKE
+
+
+def _reach(point: tuple[float, float]) -> Box:
+    (x, y), (across, up) = point, _NEAR
+    return x - across, y - up, x + across, y + up
 
 
 def _overlap(a: Box, b: Box) -> float:

@@ -92,6 +92,12 @@ def test_labels_avoid_each_other_and_the_border() -> None:
     assert sides[2].endswith("left")
 
 
+def test_of_two_close_points_each_label_is_nearer_to_its_own() -> None:
+    upper, lower = label_positions([(0.4, 0.84), (0.4, 0.8)], ["iss-jpeg", "jpeg"], [])
+    assert upper.startswith("top")
+    assert lower.startswith("bottom")
+
+
 def test_every_cost_that_tells_defenses_apart_is_an_axis(matrix: list[CellResult]) -> None:
     drawn = figures(leaderboard_frame(cells_frame(matrix)))
     assert list(drawn) == ["trainings", "seconds", "joules"], "all peaks are 2 GiB"
