@@ -44,3 +44,13 @@ def test_rates_of_cuda_graphs_are_of_replayed_steps(pretended, tmp_path):
     assert done.returncode == 1
     assert "steps were not replayed from a CUDA graph" in slices[graphs[0]]["error"]
     assert "not captured" in slices[graphs[0]]["error"]
+
+
+def test_a_matrix_runs_on_several_gpus_to_its_end(pretended, tmp_path):
+    words = "--attacks ops --defenses none --dataset shapes:train=96:test=64 --victims linear:epochs=1 --preset demo"
+    where = ("--engine", "eager", "--executor", "local:gpus=all", "--store", tmp_path)
+    done = pretended.run("-m", "tests.gpu.pretended.believing", "bench", "run", *words.split(), *where, gpus=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = [json.loads(file.read_text()) for file in (tmp_path / "cells").glob("*.json")]
+    assert [cell["status"] for cell in cells] == ["done"] * 2
+    assert {cell["provenance"]["device"].split(",")[0] for cell in cells} == {"Pretended H100"}

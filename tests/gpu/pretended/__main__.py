@@ -1,6 +1,6 @@
 """Runs a command on pretended GPUs:
 
-python -m tests.gpu.pretended bench run --attacks lsp --defenses dvae --preset demo
+python -m tests.gpu.pretended python -m tests.gpu.pretended.believing bench run --attacks lsp --preset demo
 PRETENDED_GPUS=4 python -m tests.gpu.pretended python my_script.py
 """
 
