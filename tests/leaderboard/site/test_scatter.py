@@ -92,9 +92,11 @@ def test_labels_avoid_each_other_and_the_border() -> None:
     assert sides[2].endswith("left")
 
 
-def test_of_two_close_points_each_label_is_nearer_to_its_own() -> None:
-    upper, lower = label_positions([(0.4, 0.84), (0.4, 0.8)], ["iss-jpeg", "jpeg"], [])
-    assert upper.startswith("top")
+def test_of_two_close_points_each_label_is_nearest_to_its_own() -> None:
+    front = [((0.39, 0.9), (1.0, 0.9)), ((0.39, 0.3), (0.39, 0.9))]
+    levels = [((0.0, 0.955), (1.0, 0.955)), ((0.0, 0.905), (1.0, 0.905))]
+    upper, lower = label_positions([(0.39, 0.9), (0.39, 0.865)], ["iss-jpeg", "jpeg"], front + levels)
+    assert upper.startswith("top"), "below it, the label would be next to the other point"
     assert lower.startswith("bottom")
 
 
