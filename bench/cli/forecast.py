@@ -13,6 +13,7 @@ from bench.plan.arithmetic import Arithmetic
 from bench.plan.history import History
 from bench.plan.plan import Plan
 from bench.run.progress import time_left, title
+from bench.run.schedule import makespan
 from bench.stages.jobs import STAGES, Job
 from bench.store.artifacts import Store
 
@@ -51,8 +52,8 @@ class _Times:
         return f"~{duration(seconds)}" if seconds else "short"
 
 
-def print_plan(plan: Plan, store: Store, splits: Splits, *, each_job: bool) -> None:
-    """Prints one row per stage and component, or per job, and the total."""
+def print_plan(plan: Plan, store: Store, splits: Splits, *, each_job: bool, slots: int = 1) -> None:
+    """Prints one row per stage and component, or per job, and the total; also for so many jobs at a time."""
     matrix = plan.matrix
     times = _Times(History(store, plan.session), Arithmetic(plan, splits))
     console = Console(highlight=False)
@@ -69,12 +70,23 @@ def print_plan(plan: Plan, store: Store, splits: Splits, *, each_job: bool) -> N
         console.print(_HOW, style="dim", soft_wrap=True)
     console.print(
         f"{counted(len(plan.cells), 'cell')} ({' x '.join(sides)}), {counted(len(plan.jobs), 'job')}, "
-        f"{len(waiting)} to run on {plan.session.machine}: {time_left(len(waiting), times.seconds(waiting)[0])}",
+        f"{len(waiting)} to run on {plan.session.machine}: {time_left(len(waiting), times.seconds(waiting)[0])}"
+        f"{_side_by_side(waiting, times, slots)}",
         soft_wrap=True,
     )
     for key, why in times.problems.items():
         text = f"cannot estimate {title(plan.jobs[key], plan)}: {why}"
         console.print(text, style="yellow", markup=False, soft_wrap=True)
+
+
+def _side_by_side(jobs: Sequence[Job], times: _Times, slots: int) -> str:
+    """The time from the first start to the last end, if several jobs run at a time and all times are known."""
+    seconds = {job.key: times.seconds([job])[0] for job in jobs}
+    known = {key: value for key, value in seconds.items() if value is not None}
+    if slots < 2 or not jobs or len(known) < len(jobs):
+        return ""
+    at_a_time = f"{slots} at a time" if slots < len(jobs) else "all at a time that are ready"
+    return f", {duration(makespan(jobs, lambda job: known[job.key], slots))} with {at_a_time}"
 
 
 def _summary(plan: Plan, times: _Times) -> Table:

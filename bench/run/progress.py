@@ -77,15 +77,19 @@ class Clock:
         self._measured.setdefault((job.stage, job.preimage["component"]["name"]), []).append(seconds)
 
     def remaining(self) -> float | None:
-        """Seconds until all jobs are done; None while the time of one of them is unknown."""
-        total = longest = 0.0
+        """Seconds until all jobs are done: the longest chain of them, or all on all workers, if that is more.
+
+        None while the time of one of them is unknown.
+        """
+        total, ends = 0.0, {"": 0.0}
         for job in self._left.values():
             here = self._measured.get((job.stage, job.preimage["component"]["name"]))
             seconds = sum(here) / len(here) if here else self._history.seconds(job)
             if seconds is None:
                 return None
-            total, longest = total + seconds, max(longest, seconds)
-        return max(longest, total / self._slots)
+            total += seconds
+            ends[job.key] = seconds + max((ends.get(needed, 0.0) for needed in job.inputs.values()), default=0.0)
+        return max(total / self._slots, *ends.values())
 
     def text(self) -> str:
         """Number of the jobs that are left, with their time."""

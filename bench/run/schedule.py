@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from graphlib import TopologicalSorter
 
 from bench.stages.jobs import Job
@@ -79,3 +80,28 @@ class Schedule:
 
     def _ranked(self, key: str) -> tuple[float, int, str]:
         return -self._path[key], self._order[key], key
+
+
+def run_virtually(
+    schedule: Schedule, seconds: Seconds, workers: int, fails: Callable[[Job], bool] = lambda job: False
+) -> Iterator[tuple[float, float, Job]]:
+    """(start, end, job) as the jobs end, on workers that take the next ready job as soon as they are free."""
+    now = 0.0
+    running: list[tuple[float, int, float, Job]] = []
+    numbers = itertools.count()
+    while True:
+        while len(running) < workers and (job := schedule.take()):
+            heapq.heappush(running, (now + seconds(job), next(numbers), now, job))
+        if not running:
+            return
+        now, _, started, job = heapq.heappop(running)
+        if fails(job):
+            schedule.failed(job.key)
+        else:
+            schedule.done(job.key)
+        yield started, now, job
+
+
+def makespan(jobs: Iterable[Job], seconds: Seconds, workers: int) -> float:
+    """Seconds until the last job ends, in the order of the schedule."""
+    return max(end for _, end, _ in run_virtually(Schedule(jobs, seconds), seconds, workers))

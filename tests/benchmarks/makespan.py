@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from bench.run.schedule import Schedule, Seconds
+from bench.run.schedule import Schedule, Seconds, run_virtually
 from bench.stages.jobs import STAGES, Job
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -79,31 +78,6 @@ class PaperMatrix:
 
 def _job(key: str, seed: int, inputs: dict[str, str]) -> Job:
     return Job(key.split()[0], key, {}, key, "", seed, inputs)
-
-
-def run_virtually(
-    schedule: Schedule, seconds: Seconds, workers: int, fails: Callable[[Job], bool] = lambda job: False
-) -> Iterator[tuple[float, float, Job]]:
-    """(start, end, job) as the jobs end, on workers that take the next ready job as soon as they are free."""
-    now = 0.0
-    running: list[tuple[float, int, float, Job]] = []
-    numbers = itertools.count()
-    while True:
-        while len(running) < workers and (job := schedule.take()):
-            heapq.heappush(running, (now + seconds(job), next(numbers), now, job))
-        if not running:
-            return
-        now, _, started, job = heapq.heappop(running)
-        if fails(job):
-            schedule.failed(job.key)
-        else:
-            schedule.done(job.key)
-        yield started, now, job
-
-
-def makespan(jobs: Iterable[Job], seconds: Seconds, workers: int) -> float:
-    """Seconds until the last job ends, in the order of the schedule."""
-    return max(end for _, end, _ in run_virtually(Schedule(jobs, seconds), seconds, workers))
 
 
 def in_plan_order(jobs: Iterable[Job], seconds: Seconds, workers: int) -> float:

@@ -179,9 +179,10 @@ def plan(config: Path | None, executor: str, out: Path | None, jobs: bool, **opt
     from bench.cli.forecast import print_plan
     from bench.run.prepare import choose_executor
 
-    with _prepared(config, choose_executor(executor), runs=False, **options) as ready:
+    chosen = choose_executor(executor)
+    with _prepared(config, chosen, runs=False, **options) as ready:
         _print_notes(ready)
-        print_plan(ready.plan, ready.store, ready.splits, each_job=jobs)
+        print_plan(ready.plan, ready.store, ready.splits, each_job=jobs, slots=chosen.slots)
 
 
 def _prepared(

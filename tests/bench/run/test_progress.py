@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from bench.run.progress import LiveProgress, PlainProgress
+from bench.run.progress import Clock, LiveProgress, PlainProgress
 from bench.stages.jobs import Report
 
 
@@ -17,7 +17,7 @@ def named(text):
 
 @pytest.mark.parametrize("width", [120, 80, 60, 40])
 def test_a_narrow_terminal_cuts_the_title_and_nothing_else(width):
-    job = SimpleNamespace(key="k", stage="train", seed=0, preimage={"component": {"name": "small-cnn"}})
+    job = SimpleNamespace(key="k", stage="train", seed=0, preimage={"component": {"name": "small-cnn"}}, inputs={})
     cell = SimpleNamespace(
         jobs={"train": "k"},
         attack=named("em:eps=0.03:steps=20:craft_on=subset"),
@@ -44,7 +44,8 @@ def test_a_narrow_terminal_cuts_the_title_and_nothing_else(width):
 
 def test_every_running_job_has_a_line_of_its_own():
     jobs = [
-        SimpleNamespace(key=str(n), stage="train", seed=n, preimage={"component": {"name": "linear"}}) for n in range(3)
+        SimpleNamespace(key=str(n), stage="train", seed=n, preimage={"component": {"name": "linear"}}, inputs={})
+        for n in range(3)
     ]
     cells = [
         SimpleNamespace(jobs={"train": job.key}, attack=named("ops"), defense=named("iss"), victim=named("linear"))
@@ -65,8 +66,22 @@ def test_every_running_job_has_a_line_of_its_own():
     assert tasks[0].fields["note"] == "2 jobs left, about 1 min 00 s", "two at a time"
 
 
+def test_the_time_left_is_at_least_that_of_the_longest_chain():
+    inputs = [{}, {"poison": "0"}, {"poison": "0", "purify": "1"}, {}]
+    component = {"component": {"name": "x"}}
+    jobs = [
+        SimpleNamespace(key=str(n), stage="train", preimage=component, inputs=each) for n, each in enumerate(inputs)
+    ]
+    plan = SimpleNamespace(pending=lambda: jobs)
+    history = SimpleNamespace(seconds=lambda job: 10.0)
+    assert [Clock(plan, history, slots).remaining() for slots in (1, 8)] == [40.0, 30.0]
+
+
 def test_jobs_that_will_not_run_are_counted_and_not_waited_for():
-    jobs = [SimpleNamespace(key=str(n), stage="train", seed=n, preimage={"component": {"name": "x"}}) for n in range(4)]
+    jobs = [
+        SimpleNamespace(key=str(n), stage="train", seed=n, preimage={"component": {"name": "x"}}, inputs={})
+        for n in range(4)
+    ]
     cell = SimpleNamespace(jobs={"train": "0"}, attack=named("ops"), defense=named("iss"), victim=named("linear"))
     out = io.StringIO()
     display = PlainProgress(Console(file=out, width=200), SimpleNamespace(seconds=lambda job: 10.0))

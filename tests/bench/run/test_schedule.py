@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.run.schedule import Schedule
+from bench.run.schedule import Schedule, makespan, run_virtually
 from bench.stages.jobs import Job
-from tests.benchmarks.makespan import PaperMatrix, in_plan_order, in_waves, lower_bound, makespan, run_virtually
+from tests.benchmarks.makespan import PaperMatrix, in_plan_order, in_waves, lower_bound
 
 SECONDS = st.floats(0, 100)
 
