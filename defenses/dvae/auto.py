@@ -8,6 +8,8 @@ step by step, as long as a small network that learns the purified images stays a
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from math import inf
 
 from bench.api import STEP_PASSES, Context, DataInfo, ImageSet, Work
 from bench.registry import defenses
@@ -17,18 +19,11 @@ from defenses.dvae.purify import Dvae
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Result of `dvae` with scaled caps, and what it has logged and kept."""
+    """A set purified with scaled caps; the context has what was logged and kept."""
 
     scale: float
-    dvae: Dvae
     images: ImageSet
     ctx: Context
-
-    def report(self, ctx: Context) -> None:
-        """Logs and keeps the same in `ctx`, and logs the caps."""
-        caps = {"scale": self.scale, "stage1_cap": self.dvae.stage1_cap, "stage2_cap": self.dvae.stage2_cap}
-        ctx.logs.update(self.ctx.logs | {f"chosen_{name}": value for name, value in caps.items()})
-        ctx.kept.update(self.ctx.kept)
 
 
 @defenses.register("dvae-auto", source="ours")
@@ -41,32 +36,36 @@ class DvaeAuto(Dvae):
     leave it. The score is the harmonic mean of the two accuracies. Looser caps are adopted as long as the score does
     not fall by more than `tolerance` below the best one so far; at the first fall the search stops. A poison that
     comes back is learned in place of the images, which costs accuracy on the tightest view; caps that blur too much
-    cost accuracy on the images as given.
+    cost accuracy on the images as given. The last scale, `inf`, is no cap: the images stay as they are.
 
-    Costs as many times `dvae` as there are scales, or fewer where the search stops, and the small networks. Everything
-    is charged. Use `dvae` where its caps are known to suit.
+    Costs as many times `dvae` as there are finite scales, or fewer where the search stops, and the small networks.
+    Everything is charged. Use `dvae` where its caps are known to suit.
 
     Logs what `dvae` logs, for the chosen caps, and `chosen_scale`, `chosen_stage1_cap`, `chosen_stage2_cap`; for the
     scales in the order in which they were tried: `tried_scales`, `judged_given` and `judged_tightest`.
 
     Attributes:
-        scales: factors of `stage1_cap` and `stage2_cap`, ascending, separated by slashes.
+        scales: factors of `stage1_cap` and `stage2_cap`, ascending, separated by slashes; the last one may be `inf`.
         tolerance: the accuracy, in 0..1, by which a looser candidate's score may fall.
         judge_epochs: of each training of the small network, on half of the images.
     """
 
-    scales: str = "0.5/1/2/4"
+    scales: str = "0.5/1/2/4/inf"
     tolerance: float = 0.02
     judge_epochs: int = 10
 
     def __post_init__(self) -> None:
         super().__post_init__()
         factors = self._factors
-        if not factors or list(factors) != sorted(set(factors)) or not factors[0] > 0:
-            raise ValueError(f"scales={self.scales!r}: write ascending numbers > 0, separated by slashes: 0.5/1/2/4")
+        ascending = all(before < after for before, after in pairwise((0.0, *factors)))
+        if not (factors and ascending and factors[0] < inf):
+            raise ValueError(
+                f"scales={self.scales!r}: write ascending numbers > 0, separated by slashes: 0.5/1/2/4; "
+                "the last one may be inf"
+            )
         if not 0 <= self.tolerance <= 1:
             raise ValueError(f"tolerance must be in 0..1, got {self.tolerance}")
-        _ = [self._scaled(factor) for factor in factors]  # checks the caps
+        _ = [self._scaled(factor) for factor in factors if factor < inf]  # checks the caps
         judge_recipe(self.judge_epochs)  # checks the epochs
 
     @property
@@ -91,7 +90,8 @@ class DvaeAuto(Dvae):
         """All scales, as if the search never stopped; a pass of the small network counts like one of D-VAE."""
         once = super().work(info, images)
         judging = self.judge_epochs * STEP_PASSES / 2 + 1  # half of the images learned, half of them seen twice
-        return replace(once, passes=len(self._factors) * (once.passes + judging))
+        finite = sum(factor < inf for factor in self._factors)
+        return replace(once, passes=finite * once.passes + len(self._factors) * judging)
 
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
         tried: dict[float, Judgement] = {}
@@ -104,14 +104,17 @@ class DvaeAuto(Dvae):
                 break
             chosen = candidate
         assert chosen is not None  # the tightest is the best one so far
-        ctx.log("tried_scales", list(tried))
+        ctx.logs.update(chosen.ctx.logs)
+        ctx.kept.update(chosen.ctx.kept)
+        ctx.log("tried_scales", "/".join(f"{factor:g}" for factor in tried))
         ctx.log("judged_given", [judgement.given for judgement in tried.values()])
         ctx.log("judged_tightest", [judgement.plain for judgement in tried.values()])
-        chosen.report(ctx)
+        ctx.log("chosen_scale", chosen.scale)
+        ctx.log("chosen_stage1_cap", chosen.scale * self.stage1_cap)
+        ctx.log("chosen_stage2_cap", chosen.scale * self.stage2_cap)
         return chosen.images
 
     def _purified(self, factor: float, train: ImageSet, ctx: Context) -> _Candidate:
         """Runs `dvae` with these caps, with its own seeds."""
         own = replace(ctx, scope="dvae", logs={}, kept={})
-        dvae = self._scaled(factor)
-        return _Candidate(factor, dvae, dvae.purify(train, own), own)
+        return _Candidate(factor, train if factor == inf else self._scaled(factor).purify(train, own), own)

@@ -214,7 +214,7 @@ DEFENSES = {
     "dvae-auto": Source(
         "ours: the released caps times each of the scales",
         DVAE,
-        DVAE_OURS | {"scales": "0.5/1/2/4", "tolerance": 0.02, "judge_epochs": 10},
+        DVAE_OURS | {"scales": "0.5/1/2/4/inf", "tolerance": 0.02, "judge_epochs": 10},
     ),
     "vae": Source(
         "yuyi-sd/D-VAE: the configuration of the VAE",
