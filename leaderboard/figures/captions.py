@@ -114,8 +114,10 @@ def _flags(group: pd.DataFrame) -> str:
 
 
 def _cut_names(names: Sequence[str] | pd.Series[str]) -> str:
-    """Names that are shortened where the figure has one column, whole."""
-    return _listed("Names that are cut", [name for name in dict.fromkeys(names) if cut(name, "single") != name])
+    """Names that are not whole where the figure has one column."""
+    return _listed(
+        "Names that are changed or cut", [name for name in dict.fromkeys(names) if cut(name, "single") != name]
+    )
 
 
 def _listed(what: str, names: Sequence[str] | pd.Series[str] | dict[str, None]) -> str:

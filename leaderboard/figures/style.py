@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 WIDTHS = {"single": 3.3, "double": 6.9}
 """Width in inches of a figure in one column of a paper, and across two."""
@@ -22,11 +23,12 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#00
 """Okabe and Ito's colors, told apart by all common kinds of color vision; without yellow, which is pale on paper."""
 
 _NAME_LENGTH = {"single": 22, "double": 40}
+_FONT = "DejaVu Sans"  # comes with matplotlib: the same on every machine
 _POINT = 8
 _DPI = 300
 _STYLE: Any = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "sans-serif"],  # comes with matplotlib: the same on every machine
+    "font.sans-serif": [_FONT, "sans-serif"],
     "font.size": _POINT,
     **{f"{part}.labelsize": _POINT for part in ("axes", "xtick", "ytick")},
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
@@ -86,8 +88,12 @@ def saved(figure: Figure, kind: str, title: str) -> bytes:
 
 
 def cut(name: str, size: str) -> str:
-    """A name as it fits a figure of this size; the caption has it whole."""
-    most = _NAME_LENGTH[size]
+    """A name as it fits a figure of this size; the caption has it whole.
+
+    A character that the font lacks is written as its code point, `U+4E2D`.
+    """
+    most, font = _NAME_LENGTH[size], get_font(findfont(_FONT))
+    name = "".join(letter if font.get_char_index(ord(letter)) else f"U+{ord(letter):04X}" for letter in name)
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import combinations
@@ -28,6 +29,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from leaderboard.figures.accuracy_cost import accuracy_cost
+from leaderboard.figures.captions import heat_caption
 from leaderboard.figures.curves import curves
 from leaderboard.figures.heat_map import heat_map, table_of
 from leaderboard.figures.style import rendered, saved, styled
@@ -236,6 +238,20 @@ def test_without_matplotlib_the_remedy_is_named(tmp_path: Path, monkeypatch: pyt
     result = bench_figures(tmp_path, tmp_path / "figs")
     assert isinstance(result.exception, UserError)
     assert "pip install 'purify-bench[figures]'" in str(result.exception)
+
+
+def test_odd_names_are_drawn_as_they_are_and_stand_whole_in_the_caption(make_cell: MakeCell) -> None:
+    odd, long = "npz:中$x_1$", "iss-gray+jpeg:quality=30:test_view=true"
+    cells = [make_cell(attack, defense, 0.5) for attack in ("none", odd) for defense in ("none", long)]
+    board = frames_of(cells).board
+    with styled(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = heat_map(board, "single")
+        svg = saved(page, "svg", "odd").decode()
+    assert "npz:U+4E2D$x_1$" in svg
+    assert "iss-gray+jpeg:quality…" in svg
+    caption = heat_caption(board, frames_of(cells).cells, [odd])
+    assert f"Names that are changed or cut: {long}, \u2068{odd}\u2069." in caption
 
 
 def test_missing_values_are_gray_and_columns_without_any_are_left_out(make_cell: MakeCell) -> None:
