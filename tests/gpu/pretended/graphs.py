@@ -22,10 +22,16 @@ from bench.training import Batch, Batches, cross_entropy, fit
 from tests.gpu.pretended import loops, watch
 
 CUDA = torch.device("cuda")
+# What CUDA allows, and what makes a replay another thing than the step: it reads host memory as it is by then.
+HAZARDS = (*(what + loops.INSIDE for what in ("copies to the device", "copies to the host")), loops.OUTSIDE)
 
 
 def _defended(text: str, ctx: Context) -> None:
     loops.of_victim(loops.FEW, ctx, loops.component("defenses", text), "small-cnn")
+
+
+def _ablation(text: str, ctx: Context) -> None:
+    loops.component("defenses", f"{text}:network=cifar:epochs=1").purify(loops.images(loops.FEW), ctx)
 
 
 # Further ways through a replayed step than those of `loops`.
@@ -42,6 +48,7 @@ CASES: dict[str, Callable[[Context], None]] = {
         f"defenses {text}": partial(_defended, text)
         for text in ("at", "at:norm=l2:eps=0.5", "cutout", "cutmix", "mixup")
     },
+    **{f"defenses {text}": partial(_ablation, text) for text in ("vae", "ae")},
     **{
         f"attacks {text}": partial(loops.craft, text + ":surrogate=s-net:batch_size=128", loops.FEW)
         for text in (
@@ -58,6 +65,10 @@ CASES: dict[str, Callable[[Context], None]] = {
 
 def _waits_for_host_data(loss: Tensor, batch: Batch) -> Tensor:
     return loss * torch.ones(3).to(CUDA).sum()
+
+
+def _pinned_data(loss: Tensor, batch: Batch) -> Tensor:
+    return loss * torch.ones(3).pin_memory().to(CUDA, non_blocking=True).sum()
 
 
 def _selects(loss: Tensor, batch: Batch) -> Tensor:
@@ -97,11 +108,13 @@ def _another_thread_waits(loss: Tensor, batch: Batch) -> Tensor:
     return loss
 
 
-def engine_of(work: Callable[[Context], object]) -> tuple[list[object], list[object]]:
-    """The engines of the trainings in `work` under `--engine graph`, and the reasons for plain ones."""
+def engine_of(work: Callable[[Context], object]) -> tuple[list[object], list[object], list[str]]:
+    """The engines of the trainings in `work` under `--engine graph`, the reasons for plain ones, and the hazards."""
     with loops.context("graph") as ctx:
+        watch.reset()
         work(ctx)
-        return loops.chosen(ctx), [value for name, value in ctx.logs.items() if name.endswith(".engine_reason")]
+        reasons = [value for name, value in ctx.logs.items() if name.endswith(".engine_reason")]
+        return loops.chosen(ctx), reasons, [what for what in HAZARDS if watch.counts().get(what)]
 
 
 def _train(offence: Callable[[Tensor, Batch], Tensor], ctx: Context) -> None:
@@ -121,7 +134,7 @@ def streams_of_a_training() -> int:
         seen.add(torch.cuda.current_stream().stream_id)
         return loss
 
-    engines, _ = engine_of(partial(_train, note))
+    engines, *_ = engine_of(partial(_train, note))
     assert engines == ["graph"]
     return len(seen - {torch.cuda.default_stream().stream_id})
 
@@ -133,6 +146,7 @@ def report() -> dict[str, object]:
         "cases": {name: engine_of(work) for name, work in CASES.items()},
         "declared": [name for name in defenses if getattr(defenses[name].cls, "replayable", False) is True],
         "refused": {name: engine_of(partial(_train, offence)) for name, offence in REFUSED.items()},
+        "pinned": engine_of(partial(_train, _pinned_data)),
         "allowed": engine_of(partial(_train, _another_thread_waits)),
         "streams": streams_of_a_training(),
     }

@@ -44,6 +44,7 @@ OF_VERSION = ("launches", "convolutions", "matrix products", "other library call
 # Depend on this code alone.
 OF_CODE = ("copies to the device", "copies to the host", "copies on the device", "pageable copies", "waits")
 INSIDE = " inside graphs"
+OUTSIDE = "work outside the capture"
 COPIES_INSIDE = tuple(what + INSIDE for what in OF_CODE[:3])
 
 
@@ -152,7 +153,7 @@ def measure(name: str, replayed: bool = False) -> dict[str, int]:
             work(steps, ctx)
             totals.append(watch.counts())
             assert chosen(ctx) == (["graph"] if replayed else []), f"{name}: {ctx.logs}"
-    assert not totals[2].get("work outside the capture"), name
+    assert not totals[2].get(OUTSIDE), name
     found = {}
     inside = (*(what + INSIDE for what in OF_VERSION), *COPIES_INSIDE, "graphs")
     for what in (*OF_VERSION, *OF_CODE, *(inside if replayed else ())):
