@@ -10,6 +10,7 @@ from bench.plan.keys import cell_key
 from bench.select.chain import split
 from bench.select.grammar import cut, unquote
 from bench.select.spec import digest, written
+from bench.stages.clean_images import DECLARED
 from bench.store.results import CellResult, Component, Manifest
 
 _ROLES = {"poison": "attack", "purify": "defense", "train": "victim"}
@@ -25,7 +26,8 @@ def coordinates(cell: CellResult, path: str) -> str:
             return f"key: {cell.key!a} does not follow from preimage, whose key is {cell_key(cell.preimage)}"
         if path != f"cells/{cell.key}.json":
             return f"key: {cell.key!a} is not the name of the file"
-        _, _ = digests
+        if len(digests) not in (2, 3):  # training, test and, where the data set keeps some, clean images
+            raise ValueError
         of_dataset = digest(digests)
     except (ValueError, TypeError):
         return "preimage: is not what this release records; run the matrix again with it"
@@ -69,6 +71,7 @@ def chain(cell: CellResult, manifests: Mapping[str, Manifest]) -> Iterator[str]:
     """Coordinates of a cell that the keys of its artifacts do not have."""
     texts = dict(zip(("attack", "defense", "victim"), cell.preimage[3:6], strict=True))
     acts = any(cell.defense.extra.get(face) for face in _ACTS)
+    mixes = acts and DECLARED in cell.defense.uses
     for stage, manifest in manifests.items():
         preimage = manifest.preimage
         earlier = {"poison": {}, "purify": {"poison": cell.artifacts.get("poison")}}
@@ -77,6 +80,7 @@ def chain(cell: CellResult, manifests: Mapping[str, Manifest]) -> Iterator[str]:
             "inputs": earlier.get(stage, {"purify": cell.artifacts.get("purify")}),
             "dataset": cell.preimage[2][0] if stage == "poison" else None,
             "test": cell.preimage[2][1] if stage == "train" else None,
+            "clean": cell.preimage[2][2:] if stage == "train" and mixes else None,
         }
         if preimage.get("seed") is not None:
             expected["seed"] = cell.seed

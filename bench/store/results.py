@@ -149,8 +149,9 @@ class CellResult:
         artifacts: by stage, the artifact's key.
         provenance: versions, device, threads, command.
         error: `stage`, `kind`, `message`, `traceback` if failed; `message` if skipped; else None.
-        preimage: coordinates whose digest is the key: preset, precision, digests of the training and of the test
-            images, attack, defense and victim with all parameters, seed; empty in a cell of an older release.
+        preimage: coordinates whose digest is the key: preset, precision, digests of the training, the test and, if
+            there are any, the clean images, attack, defense and victim with all parameters, seed; empty in a cell of an
+            older release.
     """
 
     key: str

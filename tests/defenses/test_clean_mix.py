@@ -12,11 +12,16 @@ from bench.check.contracts import checks_of
 from bench.datasets import loading
 from bench.errors import ContractError, UserError
 from bench.plan.describe import faces
+from bench.portable.checks import check_export
+from bench.portable.coordinates import chain
+from bench.portable.export import export as write_export
+from bench.portable.reading import read_export
 from bench.registry import Entry, defenses
 from bench.run.prepare import Options, prepared
 from bench.select.settings import Settings
 from bench.select.spec import Selected, select
 from bench.stages.clean_images import with_clean_images
+from bench.store.artifacts import Store
 from bench.training import Batches
 
 KEEPING = "shapes:train=96:test=32:clean=40"
@@ -103,6 +108,15 @@ def test_a_run_trains_on_them(tmp_path, monkeypatch):
     assert frame.status.tolist() == ["done", "done"]
     assert sorted(sizes) == [96, 116]
     assert sorted(frame.uses) == ["", "clean-data"]
+    (mixed,) = frame[frame.defense == "clean-mix"].key
+    write_export(Store(tmp_path / "s"), [mixed], tmp_path / "export", lambda cell: cell)
+    export = read_export(tmp_path / "export")
+    assert check_export(export) == []
+    (cell,) = export.cells.values()
+    found = {stage: next(iter(export.manifests[stage, key].values())) for stage, key in cell.artifacts.items()}
+    other = replace(found["train"], preimage=found["train"].preimage | {"clean": ["of other images"]})
+    (problem,) = chain(cell, found | {"train": other})
+    assert problem.startswith("artifacts.train: its clean is")
 
 
 @pytest.fixture
