@@ -290,10 +290,12 @@ def test_times_of_another_data_set_are_no_estimate(bench):
 
 def test_plan_takes_the_command_line_of_run(bench, tmp_path):
     line = ["--attacks", "none", "--defenses", "iss-gray", *TINY[:-2], "--threads", "999"]
-    more = ["--executor", "local:gpus=none:cpus=2", "--stage-timeout", "60", "--out", "site"]
+    more = ["--executor", "local:gpus=none:cpus=999", "--stage-timeout", "60", "--out", "site"]
     ended = bench("plan", *line, *more)
     assert ended.code == 0, ended.err
-    assert re.search(r"5 jobs, 5 to run on .*: 5 jobs left, about \S+ s, \S+ s with 2 at a time", ended.out)
+    assert re.search(r"5 jobs, 5 to run on .*: 5 jobs left, about \S+ s, \S+ s with all at a time", ended.out)
+    assert "s with 2 at a time\n" in bench("plan", *line, "--executor", "local:gpus=none:cpus=2").out
     assert re.search(r"note: --threads 999: this process may use \d+ processors?; more threads", ended.err)
+    assert re.search(r"note: --executor: 999 processes, and this one may use \d+ processors?; more", ended.err)
     assert not (tmp_path / "site").exists()
     assert "unknown executor 'locall'; did you mean local?" in bench("plan", *line, "--executor", "locall").err

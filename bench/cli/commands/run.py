@@ -88,7 +88,7 @@ def run_options(command: Any) -> Any:
             type=click.FloatRange(min=0, min_open=True),
             metavar="SECONDS",
             help="Stop a job that takes longer, and record it as failed. Needs an executor with processes: "
-            "local, submitit.",
+            "local, submitit, ray.",
         ),
         click.option("--out", type=FOLDER, help="Folder of the leaderboard (default: STORE/leaderboard)."),
     ]
@@ -140,7 +140,7 @@ def run_and_publish(
     check_folder(out)
     with past_the_logs() as stream, _prepared(config, chosen, runs=True, **options) as ready:
         plan, store = ready.plan, ready.store
-        _print_notes(ready)
+        _print_notes(ready, chosen)
         if hint := more_gpus(plan, chosen):
             note(hint)
         if ready.shared and plan.pending():
@@ -181,7 +181,7 @@ def plan(config: Path | None, executor: str, out: Path | None, jobs: bool, **opt
 
     chosen = choose_executor(executor)
     with _prepared(config, chosen, runs=False, **options) as ready:
-        _print_notes(ready)
+        _print_notes(ready, chosen)
         print_plan(ready.plan, ready.store, ready.splits, each_job=jobs, slots=chosen.slots)
 
 
@@ -213,8 +213,9 @@ def _prepared(
     return prepared(layers, Options(**options, command=command, elsewhere=executor.elsewhere), runs=runs)
 
 
-def _print_notes(ready: Prepared) -> None:
+def _print_notes(ready: Prepared, executor: Executor) -> None:
     from bench.measure.probes import processors
+    from bench.run.executors import NO_LIMIT
 
     for line in ready.splits.notes:
         note(line)
@@ -224,6 +225,11 @@ def _print_notes(ready: Prepared) -> None:
         note(
             f"--threads {threads}: this process may use {counted(there, 'processor')}; "
             "more threads than that are slower"
+        )
+    if session.device == "cpu" and not executor.elsewhere and there < executor.slots < NO_LIMIT:
+        note(
+            f"--executor: {executor.slots} processes, and this one may use {counted(there, 'processor')}; "
+            "more processes than that are slower"
         )
 
 

@@ -10,6 +10,8 @@ from bench.stages.jobs import Job, Report
 from bench.stages.session import Session
 
 Reports = Generator[Report, None, None]
+NO_LIMIT = 1_000_000
+"""Slots of an executor that does not know yet how many jobs can run at a time."""
 
 
 class Watcher(Protocol):

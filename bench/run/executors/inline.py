@@ -44,7 +44,7 @@ class Inline:
         if session.stage_timeout:
             raise UserError(
                 "--stage-timeout needs jobs in processes of their own, which can be killed: add --executor local "
-                "(one process per GPU), local:gpus=none:cpus=1 or submitit"
+                "(one process per GPU), local:gpus=none:cpus=1, submitit or ray"
             )
         return self._reports(jobs, session, watcher)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.errors import UserError, unknown
 from bench.registry import attacks, defenses, executors, victims
-from bench.run.executors import Reports, Watcher
+from bench.run.executors import NO_LIMIT, Reports, Watcher
 from bench.run.nodes import CORE, Facts, check_nodes, facts, marked, visit
 from bench.run.remote import execute_in_ray
 from bench.run.schedule import Schedule
@@ -66,7 +66,7 @@ class Ray:
     def slots(self) -> int:
         """Jobs that the cluster can run at a time; before `run`, which connects to it, a large number."""
         ray = sys.modules.get("ray")
-        return sum(self._places(ray)) if ray is not None and ray.is_initialized() else 1_000_000
+        return sum(self._places(ray)) if ray is not None and ray.is_initialized() else NO_LIMIT
 
     def run(self, jobs: Schedule, session: Session, watcher: Watcher) -> Reports:
         """Keeps the cluster busy as far as jobs are ready, and yields reports as they end.
@@ -83,9 +83,17 @@ class Ray:
         known = [*attacks, *defenses, *victims]
         if strange := [name for name in self._without_gpu() if name not in known]:
             raise UserError(f"executor ray: on_cpu: {unknown('component', strange[0], known)}")
-        if not ray.is_initialized():
+        head = self._head()
+        if ray.is_initialized():
+            there = ray.get_runtime_context().gcs_address
+            if head and there != f"{head[0]}:{head[1]}":
+                raise UserError(
+                    f"executor ray: this process is connected to the cluster at {there}, not to {self.address!r}; "
+                    "use a new process, or end the connection with ray.shutdown()"
+                )
+        else:
             try:
-                if head := self._head():  # `ray.init` waits for minutes
+                if head:  # `ray.init` waits for minutes
                     socket.create_connection(head, _ANSWER).close()
                 ray.init(address=self.address, log_to_driver=False)
             except OSError as error:

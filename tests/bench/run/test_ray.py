@@ -218,6 +218,12 @@ def test_an_address_where_nobody_listens_is_a_line_at_once(monkeypatch, tmp_path
         executor.run(Schedule([]), Session("shapes", ("", ""), tmp_path, tmp_path, "cpu"), Silent())
 
 
+def test_another_cluster_than_that_of_the_process_is_refused(reports):
+    connected = re.escape(ray.get_runtime_context().gcs_address)
+    with pytest.raises(UserError, match=f"is connected to the cluster at {connected}, not to '127.0.0.1:1'"):
+        reports(["fine"], address="127.0.0.1:1")
+
+
 def test_a_small_matrix_gives_the_accuracies_of_one_process(cluster, tmp_path):
     def cells(store, **options):
         frame = run_matrix(
