@@ -28,6 +28,7 @@ def publish(
     methods: Sequence[Method] = (),
     repeated: Sequence[CellResult] = (),
     note: Callable[[str], None] = lambda line: None,
+    task: str = "",
 ) -> dict[str, Path]:
     """Writes the site: the pages, the tables as CSV, JSON, Markdown and LaTeX, the data of the cells, contact sheets.
 
@@ -43,6 +44,7 @@ def publish(
         repeated: from `read_stores`, cells that another store holds with another result; they are flagged, their
             results stand on the cell's page, and none of their accuracies is counted.
         note: is told of artifacts whose pictures cannot be read; the site is written without them.
+        task: name of the task that all cells are of, or "".
 
     Returns:
         The path of each page and table, by name.
@@ -63,7 +65,7 @@ def publish(
         "leaderboard.json": json_text(board),
         "leaderboard.md": markdown_text(board),
         "leaderboard.tex": latex_text(board),
-        **render_pages(results, tables, methods),
+        **render_pages(results, tables, methods, task),
     }
     sheets = draw_sheets(results, stores)
     for line in dict.fromkeys(sheets.damaged):

@@ -17,7 +17,7 @@ from rich.table import Table
 from bench.api import ChangesRecipe, SeesTestImages, TrainsDifferently
 from bench.errors import UserError, unknown
 from bench.registry import BY_KIND, Entry, load_plugin
-from bench.select import presets
+from bench.select import presets, tasks
 from bench.select.docstrings import meanings, read_docstring
 from bench.select.spec import written
 
@@ -26,7 +26,7 @@ _OPTIONS |= {"datasets": "--dataset", "executors": "--executor"}
 
 
 def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
-    """Prints every component of a kind (or every preset) with one line."""
+    """Prints every component of a kind (or every preset or task) with one line."""
     for plugin in plugins:
         load_plugin(plugin)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -38,6 +38,9 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
             if own := presets.read(name).get("datasets"):
                 marks.append(f"other parameters on {', '.join(own)}")
             table.add_row(name, presets.summary(name) + (f" ({'; '.join(marks)})" if marks else ""))
+    elif kind == "tasks":
+        for name in tasks.names():
+            table.add_row(name, tasks.summary(name))
     else:
         for name, entry in BY_KIND[kind].items():
             family = f" (family {entry.family})" if entry.family else ""
@@ -56,7 +59,7 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
 
 
 def print_description(name: str, plugins: tuple[Path, ...]) -> None:
-    """Prints what a component or a preset is: paper, knowledge it uses, parameters, cost, an example.
+    """Prints what a component, a preset or a task is: paper, knowledge it uses, parameters, cost, an example.
 
     Raises:
         UserError: for a name that nothing has.
@@ -65,6 +68,9 @@ def print_description(name: str, plugins: tuple[Path, ...]) -> None:
         load_plugin(plugin)
     console = Console(highlight=False, markup=False)
     found = [(kind, registry[name]) for kind, registry in BY_KIND.items() if name in registry]
+    if name in tasks.names():
+        console.print((tasks.FOLDER / f"{name}.toml").read_text(encoding="utf-8").rstrip())
+        return
     if not found and name not in presets.names():
         found = [("victims", _timm_entry(name))]
     for kind, entry in found:
@@ -77,7 +83,7 @@ def _timm_entry(name: str) -> Entry[Any]:
     try:
         return BY_KIND["victims"].find(name)[0]
     except UserError:
-        names = [*presets.names(), *(known for registry in BY_KIND.values() for known in registry)]
+        names = [*presets.names(), *tasks.names(), *(known for registry in BY_KIND.values() for known in registry)]
         broken = [problem for registry in BY_KIND.values() for problem in registry.broken.values()]
         raise unknown("component", name, names, " ".join(["`bench list KIND` lists them.", *broken])) from None
 

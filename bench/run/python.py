@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.run.prepare import Options, choose_executor, prepared
 from bench.run.runner import Silent, run_plan
 from bench.select.settings import Settings, Table
+from bench.select.tasks import of_task
 from leaderboard.tables.columns import as_text
 from leaderboard.tables.table import cells_frame
 
@@ -25,6 +26,7 @@ def run_matrix(
     dataset: str | Table | None = None,
     preset: str | None = None,
     seeds: int | list[int] | None = None,
+    task: str | None = None,
     parameters: dict[str, dict[str, dict[str, Any]]] | None = None,
     plugins: Sequence[str | Path] = (),
     store: str | Path = "results",
@@ -49,6 +51,7 @@ def run_matrix(
         dataset: one selection, for example "cifar10:train=2000", or a table: {"name": "npz", "path": "a,b.npz"}.
         preset: `demo`, `fast` or `paper`; the other arguments win over it.
         seeds: a count or a list.
+        task: name of a task, which fixes all of these but the defenses.
         parameters: kind -> component -> parameters, as in the TOML file.
         plugins: files to import first.
         store: folder of artifacts and results; what is there already is not computed again.
@@ -87,6 +90,6 @@ def run_matrix(
         elsewhere=chosen.elsewhere,
     )
     settings = Settings(preset, dataset, attacks, defenses, victims, seeds, parameters, stage_timeout=stage_timeout)
-    with prepared([settings], options) as ready:
+    with prepared(of_task(task, [settings]), options) as ready:
         outcome = run_plan(ready.plan, ready.store, chosen, Silent(), ready.seconds)
     return as_text(cells_frame(outcome.cells))

@@ -46,13 +46,16 @@ _OWN = (
 )
 
 
-def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[Method]) -> dict[str, str]:
+def render_pages(
+    cells: Sequence[CellResult], tables: Tables, methods: Sequence[Method], task: str = ""
+) -> dict[str, str]:
     """HTML by file name. Every name and message in it is escaped; the same tables give the same text.
 
     Args:
         cells: what the tables were made of.
         tables: what the board shows.
         methods: descriptions from the registry; what they lack is taken from the cells.
+        task: name of the task that all cells are of, or "".
     """
     frame = tables.cells
     page = page_view(tables, sparklines(cells))
@@ -64,7 +67,7 @@ def render_pages(cells: Sequence[CellResult], tables: Tables, methods: Sequence[
             "axes": AXES,
             "curve_size": (WIDTH, HEIGHT),
             "area": curves.AREA,
-            "facts": _facts(cells, frame, tables.board),
+            "facts": [("task", task)] * bool(task) + _facts(cells, frame, tables.board),
             "exports": EXPORTS,
             "environment": _environment(frame),
             "columns": BOARD_COLUMNS,

@@ -10,7 +10,9 @@ from bench.cli.commands.options import FOLDER, plugin_option
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(["attacks", "defenses", "victims", "datasets", "executors", "presets"]))
+@click.argument(
+    "kind", type=click.Choice(["attacks", "defenses", "victims", "datasets", "executors", "presets", "tasks"])
+)
 @plugin_option
 def list_(kind: str, plugins: tuple[Path, ...]) -> None:
     """List the names of a kind, each with one line."""
@@ -23,7 +25,7 @@ def list_(kind: str, plugins: tuple[Path, ...]) -> None:
 @click.argument("name")
 @plugin_option
 def describe(name: str, plugins: tuple[Path, ...]) -> None:
-    """Describe a component or preset: paper, parameters with defaults and meaning, cost, example."""
+    """Describe a component, preset or task: paper, parameters with defaults and meaning, cost, example."""
     from bench.cli.listing import print_description
 
     print_description(name, plugins)

@@ -32,6 +32,7 @@ def matrix_options(command: Any) -> Any:
         click.option("--dataset", help="shapes, cifar10:train=2000, npz:PATH, folder:PATH:size=224, ..."),
         click.option("--preset", help="demo, fast or paper (default)."),
         click.option("--seeds", help="A count (3) or a list (0,5)."),
+        click.option("--task", help="A named matrix: only --defenses is a choice (default: its baselines)."),
         click.option("--store", type=FOLDER, default=Path("results"), show_default=True, help="Artifacts and cells."),
         click.option("--data-root", type=FOLDER, default=Path("data"), show_default=True, help="Downloaded data."),
         click.option(
@@ -129,6 +130,7 @@ def run_and_publish(
     from bench.run.prepare import choose_executor, more_gpus
     from bench.run.progress import progress_display
     from bench.run.runner import run_plan
+    from bench.select.tasks import task_of
     from bench.stages.capture import past_the_logs
     from leaderboard.export.atomic_folder import check_folder
     from leaderboard.export.terminal import print_leaderboard
@@ -162,7 +164,7 @@ def run_and_publish(
         print_leaderboard(frames.board, console)
         if also_print is not None:
             also_print(frames, console)
-        paths = publish(outcome.cells, frames, out, [store.root], methods(), note=note)
+        paths = publish(outcome.cells, frames, out, [store.root], methods(), note=note, task=task_of(outcome.cells))
     print_outcome(outcome, [paths["leaderboard.csv"], paths["index.html"]], console)
     return 1 if outcome.failed else 0
 
@@ -195,6 +197,7 @@ def _prepared(
     preset: str | None,
     seeds: str | None,
     *,
+    task: str | None = None,
     stage_timeout: float | None = None,
     runs: bool,
     **options: Any,
@@ -204,13 +207,14 @@ def _prepared(
 
     from bench.run.prepare import Options, prepared
     from bench.select.settings import Settings, read_settings
+    from bench.select.tasks import of_task
 
     layers = [read_settings(config)] if config else []
     layers.append(Settings(preset, dataset, attacks, defenses, victims, seeds, stage_timeout=stage_timeout))
     if options["threads"] is None:
         options["threads"] = executor.threads
     command = shlex.join(["bench", *sys.argv[1:]])
-    return prepared(layers, Options(**options, command=command, elsewhere=executor.elsewhere), runs=runs)
+    return prepared(of_task(task, layers), Options(**options, command=command, elsewhere=executor.elsewhere), runs=runs)
 
 
 def _print_notes(ready: Prepared, executor: Executor) -> None:
