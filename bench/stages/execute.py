@@ -70,8 +70,8 @@ def _execute(task: Task, start: float, on_begin: Callable[[], None]) -> Report:
             _check_planned(job)
             _load_libraries(job)
             task.dataset()
-            on_begin()
             with session.engine.applied(), none_replaced(), restored(warned):
+                on_begin()
                 made = _STAGES[job.stage](task)
             found = environment(session.device, session.engine)
             data = store.put(made.tensors)
