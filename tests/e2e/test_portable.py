@@ -92,7 +92,12 @@ def test_the_same_store_gives_the_same_bytes_and_a_choice_of_cells_less(bench, m
     assert bench("export", key[:6], "--store", made / "results", "--out", "one", "--tensors").code == 0
     files = contents(tmp_path / "one")
     assert [name for name in files if name.startswith("cells/")] == [f"cells/{key}.json"]
-    assert sum(name.endswith("data.safetensors") for name in files) == 3
+    (*_, data) = datas = sorted((tmp_path / "one").rglob("data.safetensors"))
+    assert len(datas) == 3
+    assert check_export(read_export(tmp_path / "one")) == []
+    data.write_bytes(data.read_bytes()[:-1])
+    hash_again(tmp_path / "one")
+    assert "/manifest.json: checksum: " in check_export(read_export(tmp_path / "one"))[0]
     assert "no cell begins with 'zzz'" in bench("export", "zzz", "--store", made / "results", "--out", "none").err
     (tmp_path / "one" / "mine.txt").touch()
     assert "no export wrote (mine.txt)" in bench("export", "--store", made / "results", "--out", "one").err
