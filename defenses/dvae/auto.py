@@ -2,7 +2,7 @@
 
 The caps trade left-over poison against blur, and the paper fixes them by data set. Here both are loosened together,
 step by step, as long as a small network that learns the purified images stays as good on images that it has not seen
-(`defenses.dvae.judge`). The method is ours. Its rule was set before the measurements of docs/measurements.md.
+(`defenses.dvae.judge`). The method is ours. How its rule was chosen, and where it fails, is in docs/measurements.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class DvaeAuto(Dvae):
     cost accuracy on the images as given. The last scale, `inf`, is no cap: the images stay as they are.
 
     Costs as many times `dvae` as there are finite scales, or fewer where the search stops, and the small networks.
-    Everything is charged. Use `dvae` where its caps are known to suit.
+    Everything is charged. Use `dvae` where its caps are known to suit, and `scales=0.5/1/2/4` where images must not
+    stay as they are: on few images the small network may not learn a poison that is slow to learn, such as AR.
 
     Logs what `dvae` logs, for the chosen caps, and `chosen_scale`, `chosen_stage1_cap`, `chosen_stage2_cap`; for the
     scales in the order in which they were tried: `tried_scales`, `judged_given` and `judged_tightest`.
