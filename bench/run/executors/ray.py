@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import socket
 import sys
+import threading
 from collections import Counter
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
@@ -95,7 +97,7 @@ class Ray:
             try:
                 if head:  # `ray.init` waits for minutes
                     socket.create_connection(head, _ANSWER).close()
-                ray.init(address=self.address, log_to_driver=False)
+                _connect(ray, self.address)
             except OSError as error:
                 raise UserError(f"executor ray: no cluster at {self.address!r} ({error}); try address=local") from error
             except (RuntimeError, ValueError) as error:  # another version of Python or Ray there
@@ -201,6 +203,14 @@ def _times(there: float, each: float) -> int:
 def _failed(job: Job, error: BaseException, trace: str) -> Report:
     details = {"stage": job.stage, "kind": type(error).__name__, "message": str(error), "traceback": trace}
     return Report(job.key, job.stage, "failed", 0.0, details)
+
+
+def _connect(ray: Any, address: str) -> None:
+    """`ray.init` without its handler of SIGTERM, which would end the command without a word."""
+    ours = signal.getsignal(signal.SIGTERM)
+    ray.init(address=address, log_to_driver=False)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
 
 
 def _ask(ray: Any, store: str, token: str) -> Mapping[str, Facts]:

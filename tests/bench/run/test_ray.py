@@ -42,7 +42,8 @@ def cluster():
     made = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
     made.add_node(**small, num_gpus=0)
     made.add_node(**small, num_gpus=1)
-    ray.init(address=made.address, log_to_driver=False)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a head has one of its own
+    executor_ray._connect(ray, made.address)
     yield made
     ray.shutdown()
     made.shutdown()
@@ -252,6 +253,10 @@ def test_a_node_that_dies_costs_its_job_alone(cluster, reports, tmp_path):
         lost.touch()
     assert [report.status for report in got] == ["done"] * 3
     assert sorted(len(starts(path)) for path in paths) == [1, 1, 2]
+
+
+def test_ray_leaves_the_handler_of_sigterm_in_place(cluster):
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_node_without_the_store_or_with_other_code_is_named(tmp_path):
