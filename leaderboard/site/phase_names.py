@@ -11,6 +11,7 @@ PHASES = {
     "surrogate": "training the surrogate",
     "change_recipe": "making the recipe",
     "fit": "training the method's own network",
+    "judge": "judging the caps",
     "train": "training",
     "noise": "making the noise",
     "craft": "making the perturbation",
