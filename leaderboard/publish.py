@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.store.atomic_folder import check_folder, write_folder
 from bench.store.results import CellResult
-from leaderboard.export.atomic_folder import check_folder, write_folder
 from leaderboard.export.command_lines import frame_without_paths, without_paths
 from leaderboard.export.latex import latex_text
 from leaderboard.export.text import csv_text, json_text, markdown_text

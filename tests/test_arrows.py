@@ -34,7 +34,7 @@ ALLOWED_OF_BENCH = {
     },
     "victims": {"bench.api", "bench.registry", "bench.errors", "bench.training", "bench.datasets.tensor_files"},
     "leaderboard": {
-        "bench.store.locks",
+        "bench.store.atomic_folder",
         "bench.store.results",
         "bench.store.scores",
         "bench.errors",

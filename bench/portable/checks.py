@@ -13,6 +13,7 @@ from bench.portable.sources import plugin_problems
 from bench.run.records import judged, measured
 from bench.select.spec import digest
 from bench.stages.jobs import STAGES
+from bench.store.artifacts import DATA_FILE, artifact_path
 from bench.store.results import SCHEMA_VERSION, CellResult, Manifest, cost_problems
 
 
@@ -22,9 +23,9 @@ def check_export(export: Export) -> list[str]:
     for (stage, key), of_artifact in export.manifests.items():
         for path, manifest in of_artifact.items():
             problems += (f"{path}: {problem}" for problem in _of_manifest(manifest, stage, key))
-            data = str(path).rpartition("/")[0] + "/data.safetensors"
+            data = f"{artifact_path(stage, key)}/{DATA_FILE}"
             listed = export.index.files.get(data) if export.index else None
-            if listed is not None and path.endswith("/manifest.json") and listed != manifest.checksum:
+            if listed is not None and path == manifest_path(stage, key) and listed != manifest.checksum:
                 problems.append(f"{path}: checksum: {manifest.checksum[:12]!a}..., {data} has {listed[:12]}...")
     used = set()
     for path, cell in export.cells.items():

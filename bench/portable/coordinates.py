@@ -11,9 +11,9 @@ from bench.select.chain import split
 from bench.select.grammar import cut, unquote
 from bench.select.spec import digest, written
 from bench.stages.clean_images import DECLARED
+from bench.stages.jobs import ROLES
 from bench.store.results import CellResult, Component, Manifest
 
-_ROLES = {"poison": "attack", "purify": "defense", "train": "victim"}
 _ACTS = ("trains_differently", "changes_recipe", "sees_test_images")
 
 
@@ -87,7 +87,7 @@ def chain(cell: CellResult, manifests: Mapping[str, Manifest]) -> Iterator[str]:
         for name, value in expected.items():
             if preimage.get(name) != value:
                 yield f"artifacts.{stage}: its {name} is {short(preimage.get(name))}, the cell's {short(value)}"
-        roles = {"component": _ROLES[stage], **({"defense": "defense"} if stage == "train" and acts else {})}
+        roles = {"component": ROLES[stage], **({"defense": "defense"} if stage == "train" and acts else {})}
         for field, role in roles.items():
             if not _identifies(preimage.get(field), texts[role], getattr(cell, role)):
                 yield f"artifacts.{stage}: its {field} is not the cell's {role}"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from bench.errors import UserError
 from bench.portable.components import Named, components_of, plugin_files
-from bench.portable.folder import check_target, json_bytes, manifest_path, write_export
-from bench.store.artifacts import DamagedArtifactError, Store
+from bench.portable.folder import json_bytes, manifest_path, write_export
+from bench.store.artifacts import DATA_FILE, DamagedArtifactError, Store, artifact_path
+from bench.store.atomic_folder import INDEX, check_folder
 from bench.store.results import CellResult, Manifest, read_cell
 
 AGAIN = "run the same command again: nothing that is stored is computed twice"
@@ -38,7 +39,7 @@ def export(
         UserError: if there is no such cell, one is of an older release, an artifact is damaged, a component is not
             registered or a plug-in has changed, or the folder cannot be written.
     """
-    check_target(out)
+    check_folder(out, INDEX)
     cells = [published(read_cell(path)) for path in _chosen(store, chosen)]
     manifests: dict[tuple[str, str], Manifest] = {}
     components: dict[str, Named] = {}
@@ -55,12 +56,11 @@ def export(
     plugins, files = plugin_files(components.values(), manifests.values())
     contents = files | {f"cells/{cell.key}.json": json_bytes(asdict(cell)) for cell in cells}
     for (stage, key), manifest in manifests.items():
-        path = manifest_path(stage, key)
-        contents[path] = json_bytes(asdict(manifest))
+        contents[manifest_path(stage, key)] = json_bytes(asdict(manifest))
         if tensors and manifest.checksum:
             if store.state(stage, key) != "valid":
                 raise UserError(f"artifact {store.folder(stage, key)} is damaged; {AGAIN}")
-            contents[str(Path(path).with_name("data.safetensors"))] = store.folder(stage, key) / "data.safetensors"
+            contents[f"{artifact_path(stage, key)}/{DATA_FILE}"] = store.folder(stage, key) / DATA_FILE
     write_export(out, contents, plugins)
     return cells
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.portable.folder import Index, sha256_of
-from bench.store.artifacts import INDEX
+from bench.portable.folder import Index
+from bench.store.atomic_folder import INDEX, sha256_of
 from bench.store.results import CellResult, Manifest, cell_of, of_json
 
 _MIB = 1 << 20

@@ -8,17 +8,16 @@ from typing import Any
 from bench.portable.reading import Export
 from bench.registry import BY_KIND, plugin_module
 from bench.registry.source import digest_of_file, source_digest
-from bench.store.artifacts import INDEX
+from bench.stages.jobs import ROLES
+from bench.store.atomic_folder import INDEX
 from bench.store.results import Manifest
-
-_KINDS = {"poison": "attack", "purify": "defense", "train": "victim"}
 
 
 def sources_of(manifests: Iterable[Manifest]) -> dict[str, set[str]]:
     """By label, the source digests of the components behind artifacts, as their keys have them."""
     found: dict[str, set[str]] = {}
     for manifest in manifests:
-        for role, kind in (("component", _KINDS.get(manifest.stage, "")), ("defense", "defense")):
+        for role, kind in (("component", ROLES.get(manifest.stage, "")), ("defense", "defense")):
             for label, source in _sources(manifest.preimage.get(role), kind):
                 found.setdefault(label, set()).add(source)
     return found

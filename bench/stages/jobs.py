@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-STAGES = ("poison", "purify", "train")
+ROLES = {"poison": "attack", "purify": "defense", "train": "victim"}
+"""The kind of component that runs in each stage."""
+STAGES = (*ROLES,)
 
 
 @dataclass(frozen=True)

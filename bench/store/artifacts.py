@@ -31,18 +31,22 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bench.errors import UserError, of_the_machine
+from bench.store.atomic_folder import INDEX
 from bench.store.data_files import DataFile, read_head, write_tensors
 from bench.store.fingerprint import Fingerprint
 from bench.store.locks import exclusive, held, shared
 from bench.store.results import SCHEMA_VERSION, Cost, Manifest, write_json
 
-INDEX = "export.json"
-"""Of an exported folder (`bench.portable`): a store that has no tensors."""
-
-_DATA = "data.safetensors"
+MANIFEST_FILE = "manifest.json"
+DATA_FILE = "data.safetensors"
 _VERIFIED: dict[Path, tuple[int, int, int]] = {}  # data files that this process has written or verified
 
 State = Literal["valid", "absent", "damaged"]
+
+
+def artifact_path(stage: str, key: str) -> str:
+    """Folder of an artifact, below its store or exported folder."""
+    return f"artifacts/{stage}/{key[:2]}/{key}"
 
 
 class DamagedArtifactError(Exception):
@@ -145,7 +149,7 @@ class Store:
 
     def folder(self, stage: str, key: str) -> Path:
         """Folder of an artifact."""
-        return self.root / "artifacts" / stage / key[:2] / key
+        return self.root / artifact_path(stage, key)
 
     def log(self, stage: str, key: str) -> Path:
         """Log file of a stage, if something was printed."""
@@ -179,7 +183,7 @@ class Store:
         Raises:
             DamagedArtifactError: if it is unreadable or belongs to another key.
         """
-        path = self.folder(stage, key) / "manifest.json"
+        path = self.folder(stage, key) / MANIFEST_FILE
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             manifest = Manifest(**{**raw, "cost": Cost(**raw["cost"])})
@@ -216,7 +220,7 @@ class Store:
         """Writes the tensors of an artifact into a folder that nobody reads; `keep` puts it in its place."""
         folder = self.scratch()
         try:
-            return write_tensors(folder / _DATA, tensors)
+            return write_tensors(folder / DATA_FILE, tensors)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -225,13 +229,13 @@ class Store:
         """Makes an artifact of a data file and its manifest. An artifact of the same key is replaced."""
         folder, target = data.path.parent, self.folder(manifest.stage, manifest.key)
         try:
-            write_json(folder / "manifest.json", asdict(manifest))
+            write_json(folder / MANIFEST_FILE, asdict(manifest))
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 target.rename(self.scratch() / "replaced")
             folder.rename(target)
             if data.size:
-                _VERIFIED[(target / _DATA).absolute()] = _identity(target / _DATA)
+                _VERIFIED[(target / DATA_FILE).absolute()] = _identity(target / DATA_FILE)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -263,7 +267,7 @@ class Store:
 
     def _data(self, stage: str, key: str, manifest: Manifest, *, again: bool = False) -> Path:
         """The data file, verified unless this process has written or verified it; `again`: in any case."""
-        data = (self.folder(stage, key) / _DATA).absolute()
+        data = (self.folder(stage, key) / DATA_FILE).absolute()
         try:
             identity = _identity(data)
             if not again and _VERIFIED.get(data) == identity:

@@ -195,10 +195,15 @@ def of_training(phases: Mapping[str, float]) -> float:
     return phases["train"] + phases.get("change_recipe", 0.0) + phases.get("report", 0.0)
 
 
+def json_text(value: Any) -> str:
+    """The text of a JSON file: the same value gives the same bytes."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes a temporary file and renames it: a reader sees the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    text = json_text(value)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with naming(path), os.fdopen(handle, "w", encoding="utf-8") as file:

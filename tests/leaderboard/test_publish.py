@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
+from bench.store.atomic_folder import MANIFEST
 from bench.store.results import CellResult
-from leaderboard.export.atomic_folder import MANIFEST
 from leaderboard.site.page import EXPORTS, page_assets
 from tests.leaderboard.publishing import publish
 

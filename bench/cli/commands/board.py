@@ -41,7 +41,7 @@ def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
     """Write a site from all stored cells: pages that open offline, and the tables as CSV, JSON, Markdown and LaTeX."""
     from bench.cli.methods import methods
     from bench.select.tasks import task_of
-    from leaderboard.export.atomic_folder import check_folder
+    from bench.store.atomic_folder import check_folder
     from leaderboard.publish import publish as write_site
     from leaderboard.tables.table import frames_of
 
@@ -72,7 +72,7 @@ def figures(stores: tuple[Path, ...], out: Path, cost: str, first_wins: bool) ->
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise UserError("bench figures needs matplotlib: pip install 'purify-bench[figures]'") from error
-    from leaderboard.export.atomic_folder import FIGURES, check_folder, write_folder
+    from bench.store.atomic_folder import FIGURES, check_folder, write_folder
     from leaderboard.figures.files import COSTS, draw_figures
     from leaderboard.tables.table import frames_of
 

@@ -132,7 +132,7 @@ def run_and_publish(
     from bench.run.runner import run_plan
     from bench.select.tasks import task_of
     from bench.stages.capture import past_the_logs
-    from leaderboard.export.atomic_folder import check_folder
+    from bench.store.atomic_folder import check_folder
     from leaderboard.export.terminal import print_leaderboard
     from leaderboard.publish import publish
     from leaderboard.tables.table import frames_of

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
+from bench.store.atomic_folder import FIGURES, MANIFEST, check_folder, write_folder
 from bench.store.locks import owned
-from leaderboard.export.atomic_folder import FIGURES, MANIFEST, check_folder, write_folder
 
 SITE = {"index.html": b"new", "assets/a.js": b"1"}
 

@@ -7,16 +7,23 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from glob import escape
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from bench.errors import UserError, of_the_machine
 from bench.store.locks import owned, remove_abandoned
+from bench.store.results import json_text
 
 MANIFEST = "site.json"
 FIGURES = "figures.json"
-_COMMANDS = {MANIFEST: "bench publish", FIGURES: "bench figures"}
+INDEX = "export.json"
+_FOREIGN = {
+    MANIFEST: "`bench publish` did not write",
+    FIGURES: "`bench figures` did not write",
+    INDEX: "no export wrote",
+}
 _LOCK = "lock"
 _FIRST_RELEASE = {"cells.csv", "leaderboard.csv", "leaderboard.md", "index.html", "assets/plotly.min.js"}
 
@@ -27,7 +34,6 @@ def check_folder(out: Path, manifest: str = MANIFEST) -> None:
     Raises:
         UserError: if it is a file, or holds files that an earlier call with this manifest did not write.
     """
-    command = _COMMANDS[manifest]
     for path in (out, *out.parents):
         if path.exists() and not path.is_dir():
             raise UserError(f"cannot write to {out}: {path} is a file; choose another folder")
@@ -45,23 +51,32 @@ def check_folder(out: Path, manifest: str = MANIFEST) -> None:
     if foreign := sorted(present - ours):
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise UserError(
-            f"cannot write to {out}: it holds files that `{command}` did not write ({', '.join(foreign[:3])}{more}), "
+            f"cannot write to {out}: it holds files that {_FOREIGN[manifest]} ({', '.join(foreign[:3])}{more}), "
             "and the whole folder is replaced; choose a new or empty one"
         )
 
 
-def write_folder(out: Path, contents: Mapping[str, bytes], manifest: str = MANIFEST) -> None:
-    """Makes `out` hold exactly these files (by relative path) and the manifest, which lists them with their sha256.
+def write_folder(
+    out: Path,
+    contents: Mapping[str, bytes | Path],
+    manifest: str = MANIFEST,
+    header: Mapping[str, Any] | None = None,
+) -> None:
+    """Makes `out` hold exactly these files and the manifest, which lists them with their sha256.
 
     Removes what killed processes left half-written beside it.
+
+    Args:
+        out: a folder that does not exist, is empty, or was written before with this manifest.
+        contents: by relative path, the bytes or a file to copy.
+        manifest: name of the file that lists the others.
+        header: what the manifest holds besides `files`.
 
     Raises:
         UserError: if the folder holds other files or cannot be written; it is then as it was.
     """
     check_folder(out, manifest)
     out = out.resolve()
-    listed = {name: sha256(content).hexdigest() for name, content in sorted(contents.items())}
-    listing = json.dumps({"files": listed}, indent=1) + "\n"
     workplace: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +86,8 @@ def write_folder(out: Path, contents: Mapping[str, bytes], manifest: str = MANIF
             new.mkdir()
             for folder in sorted({(new / name).parent for name in contents}):
                 folder.mkdir(parents=True, exist_ok=True)
-            for name, content in {**contents, manifest: listing.encode()}.items():
-                (new / name).write_bytes(content)
+            listed = {name: _write(new / name, content) for name, content in contents.items()}
+            _write(new / manifest, json_text({**(header or {}), "files": listed}).encode())
             _swap(new, out, old)
         _remove_leftovers(out)
     except OSError as error:
@@ -81,6 +96,21 @@ def write_folder(out: Path, contents: Mapping[str, bytes], manifest: str = MANIF
     finally:
         if workplace is not None:
             shutil.rmtree(workplace, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, content: bytes | Path) -> str:
+    """Returns the sha256 of what was written."""
+    if isinstance(content, Path):
+        shutil.copyfile(content, path)
+        return sha256_of(path)
+    path.write_bytes(content)
+    return sha256(content).hexdigest()
 
 
 def _remove_leftovers(out: Path) -> None:
