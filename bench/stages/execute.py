@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ from bench.errors import ContractError, of_the_machine, told
 from bench.registry import attacks, defenses, load_plugin, victims
 from bench.registry.source import load_imports, source_digest
 from bench.select.identity import identity
-from bench.select.spec import canonical_json, select
+from bench.select.spec import Selected, canonical_json, select
 from bench.stages.capture import captured
 from bench.stages.environment import environment
 from bench.stages.jobs import Job, Report
@@ -67,8 +67,9 @@ def _execute(task: Task, start: float, on_begin: Callable[[], None]) -> Report:
                 torch.set_num_threads(session.threads)
             for plugin in session.plugins:
                 _load_plugin_once(plugin)
-            _check_planned(job)
-            _load_libraries(job)
+            acting = _acting(job)
+            _check_planned(job, acting)
+            _load_libraries(acting.values())
             task.dataset()
             with session.engine.applied(), none_replaced(), restored(warned):
                 on_begin()
@@ -93,27 +94,31 @@ def _execute(task: Task, start: float, on_begin: Callable[[], None]) -> Report:
     return Report(job.key, job.stage, status, time.perf_counter() - start, error, dict(warned))
 
 
-def _check_planned(job: Job) -> None:
+def _acting(job: Job) -> dict[str, Selected]:
+    """The components that run in a job, by their place in its preimage."""
+    selections = {"component": (_REGISTRIES[job.stage], job.component), "defense": (defenses, job.defense)}
+    return {place: select(registry, text)[0] for place, (registry, text) in selections.items() if text}
+
+
+def _check_planned(job: Job, acting: Mapping[str, Selected]) -> None:
     """Another process may have imported newer code than the plan saw: its results would be stored under the old key.
 
     Raises:
         ContractError: naming the component that is not the plan's.
     """
     since = "changed since the plan was made; run the same command again"
-    component, defense = (_REGISTRIES[job.stage], job.component, "component"), (defenses, job.defense, "defense")
-    for registry, text, planned in (component, defense):
-        if text and canonical_json(identity(select(registry, text)[0])) != canonical_json(job.preimage[planned]):
-            raise ContractError(f"the code of {text!r}, or a file that it reads, {since}")
+    for place, selected in acting.items():
+        if canonical_json(identity(selected)) != canonical_json(job.preimage[place]):
+            raise ContractError(f"the code of {selected.full_text!r}, or a file that it reads, {since}")
     if job.preimage.get("training") not in (None, source_digest("bench.training")):
         raise ContractError(f"the code of bench.training {since}")
 
 
-def _load_libraries(job: Job) -> None:
-    """Imports what the job's components would import while they work, before a clock starts."""
-    for registry, text in ((_REGISTRIES[job.stage], job.component), (defenses, job.defense)):
-        for selected in select(registry, text) if text else ():
-            for part in selected.parts or (selected, *selected.others.values()):
-                load_imports(part.entry.cls.__module__)
+def _load_libraries(acting: Iterable[Selected]) -> None:
+    """Imports what the components would import while they work, before a clock starts."""
+    for selected in acting:
+        for part in selected.parts or (selected, *selected.others.values()):
+            load_imports(part.entry.cls.__module__)
 
 
 @functools.cache
