@@ -100,13 +100,8 @@ def _serve(lines: SimpleQueue[str], answers: _Answers, log: TextIO) -> None:
         try:
             report = execute(job, session, answers.progress, begins)
         except Exception as error:  # not of the stage: the store is locked, the disk is full
-            details = {
-                "stage": job.stage,
-                "kind": type(error).__name__,
-                "message": of_the_machine(error) or told(error),
-                "traceback": traceback.format_exc(),
-            }
-            report = Report(job.key, job.stage, "failed", 0.0, details)
+            message = of_the_machine(error) or told(error)
+            report = Report.failed(job, type(error).__name__, message, traceback.format_exc())
         faulthandler.cancel_dump_traceback_later()
         broken = report.status == "failed" and _fault(session)
         answers.write("last_report" if broken else "report", report.to_json())

@@ -239,8 +239,7 @@ class Queue:
         paths = each.handle.paths
         log = next((path for path in (paths.stderr, paths.stdout) if path.is_file()), paths.folder)
         message = f"Slurm job {each.handle.job_id} {how}; its log: {log}"
-        details = {"stage": each.job.stage, "kind": kind, "message": message, "traceback": trace}
-        return Report(each.job.key, each.job.stage, "failed", 0.0, details)
+        return Report.failed(each.job, kind, message, trace)
 
 
 _UNKNOWN = "not in the queue"

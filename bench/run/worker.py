@@ -198,13 +198,8 @@ class Worker:
             how = f"signal {-status}: {signal.strsignal(-status)}" if status < 0 else f"exit status {status}"
         with suppress(OSError), self._log.open("a", encoding="utf-8") as log:
             log.write(f"{self.job.stage} {self.job.key[:12]} ({self.job.component}): {what} ({how})\n")
-        details = {
-            "stage": self.job.stage,
-            "kind": kind,
-            "message": f"{what} ({how}); its log: {self._log}",
-            "traceback": "",
-        }
-        return Report(self.job.key, self.job.stage, "failed", time.monotonic() - self._began, details)
+        told = f"{what} ({how}); its log: {self._log}"
+        return Report.failed(self.job, kind, told, seconds=time.monotonic() - self._began)
 
 
 def _watch(worker: Worker, process: subprocess.Popen[str], events: SimpleQueue[_Event]) -> None:

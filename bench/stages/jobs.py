@@ -63,6 +63,12 @@ class Report:
     error: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def failed(cls, job: Job, kind: str, message: str, traceback: str = "", seconds: float = 0.0) -> Report:
+        """Of a job that failed outside of its stage."""
+        error = {"stage": job.stage, "kind": kind, "message": message, "traceback": traceback}
+        return cls(job.key, job.stage, "failed", seconds, error)
+
     def to_json(self) -> str:
         """For another process."""
         return json.dumps(asdict(self))

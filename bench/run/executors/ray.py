@@ -183,11 +183,13 @@ class Ray:
                             if report := received(job, ray.get(reference)):
                                 yield report
                         except ray.exceptions.RayTaskError as error:  # not of the stage: the store is locked, ...
-                            yield _failed(job, error.cause or error, str(error))
+                            cause = error.cause or error
+                            yield Report.failed(job, type(cause).__name__, str(cause), str(error))
                         except ray.exceptions.RayError as error:  # the process or its node died
                             lost[job.key] += 1
                             if lost[job.key] > self.retries:
-                                yield _failed(job, error, f"lost {lost[job.key]} times")
+                                trace = f"lost {lost[job.key]} times"
+                                yield Report.failed(job, type(error).__name__, str(error), trace)
                             else:
                                 submit(job)
         finally:
@@ -198,11 +200,6 @@ class Ray:
 def _times(there: float, each: float) -> int:
     """Counts how often a part is there; Ray counts in parts of 1/10,000, a float in others (1 // 0.1 is 9)."""
     return math.floor(there / each + 1e-4)
-
-
-def _failed(job: Job, error: BaseException, trace: str) -> Report:
-    details = {"stage": job.stage, "kind": type(error).__name__, "message": str(error), "traceback": trace}
-    return Report(job.key, job.stage, "failed", 0.0, details)
 
 
 def _connect(ray: Any, address: str) -> None:
