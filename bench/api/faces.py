@@ -1,4 +1,4 @@
-"""The three protocols, and the optional faces of attacks and defenses."""
+"""The three protocols, and the optional faces of attacks, defenses and victims."""
 
 from __future__ import annotations
 
@@ -39,14 +39,17 @@ class StacksOn(Protocol):
 
 @runtime_checkable
 class ChecksFit(Protocol):
-    """Optional face of attacks and defenses: whether they can work on a training set is checked before any work."""
+    """Optional face of components: whether they can work on a training set is checked before any work.
+
+    Of attacks, defenses, and victims with `fit`.
+    """
 
     def check_fit(self, train: ImageSet) -> None:
-        """Raises UserError or ValueError, saying what to do, if `poison` or `purify` could not work on these images.
+        """Raises UserError or ValueError, saying what to do, if its method could not work on these images.
 
         MachineError, if they could on a machine with more memory: jobs of an attack on another machine ask there again.
-        An attack sees its own clean images. A defense sees black images of the same number, size and labels: no clock
-        runs yet.
+        An attack sees its own clean images. Defenses and victims see black images of the same number, size and labels:
+        no clock runs yet.
         """
         ...
 
@@ -144,11 +147,28 @@ Defense = Purifies | TrainsDifferently | ChangesRecipe | SeesTestImages
 
 
 class Victim(Protocol):
-    """A network and the recipe it is trained with."""
+    """A network and the recipe it is trained with; a victim that is not trained in steps has `FitsOnce` instead."""
 
     @property
     def recipe(self) -> Recipe: ...
 
     def build(self, info: DataInfo) -> nn.Module:
         """Float images in [0, 1] in, logits (B, K) out; any normalization happens inside."""
+        ...
+
+
+@runtime_checkable
+class FitsOnce(Protocol):
+    """Face of a victim that is not trained in steps, as k nearest neighbors: it has neither `build` nor a recipe.
+
+    A defense that replaces the loss of a batch or changes the recipe has nothing to act on there: the pair is refused
+    before any work. Purifications and views of the test images work as with every victim.
+    """
+
+    def fit(self, train: ImageSet, ctx: Context) -> nn.Module:
+        """A fitted network on `ctx.device`: float images in [0, 1] in, finite logits (B, K) out; no gradients needed.
+
+        Its time is that of the training. The harness calls it before, too, on at most 256 random images, as a rehearsal
+        that is not charged. `train` is not modified.
+        """
         ...

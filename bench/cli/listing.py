@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from bench.api import ChangesRecipe, SeesTestImages, TrainsDifferently
+from bench.api import ChangesRecipe, FitsOnce, SeesTestImages, TrainsDifferently
 from bench.errors import UserError, unknown
 from bench.registry import BY_KIND, Entry, load_plugin
 from bench.select import presets, tasks
@@ -165,6 +165,8 @@ def _facts(kind: str, entry: Entry[Any]) -> Iterator[tuple[str, str]]:
             f"on test images{' (with test_view=true)' * optional}": issubclass(entry.cls, SeesTestImages),
         }
         yield "acts", ", ".join(label for label, does in acts.items() if does) or "nowhere"
+    if kind == "victims" and issubclass(entry.cls, FitsOnce):
+        yield "trained", "no: fitted once, without recipe; defenses that change the training are refused"
     if kind in ("attacks", "defenses"):
         yield "uses", ", ".join(entry.uses) or "only the training set it is given"
     if kind in ("attacks", "defenses"):

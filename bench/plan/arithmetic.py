@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.api import DataInfo, KnowsStep, KnowsWork, Purifies, TrainsDifferently
+from bench.api import DataInfo, FitsOnce, KnowsStep, KnowsWork, Purifies, TrainsDifferently
 from bench.api.work import STEP_PASSES
 from bench.datasets.splits import Splits
 from bench.errors import in_one_line, of_the_machine, told
@@ -94,8 +94,13 @@ class Arithmetic:
         return found
 
     def _training(self, job: Job, cell: PlannedCell) -> list[tuple[Callable[[], nn.Module], float]] | None:
-        """The victim's network, with the passes of its training and of the predictions after every epoch."""
+        """The victim's network, with the passes of its training and of the predictions after every epoch.
+
+        None for a victim that is not trained in steps: what its fit and its predictions take is in no pass.
+        """
         victim: Any = cell.victim.component
+        if isinstance(victim, FitsOnce):
+            return None
         defense: Any = cell.defense.component if job.defense else None
         recipe = changed_recipe(defense, victim.recipe)
         step: float = STEP_PASSES

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from bench.api import ChecksFit, ImageSet
+from bench.api import ChecksFit, FitsOnce, ImageSet
 from bench.datasets.splits import Splits
 from bench.errors import ContractError, MachineError, UserError, of_component, of_the_machine
 from bench.select.matrix import Matrix
 from bench.select.spec import Selected
 from bench.stages.clean_images import check_clean_images
 from bench.stages.crafting import candidates, check_fit
+from bench.stages.fit_once import check_pair, check_victim
 from bench.stages.network import check_network
 from bench.stages.train import changed_recipe
 from bench.training.crops import check_squeezed
@@ -67,6 +68,9 @@ def find_obstacles(matrix: Matrix, splits: Splits, pending: Container[str], else
             continue
     for defense, victim in itertools.product(matrix.defenses, matrix.victims):
         try:
+            if isinstance(victim.component, FitsOnce):
+                check_pair(defense.component, victim.component)
+                continue
             recipe = changed_recipe(defense.component, victim.component.recipe)
             check_squeezed(splits.train.aspect_ratios, recipe.random_resized_crop)
             check_clean_images(recipe, splits, defense.entry.uses)
@@ -99,6 +103,9 @@ def blank(train: ImageSet) -> ImageSet:
 
 
 def _try_out(victim: Any, splits: Splits) -> None:
+    if isinstance(victim, FitsOnce):
+        check_victim(victim, blank(splits.train))
+        return
     network = victim.build(splits.train.info)
     check_squeezed(splits.train.aspect_ratios, victim.recipe.random_resized_crop)
     try:

@@ -72,9 +72,11 @@ def _plausible(cell: CellResult) -> str:
         return f"test_images: {cell.test_images}, the data set has {images}"
     if abs(right - round(right)) > 1e-6 * max(right, 1.0):
         return f"clean_test_accuracy: {cell.clean_test_accuracy} of {images} images is {right:g} images"
-    if [point["epoch"] for point in cell.curve] != list(range(1, len(cell.curve) + 1)) or not cell.curve:
+    if [point["epoch"] for point in cell.curve] != list(range(1, len(cell.curve) + 1)):
         return "curve: has no point for each epoch from 1"
-    if (last := cell.curve[-1].get("clean_test_accuracy")) != cell.clean_test_accuracy:
+    if bool(cell.curve) != ("recipe" in cell.victim.extra):
+        return "curve: has points if the victim has a recipe, and none if it is fitted at once"
+    if cell.curve and (last := cell.curve[-1].get("clean_test_accuracy")) != cell.clean_test_accuracy:
         return f"clean_test_accuracy: {cell.clean_test_accuracy}, the curve ends at {last}"
     for name in ("clean_test_accuracy", "train_accuracy"):
         if wrong := [value for point in cell.curve if not 0 <= (value := point.get(name) or 0) <= 1]:
@@ -125,7 +127,7 @@ def _of_manifest(manifest: Manifest, stage: str, key: str) -> Iterator[str]:
         if cost.phases.get("train", 0.0) <= 0:
             yield "cost.phases.train: a training takes time"
         recipe, curve = manifest.payload.get("recipe"), manifest.payload.get("curve")
-        if not isinstance(recipe, Mapping) or not isinstance(curve, list) or recipe.get("epochs") != len(curve):
+        if not isinstance(recipe, Mapping) or not isinstance(curve, list) or recipe.get("epochs", 0) != len(curve):
             yield "payload.recipe.epochs: is not the number of points of payload.curve"
     try:
         datetime.fromisoformat(cost.created)

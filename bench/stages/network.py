@@ -13,13 +13,14 @@ from bench.training.seeding import seeded
 from bench.training.snapshot import restored
 
 
-def check_network(network: nn.Module, info: DataInfo, device: torch.device) -> None:
+def check_network(network: nn.Module, info: DataInfo, device: torch.device, in_steps: bool = True) -> None:
     """Runs two images through the network in eval mode, and leaves it and torch's generators as they were.
 
     Args:
         network: on `device`.
         info: gives the size of an image and the number of classes.
         device: where the two images are made.
+        in_steps: the network is to be trained by gradients, so that it needs weights.
 
     Raises:
         ContractError: one sentence, if a weight has no size yet, no weight is trained, or the result is not a tensor
@@ -29,7 +30,7 @@ def check_network(network: nn.Module, info: DataInfo, device: torch.device) -> N
         raise ContractError(f"build returned {type(network).__name__}, expected a torch.nn.Module")
     if lazy := next((name for name, tensor in network.named_parameters() if is_lazy(tensor)), ""):
         raise ContractError(f"the weight {lazy} has no size yet: run one forward pass in build, or give the sizes")
-    if not any(parameter.requires_grad for parameter in network.parameters()):
+    if in_steps and not any(parameter.requires_grad for parameter in network.parameters()):
         raise ContractError("the network has no weight to train: no parameter requires gradients")
     generator = torch.Generator().manual_seed(0)
     with restored(network), seeded(generator, device), torch.no_grad(), autocast(device):

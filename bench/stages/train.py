@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.api import ChangesRecipe, Context, ImageSet, Recipe, SeesTestImages, TrainsDifferently
+from bench.api import ChangesRecipe, Context, FitsOnce, ImageSet, Recipe, TrainsDifferently
 from bench.errors import ContractError, UserError, in_one_line
-from bench.measure.cost import Meter
 from bench.registry import defenses, victims
 from bench.select.spec import plain, select
 from bench.stages.as_built import AsBuilt
 from bench.stages.clean_images import check_clean_images, with_clean_images
-from bench.stages.invariants import check_same_kind, untouched
+from bench.stages.fit_once import fit_once
+from bench.stages.judging import share_right, view_of
 from bench.stages.left_running import Threads, no_child_left
 from bench.stages.made import Made, anew
 from bench.stages.micro_batches import PARTS, forget_failed_try, in_parts, why_not_in_parts
@@ -31,11 +31,14 @@ _JUDGED_AT_ONCE = 250  # images, in a second try; else as many as suit the devic
 def train(task: Task) -> Made:
     """Trains the victim on what the stages before passed on, and judges it on the test images after every epoch.
 
-    If the GPU runs out of memory, once more from the start, with each batch in parts.
+    If the GPU runs out of memory, once more from the start, with each batch in parts. A victim that is not trained in
+    steps is fitted and judged once.
 
     Raises:
         torch.OutOfMemoryError: if parts do not help, or would not have the gradients of a batch; a note says which.
     """
+    if isinstance(select(victims, task.job.component)[0].component, FitsOnce):
+        return fit_once(task)
     try:
         return _train(task)
     except torch.OutOfMemoryError as error:
@@ -74,7 +77,7 @@ def _train(task: Task, out_of_memory: str = "") -> Made:
     who = f"defense {task.job.defense!r}" if chosen is not None else f"victim {victim.name!r}"
     with no_child_left(who), meter:
         threads = Threads(who, ctx.engine)
-        viewed, view_seconds = _view(chosen, test, task, ctx, meter)
+        viewed, view_seconds = view_of(chosen, test, task, ctx, meter)
         defense, recipe = chosen, victim.component.recipe
         if chosen is not None:
             with ctx.phase("change_recipe"):
@@ -109,8 +112,8 @@ def _train(task: Task, out_of_memory: str = "") -> Made:
                 {
                     "epoch": epoch + 1,
                     "train_loss": mean_loss,
-                    "train_accuracy": _share_right(on_sample, sample.labels),
-                    "clean_test_accuracy": _share_right(predictions, test.labels),
+                    "train_accuracy": share_right(on_sample, sample.labels),
+                    "clean_test_accuracy": share_right(predictions, test.labels),
                 }
             )
 
@@ -127,7 +130,7 @@ def _train(task: Task, out_of_memory: str = "") -> Made:
         logs = ctx.recorded()
         threads.check()
     payload = {
-        "clean_test_accuracy": _share_right(predictions, test.labels),
+        "clean_test_accuracy": share_right(predictions, test.labels),
         "test_images": len(test),
         "curve": curve,
         "view_seconds": view_seconds,
@@ -135,23 +138,6 @@ def _train(task: Task, out_of_memory: str = "") -> Made:
         "logs": logs,
     }
     return Made(meter.cost(), payload, {"predictions": predictions.to(torch.int32)})
-
-
-def _share_right(predictions: Tensor, labels: Tensor) -> float:
-    return float((predictions == labels.cpu()).double().mean())
-
-
-def _view(defense: Any, test: ImageSet, task: Task, ctx: Context, meter: Meter) -> tuple[ImageSet, float | None]:
-    """The test images as the victim sees them, and the seconds that took (None if they are shown as they are)."""
-    if not isinstance(defense, SeesTestImages):
-        return test, None
-    with untouched(test, "the defense's view", task.known("test")), ctx.phase("view"):
-        images = anew(defense).view(test.images)
-    if images is test.images:
-        return test, None
-    viewed = replace(test, images=images)
-    check_same_kind("the defense's view", viewed, test)
-    return viewed, meter.seconds("view")
 
 
 def _sample(train: ImageSet, ctx: Context) -> ImageSet:

@@ -141,7 +141,7 @@ class CellResult:
         clean_test_accuracy: fraction 0..1 on the whole untouched test set after the last epoch; None unless done.
         test_images: n behind that accuracy.
         curve: one record an epoch: `epoch`, `train_loss`, `train_accuracy` (eval mode, on a fixed sample of the
-            training images), `clean_test_accuracy`.
+            training images), `clean_test_accuracy`. Empty for a victim that is fitted at once.
         costs: by stage (`poison`, `purify`, `train`).
         view_seconds: time the defense's view added to scoring all test images, or None if it has none.
         scores: diagnosis by the harness, see `bench.store.scores.SCORES`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.api import ChangesRecipe, Purifies, StacksOn, TrainsDifferently
+from bench.api import ChangesRecipe, FitsOnce, Purifies, StacksOn, TrainsDifferently
 from bench.check.contracts import defenses, images, losses, victims
 from bench.check.contracts.demands import Check
 from bench.plan.describe import faces
@@ -51,6 +51,10 @@ def _is_replayable(selected: Selected) -> bool:
     return getattr(selected.component, "replayable", False) is True
 
 
+def _is_trained(selected: Selected) -> bool:
+    return not isinstance(selected.component, FitsOnce)
+
+
 def _has(face: type) -> Callable[[Selected], bool]:
     return lambda selected: isinstance(selected.component, face)
 
@@ -83,7 +87,14 @@ CONTRACTS: dict[str, tuple[Contract, ...]] = {
         Contract(losses.batch_loss_is_the_same_operations_if_replayable, _is_replayable),
         Contract(defenses.changed_recipe_is_a_recipe, _has(ChangesRecipe)),
     ),
-    "victims": (Contract(victims.builds_a_classifier), Contract(victims.trains), Contract(victims.trains_in_bfloat16)),
+    "victims": (
+        Contract(victims.builds_a_classifier, _is_trained),
+        Contract(victims.trains, _is_trained),
+        Contract(victims.trains_in_bfloat16, _is_trained),
+        Contract(victims.fits_a_classifier, _has(FitsOnce)),
+        Contract(victims.fits_the_same_with_the_same_seed, _has(FitsOnce)),
+        Contract(victims.fits_in_bfloat16, _has(FitsOnce)),
+    ),
 }
 
 

@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from torch import nn
 
-from bench.api import Context, ImageSet, Purifies, SeesTestImages, TrainsDifferently
+from bench.api import Context, FitsOnce, ImageSet, Purifies, SeesTestImages, TrainsDifferently
 from bench.api.engine import Engine
 from bench.check.component import quick_defaults, tiny
 from bench.datasets.splits import Splits
@@ -122,7 +123,10 @@ def _defense(selected: Selected, splits: Splits, ctx: Context) -> None:
 
 
 def _victim(selected: Selected, splits: Splits, ctx: Context) -> None:
-    _train(selected.text, None, splits.train, splits.test, ctx)
+    if isinstance(selected.component, FitsOnce):
+        _judge(selected.component.fit(splits.train, ctx), splits.test)
+    else:
+        _train(selected.text, None, splits.train, splits.test, ctx)
 
 
 _CHECKS = {"attacks": _attack, "defenses": _defense, "victims": _victim}
@@ -138,6 +142,10 @@ def _train(text: str, defense: TrainsDifferently | None, train: ImageSet, test: 
     if defense is not None:
         loss = lambda batch: defense.batch_loss(model, batch.images_01, batch.labels, ctx)  # noqa: E731
     fit(model, batches, loss, recipe, ctx)
+    _judge(model, test)
+
+
+def _judge(model: nn.Module, test: ImageSet) -> None:
     _assert_on(CUDA, **dict(model.named_parameters()), **dict(model.named_buffers()))
     seen = resident(test, CUDA)
     _assert_on(CUDA, predictions=predict(model, seen.images, CUDA))
