@@ -158,12 +158,15 @@ BOARD_COLUMNS = {
         "fraction",
     ),
     "mean_without_one": Column(
-        "float64", "lowest mean over all attacks but one: how much mean_accuracy depends on one attack", "fraction"
+        "float64",
+        "lowest mean over all attacks but one, which is left out with all its settings: how much mean_accuracy depends "
+        "on one attack",
+        "fraction",
     ),
     "held_out_mean": Column(
         "float64",
         "of a family or of several settings of a defense (rows best per attack): each attack with the setting that has "
-        "the best mean against the others, mean over attacks",
+        "the best mean against the others (no setting of the attack among them), mean over attacks",
         "fraction",
     ),
     "held_out_worst": Column("float64", "the lowest of these accuracies", "fraction"),

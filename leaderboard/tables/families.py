@@ -17,6 +17,7 @@ _SUMS = (
     *("cost_seconds", "cost_seconds_min", "cost_seconds_max", "purify_seconds", "extra_train_seconds"),
     *("warm_seconds", "cost_energy_joules"),
 )
+_FROM_FILE = "from-file"
 _OF_ACCURACY = {Flag.CLEAN_LOST, Flag.BELOW_ENVELOPE, Flag.VARIES}
 _OF_GROUP = ("envelope_accuracy", "envelope_defense", "envelope_settings")
 
@@ -29,7 +30,8 @@ def families(rows: pd.DataFrame) -> pd.Series[str]:
 def held_out(members: pd.DataFrame) -> dict[str, float | None]:
     """The columns `held_out_*`: for each attack the setting with the best mean against the others, judged on it.
 
-    Equal settings: the first by name. None for fewer than two attacks.
+    No setting of the attack that is left out takes part in the choice. Equal settings of the defense: the first by
+    name. None for fewer than two attacks.
 
     Args:
         members: finished cells of all settings; clean data (attack `none`) is not looked at.
@@ -37,10 +39,25 @@ def held_out(members: pd.DataFrame) -> dict[str, float | None]:
     poisoned = members[members["attack_selection"] != "none"]
     accuracy = poisoned.groupby(["attack_selection", "defense_selection"], sort=True)["clean_test_accuracy"].mean()
     table = accuracy.unstack("defense_selection")
-    if len(table) < 2:
+    alike = same_attack(poisoned)
+    if len(alike) < 2:
         return {"held_out_mean": None, "held_out_worst": None}
-    judged = [float(table.loc[attack, table.drop(attack).mean().idxmax()]) for attack in table.index]
+    judged: list[float] = []
+    for attacks in alike:
+        chosen = table.drop(attacks).mean().idxmax()
+        judged += table.loc[attacks, chosen].tolist()
     return {"held_out_mean": sum(judged) / len(judged), "held_out_worst": min(judged)}
+
+
+def same_attack(cells: pd.DataFrame) -> list[list[str]]:
+    """The attacks of these cells by selection; all settings of one attack stand together.
+
+    An attack is one registered name. Each poison from a file is an attack of its own.
+    """
+    found: dict[str, list[str]] = {}
+    for selection, name in cells.groupby("attack_selection", sort=True)["attack"].first().items():
+        found.setdefault(str(selection) if _FROM_FILE in name.split("+") else name, []).append(str(selection))
+    return list(found.values())
 
 
 def best_per_attack(members: pd.DataFrame) -> pd.DataFrame:

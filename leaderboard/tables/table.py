@@ -25,7 +25,7 @@ from leaderboard.tables.columns import (
 )
 from leaderboard.tables.costs import Spread, row_costs
 from leaderboard.tables.effect import with_effect_flags
-from leaderboard.tables.families import best_per_attack, families, family_row, held_out
+from leaderboard.tables.families import best_per_attack, families, family_row, held_out, same_attack
 from leaderboard.tables.flags import Flag, has
 from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
 from leaderboard.tables.row_flags import add_group_flags, row_flags
@@ -161,12 +161,11 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     per_seed = [mean(values) for _, values in table[poisons].iterrows()]
     width, least = half_width_95(per_seed), binomial_half_width_95(mean(per_seed) or 0.0, done["test_images"].min())
     peaks = done.pivot(index="seed", columns="attack_selection", values="peak_accuracy").reindex(columns=poisons)
-    of_poisons = [by_attack[attack] or 0.0 for attack in poisons]
     worst = min(poisons, key=lambda attack: by_attack[attack] or 0.0)
     return row | {
         "mean_accuracy": mean(per_seed),
         "peak_accuracy": mean(peaks.to_numpy().ravel()),
-        "mean_without_one": (sum(of_poisons) - max(of_poisons)) / (len(poisons) - 1) if len(poisons) > 1 else None,
+        "mean_without_one": _without_one(by_attack, same_attack(poisoned)),
         "recovery": _recovery(poisoned),
         "recovered": _recovered(poisoned),
         "half_width_95": width,
@@ -177,6 +176,14 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
         **row_targets(poisoned),
         **{name: None if done[name].isna().any() else int(done[name].max()) for name in _PEAKS},
     }
+
+
+def _without_one(by_attack: Mapping[str, float | None], alike: Sequence[Sequence[str]]) -> float | None:
+    """The lowest mean over all attacks but one, which is left out with all its settings."""
+    attacks = {attack for settings in alike for attack in settings}
+    if len(alike) < 2:
+        return None
+    return min(mean(by_attack[attack] for attack in attacks - set(settings)) or 0.0 for settings in alike)
 
 
 def _recovery(poisoned: pd.DataFrame) -> float | None:
