@@ -55,6 +55,6 @@ def _levels(points: pd.DataFrame) -> str:
     if first["varied"] == "defense":
         levels += [
             f"undefended {line} {formats.percent(of['undefended_accuracy'].iloc[0])}"
-            for line, of in points.groupby("against", sort=True)
+            for line, of in points.groupby("against", sort=False)
         ]
     return ", ".join(levels)

@@ -9,10 +9,18 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.tables.columns import accuracy_columns, half_width_column
+from leaderboard.tables.columns import half_width_column
 from leaderboard.tables.groups import groups
 from leaderboard.tables.ranking import separable
-from leaderboard.tables.shown import Shown, View, of_attack, shown_in, value_with_range
+from leaderboard.tables.shown import (
+    ADAPTIVE_NOTE,
+    Shown,
+    View,
+    adaptive_columns,
+    attack_columns,
+    shown_in,
+    value_with_range,
+)
 
 BOLD_RULE = (
     "Bold, in the attack columns and mean: the highest value among ranked rows, and every ranked value that cannot be "
@@ -53,27 +61,40 @@ def _glyph(character: str) -> str:
 
 
 def _table(names: list[str], group: pd.DataFrame) -> str:
-    attacks = accuracy_columns(group)
-    intervals = {"mean_accuracy": "half_width_95"} | {attacks[name]: half_width_column(name) for name in attacks}
+    attacks, adaptive = attack_columns(group), adaptive_columns(group)
+    intervals = {"mean_accuracy": "half_width_95"}
+    intervals |= {column.name: half_width_column(column.heading) for column in attacks}
     bold = {column: _best(group, column, width) for column, width in intervals.items()}
-    columns = [*map(of_attack, attacks), *shown_in(View.LATEX)]
+    columns = [*attacks, *shown_in(View.LATEX), *adaptive]
     heads = ["defense", *(column.title for column in columns)]
     lines = [
         "",
         f"% {escaped(', '.join(names))}",
         f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         "\\toprule",
+        *_above(len(heads) - len(adaptive), len(adaptive)),
         " & ".join(map(escaped, heads)) + r" \\",
         "\\midrule",
     ]
-    ranked_before = True
+    first, ranked_before = len(lines), True
     for index, row in group.iterrows():
         ranked = not formats.is_missing(row["rank"])
-        if ranked_before and not ranked and len(lines) > 6:
+        if ranked_before and not ranked and len(lines) > first:
             lines.append("\\midrule")
         ranked_before = ranked
         lines.append(_line(row, index, columns, bold))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def _above(others: int, adaptive: int) -> list[str]:
+    """The heading over the columns of adaptive attacks, which are the last ones."""
+    if not adaptive:
+        return []
+    return [
+        f"% Adaptive attacks: {ADAPTIVE_NOTE}.",
+        f"\\multicolumn{{{others}}}{{l}}{{}} & \\multicolumn{{{adaptive}}}{{c}}{{adaptive attacks}} \\\\",
+        f"\\cmidrule(l){{{others + 1}-{others + adaptive}}}",
+    ]
 
 
 def _line(row: pd.Series[Any], index: Any, columns: Sequence[Shown], bold: dict[str, set[Any]]) -> str:

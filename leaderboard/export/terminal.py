@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,11 +14,10 @@ from rich.text import Text
 
 from bench import formats
 from leaderboard.export.text import described_flags
-from leaderboard.tables.columns import accuracy_columns
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import shared_flags
 from leaderboard.tables.groups import groups, is_best, place
-from leaderboard.tables.shown import Shown, View, of_attack, shown_in
+from leaderboard.tables.shown import ADAPTIVE_NOTE, Shown, View, adaptive_columns, attack_columns, shown_in
 
 _NAME_WIDTH = 26
 _PIPE_WIDTH = 200
@@ -41,9 +40,14 @@ def print_leaderboard(board: pd.DataFrame, console: Console) -> None:
                 console.print(Text(f"costs are medians; measured range: {ranges}", "dim"))
             if note := envelope_note(group):
                 console.print(Text(note, "dim"))
-            for table in _by_attack(group, console.width):
+            for table in _by_attack("accuracy by attack", attack_columns(group), group, console.width):
                 console.print()
                 console.print(table)
+            for table in _by_attack("adaptive attacks", adaptive_columns(group), group, console.width):
+                console.print()
+                console.print(table)
+            if adaptive_columns(group):
+                console.print(Text(f"adaptive attacks: {ADAPTIVE_NOTE}", "dim"))
             for _, row in group.iterrows():
                 if notes := described_flags(row, shared):
                     console.print(Text(f"{row['defense_selection']}: {notes}", "yellow"))
@@ -94,28 +98,26 @@ def _value(row: pd.Series[Any], column: Shown, group: pd.DataFrame) -> Text:
     return Text(f"*{text}", "bold green") if is_best(row, column, group) else Text(text)
 
 
-def _by_attack(group: pd.DataFrame, width: int) -> Iterator[Table]:
+def _by_attack(heading: str, columns: Sequence[Shown], group: pd.DataFrame, width: int) -> Iterator[Table]:
     """Accuracy for each attack; a new table begins where the next column would not fit."""
-    attacks = list(accuracy_columns(group))
-    heading = "accuracy by attack"
     names = min(_NAME_WIDTH, max(len(name) for name in [heading, *group["defense_selection"]]))
-    while attacks:
-        fitting: list[str] = []
+    while columns:
+        fitting: list[Shown] = []
         free = width - names - 4
-        for attack in attacks:
-            free -= max(len(attack), 6) + 2
+        for column in columns:
+            free -= max(len(column.heading), 6) + 2
             if free < 0 and fitting:
                 break
-            fitting.append(attack)
+            fitting.append(column)
         table = _table()
         table.add_column(heading, width=names, overflow="fold")
-        for attack in fitting:
-            table.add_column(Text(attack), justify="right", overflow="fold")
+        for column in fitting:
+            table.add_column(Text(column.heading), justify="right", overflow="fold")
         for _, row in group.iterrows():
-            values = [_value(row, of_attack(attack), group) for attack in fitting]
+            values = [_value(row, column, group) for column in fitting]
             table.add_row(Text(row["defense_selection"]), *values, style=_style(row))
         yield table
-        attacks = attacks[len(fitting) :]
+        columns = columns[len(fitting) :]
 
 
 def _table() -> Table:

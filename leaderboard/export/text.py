@@ -13,11 +13,19 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.tables.columns import BOARD_COLUMNS, accuracy_columns, as_text
+from leaderboard.tables.columns import BOARD_COLUMNS, as_text
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import shown_flags
 from leaderboard.tables.groups import groups, place
-from leaderboard.tables.shown import View, of_attack, shown_in, value_with_range
+from leaderboard.tables.shown import (
+    ADAPTIVE_NOTE,
+    Shown,
+    View,
+    adaptive_columns,
+    attack_columns,
+    shown_in,
+    value_with_range,
+)
 
 JSON_SCHEMA_VERSION = 1
 _EXECUTABLE = ("=", "+", "-", "@", "\t", "\r")
@@ -57,6 +65,8 @@ def markdown_text(board: pd.DataFrame) -> str:
         parts += [f"## {', '.join(map(_escaped, names))}", _markdown_table(group)]
         if note := envelope_note(group):
             parts.append(_escaped(note))
+        if columns := adaptive_columns(group):
+            parts += [f"Adaptive attacks: {ADAPTIVE_NOTE}.", _adaptive_table(group, columns)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -70,9 +80,8 @@ _LEGEND = (
 
 
 def _markdown_table(group: pd.DataFrame) -> str:
-    columns = [*shown_in(View.MARKDOWN), *map(of_attack, accuracy_columns(group))]
-    heads = ["rank", "defense", *(column.title for column in columns), "flags"]
-    lines = [_line(map(_escaped, heads)), _line("---" if head in ("defense", "flags") else "---:" for head in heads)]
+    columns = [*shown_in(View.MARKDOWN), *attack_columns(group)]
+    lines = _heads(["rank", "defense", *(column.title for column in columns), "flags"])
     for _, row in group.iterrows():
         first = not formats.is_missing(row["rank"]) and row["rank"] == 1
         texts = {"defense": _escaped(row["defense_selection"])}
@@ -80,6 +89,17 @@ def _markdown_table(group: pd.DataFrame) -> str:
         bold = {name: f"**{text}**" if first and name in _BOLD else text for name, text in texts.items()}
         lines.append(_line([place(row, group) or formats.DASH, *bold.values(), described_flags(row)]))
     return "\n".join(lines)
+
+
+def _adaptive_table(group: pd.DataFrame, columns: list[Shown]) -> str:
+    lines = _heads(["defense", *(column.title for column in columns)])
+    for _, row in group.iterrows():
+        lines.append(_line([_escaped(row["defense_selection"]), *(value_with_range(c, row) for c in columns)]))
+    return "\n".join(lines)
+
+
+def _heads(heads: list[str]) -> list[str]:
+    return [_line(map(_escaped, heads)), _line("---" if head in ("defense", "flags") else "---:" for head in heads)]
 
 
 _BOLD = ("defense", "mean_accuracy")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from bench import formats
 from leaderboard.figures.style import cut
 from leaderboard.site.scatter import CostAxis, on_several_devices
-from leaderboard.tables.adaptive import is_adaptive
+from leaderboard.tables.adaptive import is_adaptive, names_adaptive
 from leaderboard.tables.columns import AND
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import Flag, has, shared_flags, shown_flags
+from leaderboard.tables.shown import ADAPTIVE_NOTE
 
 
 def scatter_caption(group: pd.DataFrame, cells: pd.DataFrame, cost: CostAxis, unnamed: Sequence[str]) -> str:
@@ -47,6 +48,7 @@ def heat_caption(group: pd.DataFrame, cells: pd.DataFrame, columns: Sequence[str
         "Clean test accuracy in percent of each defense (row) on clean training data and against each attack (column), "
         "mean over seeds. Where a decimal has no room, whole percents or colors alone stand. The same colors mean the "
         "same accuracy in every figure. Gray with a dash: no result for every seed.",
+        _adaptive(columns),
         _cut_names([*group["defense_selection"], *columns]),
         _conditions(cells),
         _flags(group),
@@ -63,6 +65,7 @@ def curve_caption(points: pd.DataFrame, cells: pd.DataFrame) -> str:
         f"a line for each {'attack' if defense else 'defense'}.",
         "Dotted, in the color of its attack: the same without defense." if defense else "",
         "Dashed: clean training data without defense.",
+        _adaptive(points["against"]),
         _intervals("half_width_95", points),
         _cut_names([first["component"], *points["against"]]),
         _conditions(cells),
@@ -77,6 +80,10 @@ def _attacks(cells: pd.DataFrame) -> str:
     """Those behind a mean."""
     names = sorted(set(cells.loc[~is_adaptive(cells["attack"]), "attack_selection"]) - {"none"})
     return f"{formats.counted(len(names), 'attack')} ({', '.join(map(formats.isolated, names))})"
+
+
+def _adaptive(attacks: Iterable[str]) -> str:
+    return f"Last, the adaptive attacks: {ADAPTIVE_NOTE}." if any(map(names_adaptive, attacks)) else ""
 
 
 def _intervals(column: str, rows: pd.DataFrame) -> str:

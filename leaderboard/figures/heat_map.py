@@ -9,16 +9,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
 
 from bench import formats
 from leaderboard.figures.style import WIDTHS, cut, new_figure, rendered
+from leaderboard.tables.adaptive import names_adaptive
 from leaderboard.tables.columns import accuracy_columns
 
 CLEAN = "clean data"
 _ROW = 12.5  # points
 _GAP = 4.0
 _BAR, _BELOW = 5.0, 26.0  # height of the color bar; room for it and its labels
+_MARK = 11.0  # room for the line and the word below the columns of adaptive attacks
 _PRINTED = {"{:.1f}": "99.9", "{:.0f}": "99", "": ""}
 """How an accuracy is printed in its cell: the first whose example fits."""
 
@@ -32,7 +36,8 @@ def heat_map(group: pd.DataFrame, size: str) -> Figure:
     values, columns, rows = table_of(group)
     names, heads = [cut(name, size) for name in rows], [cut(name, size) for name in columns]
     left, top, width, turned = _frame(names, heads, size)
-    bottom, tall = _BELOW, _ROW * len(names)
+    adaptive = sum(map(names_adaptive, columns))
+    bottom, tall = _BELOW + _MARK * bool(adaptive), _ROW * len(names)
     page = new_figure(size, (bottom + tall + top) / 72)
     across = WIDTHS[size] * 72
     high = bottom + tall + top
@@ -44,12 +49,22 @@ def heat_map(group: pd.DataFrame, size: str) -> Figure:
     axes.tick_params(length=0, pad=2, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
     _print_values(axes, grid, values[::-1], _printed(width / len(heads), size))
+    if adaptive:
+        _mark_last(axes, len(columns), adaptive)
     bar_width = min(width, 120.0)
-    bar = page.add_axes((left / across, (bottom - _GAP - _BAR) / high, bar_width / across, _BAR / high))
+    bar = page.add_axes((left / across, (_BELOW - _GAP - _BAR) / high, bar_width / across, _BAR / high))
     page.colorbar(grid, cax=bar, orientation="horizontal", ticks=[0, 50, 100])
     bar.set_xticks([0, 50, 100], ["0 %", "50 %", "100 %"])
     bar.tick_params(length=2, pad=1)
     return page
+
+
+def _mark_last(axes: Axes, columns: int, adaptive: int) -> None:
+    """A line and the word `adaptive` below the last columns."""
+    first, last = columns - adaptive + 0.05, columns - 0.05
+    below = offset_copy(axes.transData, axes.get_figure(), y=-2.0, units="points")
+    axes.add_artist(Line2D([first, last], [0, 0], color="#404040", linewidth=0.8, clip_on=False, transform=below))
+    axes.annotate("adaptive", (last, 0), xytext=(0, -4.0), textcoords="offset points", ha="right", va="top")
 
 
 def table_of(group: pd.DataFrame) -> tuple[NDArray[np.float64], list[str], list[str]]:

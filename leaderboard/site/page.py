@@ -25,6 +25,7 @@ from leaderboard.tables.adaptive import is_adaptive
 from leaderboard.tables.columns import BOARD_COLUMNS
 from leaderboard.tables.envelope import SETTINGS
 from leaderboard.tables.flags import Flag, has
+from leaderboard.tables.shown import ADAPTIVE_NOTE
 from leaderboard.tables.table import current_cells
 from leaderboard.tables.uses import explained
 
@@ -72,6 +73,7 @@ def render_pages(
             "environment": _environment(frame),
             "columns": BOARD_COLUMNS,
             "flag": Flag,
+            "adaptive_note": ADAPTIVE_NOTE,
             "uses": sorted({use for row in page.rows for use in row.uses}),
             "envelope_settings": SETTINGS,
             "pays_once_seconds": PAYS_ONCE_SECONDS,

@@ -19,6 +19,7 @@ from leaderboard.site.headline import Answer, headline
 from leaderboard.site.heatmap import HeatRow, heat_cell
 from leaderboard.site.scatter import figures, on_several_devices
 from leaderboard.site.sparkline import Sparkline, row_names
+from leaderboard.tables.adaptive import is_adaptive, names_adaptive
 from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text, half_width_column
 from leaderboard.tables.curves import curves_frame
 from leaderboard.tables.envelope import envelope_note
@@ -75,7 +76,8 @@ class Heading:
     """A column of the board.
 
     `name` is that of the leaderboard's column, `column` its class, `usual` whether it is shown before any choice,
-    `low_first` whether it is best where it is low, and `half_width` the column of its intervals, or "".
+    `low_first` whether it is best where it is low, `half_width` the column of its intervals, or "", and `adaptive`
+    whether it is the accuracy against an adaptive attack.
     """
 
     text: str
@@ -85,6 +87,7 @@ class Heading:
     usual: bool = False
     low_first: bool = False
     half_width: str = ""
+    adaptive: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,12 @@ class Problem:
 class Page:
     """The whole board: attacks by number, groups, headings, rows, whether a row has a curve, and what is missing.
 
-    `shared` are flags of every row, which the rows themselves do not repeat.
+    `adaptive` are the numbers of adaptive attacks, the last ones; `shared` are flags of every row, which the rows
+    themselves do not repeat.
     """
 
     attacks: list[str]
+    adaptive: list[int]
     groups: list[Group]
     headings: list[Heading]
     rows: list[BoardRow]
@@ -132,11 +137,17 @@ def page_view(tables: Tables, curves: Mapping[tuple[str, ...], Sparkline]) -> Pa
             for (index, row), of_row in zip(part.iterrows(), own, strict=True)
         ]
     headings = [_heading(column, f"m{number}") for number, column in enumerate(shown)]
-    headings += [_heading(of_attack(name), f"at at{n}", half_width_column(name)) for name, n in numbers.items() if n]
+    headings += [
+        replace(_heading(of_attack(name), f"at at{n}", half_width_column(name)), adaptive=names_adaptive(name))
+        for name, n in numbers.items()
+        if n
+    ]
+    adaptive = [n for name, n in numbers.items() if names_adaptive(name)]
     shared = shared_flags(board)
     rows = [replace(row, flags={text: flag for text, flag in row.flags.items() if text not in shared}) for row in rows]
     has_curves = any(row.curve for row in rows)
-    return Page(list(numbers), groups, headings, rows, shared, has_curves, _problems(current), _absent(current))
+    missing = _problems(current), _absent(current)
+    return Page(list(numbers), adaptive, groups, headings, rows, shared, has_curves, *missing)
 
 
 def _heading(shown: Shown, column: str, half_width: str = "") -> Heading:
@@ -193,21 +204,23 @@ def _group(
 
 def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
     first = cells.iloc[0]
-    attacks = cells.loc[cells["attack"] != "none"].groupby("attack_selection")
+    poisoned = cells[cells["attack"] != "none"]
+    adaptive = is_adaptive(poisoned["attack"])
     facts = [
         ("images", f"{first['train_images']:,} train, {first['test_images']:,} test"),
-        (
-            "attacks",
-            ", ".join(
-                f"{formats.isolated(str(name))} ({text})" if text else formats.isolated(str(name))
-                for name, text in ((name, _distance(of)) for name, of in attacks)
-            ),
-        ),
+        ("attacks", _attacks(poisoned[~adaptive])),
+        ("adaptive attacks", _attacks(poisoned[adaptive])),
         ("seeds", ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))),
         ("device", "; ".join(sorted({AND.join(devices) for devices in cells["device"] if devices})) or formats.DASH),
         ("data digest", str(first["dataset_digest"])[:16]),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _attacks(cells: pd.DataFrame) -> str:
+    """Selections, each with the distance of its images from the clean ones in brackets."""
+    texts = {formats.isolated(str(name)): _distance(of) for name, of in cells.groupby("attack_selection")}
+    return ", ".join(f"{name} ({text})" if text else name for name, text in texts.items())
 
 
 def _distance(of_attack: pd.DataFrame) -> str:
@@ -234,9 +247,12 @@ def _problems(cells: pd.DataFrame) -> list[Problem]:
 
 
 def _absent(cells: pd.DataFrame) -> list[str]:
-    """Cells of the full matrix for which there is no result at all, counted by defense and group."""
+    """Cells of the full matrix for which there is no result at all, counted by defense and group.
+
+    Adaptive attacks are left out, as in the column `missing`: each is of one defense.
+    """
     lines = []
-    for place, group in cells.groupby(["dataset_selection", *GROUP[2:]], sort=True):
+    for place, group in cells[~is_adaptive(cells["attack"])].groupby(["dataset_selection", *GROUP[2:]], sort=True):
         name, _, preset, victim, precision = map(formats.isolated, place)
         expected = group["attack_selection"].nunique() * group["seed"].nunique()
         counts = group.groupby("defense_selection", sort=True).size()

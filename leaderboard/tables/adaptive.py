@@ -1,12 +1,12 @@
 """The best known attack: the worst of all attacks, those included that were crafted with knowledge of a defense.
 
 Adaptive attacks are never part of a row's mean, worst, recovery, cost or rank: those compare defenses against attackers
-who know none of them.
+who know none of them. Every view shows them behind the other attacks (`in_order`), marked or under their own heading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,9 +17,14 @@ from leaderboard.tables.statistics import half_width_95, mean
 _NAME = "adaptive"
 
 
-def names_adaptive(name: str) -> bool:
-    """True if an attack of this registered name is adaptive, or a part of a chain (joined by `+`) is."""
-    return _NAME in name.split("+")
+def names_adaptive(attack: str) -> bool:
+    """True if an attack of this registered name or selection is adaptive, or a part of a chain (joined by `+`) is."""
+    return any(part.partition(":")[0] == _NAME for part in attack.split("+"))
+
+
+def in_order(attacks: Iterable[str]) -> list[str]:
+    """Different selections in the order of every view: by name, the adaptive ones behind the others."""
+    return sorted(set(attacks), key=lambda attack: (names_adaptive(attack), attack))
 
 
 def is_adaptive(attacks: pd.Series[str]) -> pd.Series[bool]:

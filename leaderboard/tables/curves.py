@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
+from leaderboard.tables.adaptive import in_order, names_adaptive
 from leaderboard.tables.columns import CELL_COLUMNS, GROUP, Column, typed
 from leaderboard.tables.statistics import half_width_95, mean
 
@@ -46,7 +47,7 @@ def curves_frame(cells: pd.DataFrame) -> pd.DataFrame:
 
     A line has at least `LEAST_VALUES` points with an accuracy. A figure's points are compared over the same seeds: all
     that its cells have; a point that lacks one of them has no accuracy. Attack `none` and defense `none` have no
-    parameters; they are lines in the figures of the other kind.
+    parameters; they are lines in the figures of the other kind. Adaptive attacks come last, as figures and as lines.
 
     Args:
         cells: at most one for the same coordinates (`current_cells`).
@@ -73,7 +74,8 @@ def _figures(group: pd.DataFrame, varied: str) -> Iterator[tuple[str, dict[float
                 continue
             rest = json.dumps(parameters | {parameter: None}, sort_keys=True)
             found.setdefault((name, parameter, rest), {}).setdefault(float(value), selection)
-    for (_, parameter, _), selections in sorted(found.items()):
+    in_turn = sorted(found.items(), key=lambda item: (names_adaptive(item[0][0]), item))
+    for (_, parameter, _), selections in in_turn:
         if len(selections) >= LEAST_VALUES:
             yield parameter, dict(sorted(selections.items()))
 
@@ -86,12 +88,13 @@ def _points(
     seeds = sorted(cells["seed"].unique())
     component = without_parameter(min(selections.values(), key=lambda text: (len(text), text)), parameter)
     clean = _accuracy(group, "none", "none", seeds)
-    for against, line in cells.groupby(other, sort=True):
+    for against in in_order(cells[other]):
+        line = cells[cells[other] == against]
         table = line.pivot(index=own, columns="seed", values="clean_test_accuracy").reindex(columns=seeds)
         points = {value: table.loc[text] for value, text in selections.items() if text in table.index}
         if sum(mean(point) is not None for point in points.values()) < LEAST_VALUES:
             continue
-        undefended = _accuracy(group, str(against), "none", seeds) if varied == "defense" else None
+        undefended = _accuracy(group, against, "none", seeds) if varied == "defense" else None
         for value, point in points.items():
             if varied == "attack":
                 undefended = _accuracy(group, selections[value], "none", seeds)

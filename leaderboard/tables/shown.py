@@ -1,6 +1,7 @@
 """The columns of the leaderboard that readers see: one table for the page, the terminal, Markdown, LaTeX and the docs.
 
-Its order is that of every view. The meaning of a column is in `BOARD_COLUMNS`.
+Its order is that of every view. Behind these columns come `attack_columns` (LaTeX begins with them), and last
+`adaptive_columns`. The meaning of a column is in `BOARD_COLUMNS`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.tables.columns import AND, BOARD_COLUMNS, accuracy_column
+from leaderboard.tables.adaptive import names_adaptive
+from leaderboard.tables.columns import AND, BOARD_COLUMNS, accuracy_column, accuracy_columns
 from leaderboard.tables.targets import TARGETS
 
 
@@ -25,6 +27,7 @@ class View(StrEnum):
     TERMINAL = "terminal"
     MARKDOWN = "Markdown"
     LATEX = "LaTeX"
+    ADAPTIVE = "terminal, Markdown, LaTeX (with the adaptive attacks)"
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,17 @@ def _listed(values: Iterable[object]) -> str:
 _TABLES = frozenset({View.TERMINAL, View.MARKDOWN, View.LATEX})
 _ALL = _TABLES | {View.PAGE}
 _CHOICE = frozenset({View.CHOICE})
+_BEST_KNOWN = frozenset({View.PAGE, View.ADAPTIVE})
+
+ADAPTIVE_NOTE = "crafted with knowledge of a defense; in no mean, worst, recovery, cost or rank"
+"""What every view says of adaptive attacks."""
 
 SHOWN = (
     Shown("mean_accuracy", "mean", formats.percent, _ALL, "%", "high", True),
     Shown("peak_accuracy", "peak (oracle)", formats.percent, _CHOICE, "%", high_first=True),
     Shown("half_width_95", "± 95 %", formats.percent, _TABLES - {View.LATEX}),
     Shown("worst_accuracy", "worst", formats.percent, _ALL, "%", "high", True),
-    Shown("best_known_accuracy", "best known attack", formats.percent, frozenset({View.PAGE}), "%", high_first=True),
+    Shown("best_known_accuracy", "best known attack", formats.percent, _BEST_KNOWN, "%", high_first=True),
     Shown("adaptive_attacks", "adaptive attacks", str, _CHOICE, high_first=True),
     Shown("mean_without_one", "without one attack", formats.percent, _CHOICE, "%", high_first=True),
     Shown("held_out_mean", "held out", formats.percent, _CHOICE, "%", high_first=True),
@@ -110,9 +117,22 @@ def shown_in(*views: View) -> list[Shown]:
 
 
 def of_attack(attack: str) -> Shown:
-    """The column with the accuracy against one attack."""
-    meaning = f"accuracy in % against {attack}"
-    return Shown(accuracy_column(attack), attack, formats.percent, _TABLES | _CHOICE, "", "high", True, meaning)
+    """The column with the accuracy against one attack; no value is the best against one that knows a single defense."""
+    adaptive = names_adaptive(attack)
+    meaning = f"accuracy in % against {attack}" + (f": {ADAPTIVE_NOTE}" if adaptive else "")
+    best = "" if adaptive else "high"
+    return Shown(accuracy_column(attack), attack, formats.percent, _TABLES | _CHOICE, "", best, True, meaning)
+
+
+def attack_columns(rows: pd.DataFrame) -> list[Shown]:
+    """The accuracies of these rows against each attack that knows no defense."""
+    return [of_attack(attack) for attack in accuracy_columns(rows) if not names_adaptive(attack)]
+
+
+def adaptive_columns(rows: pd.DataFrame) -> list[Shown]:
+    """The best known attack and each adaptive one, as far as these rows have values; they stand last in every view."""
+    adaptive = [of_attack(attack) for attack in accuracy_columns(rows) if names_adaptive(attack)]
+    return [column for column in [*shown_in(View.ADAPTIVE), *adaptive] if rows[column.name].notna().any()]
 
 
 def value_with_range(column: Shown, row: pd.Series[Any]) -> str:

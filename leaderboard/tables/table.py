@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.store.results import CellResult
-from leaderboard.tables.adaptive import best_known, is_adaptive
+from leaderboard.tables.adaptive import best_known, in_order, is_adaptive
 from leaderboard.tables.baselines import with_baselines
 from leaderboard.tables.cell_rows import cell_row
 from leaderboard.tables.columns import (
@@ -105,7 +105,7 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
         frame: from `cells_frame`.
     """
     frame = current_cells(frame)
-    attacks = sorted(set(frame["attack_selection"]) - {"none"})
+    attacks = in_order(set(frame["attack_selection"]) - {"none"})
     rows = [row for _, group in frame.groupby(GROUP, sort=True) for row in _group_rows(group)]
     accuracies = {accuracy_column(name): Column("float64", "mean over seeds", "fraction") for name in attacks}
     widths = {half_width_column(name): Column("float64", "interval of that mean", "fraction") for name in attacks}

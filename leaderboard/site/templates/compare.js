@@ -44,8 +44,8 @@ function compared(ours, theirs) {
   const body = LINES.map((head) => {
     const found = difference(head, ours, theirs);
     if (!found) return null;
-    if (head.classList.contains("at")) count[found.sign] += 1;
-    const name = head.dataset.field === "clean_accuracy" ? "clean data" : head.dataset.field === "mean_accuracy" ? "mean over attacks" : head.textContent.trim();
+    if (head.classList.contains("at") && !head.classList.contains("adaptive")) count[found.sign] += 1;
+    const name = head.dataset.field === "clean_accuracy" ? "clean data" : head.dataset.field === "mean_accuracy" ? "mean over attacks" : headOf(head);
     const signed = `${found.a > found.b ? "+" : ""}${inPoints(found.a - found.b)} ± ${inPoints(found.width)}`;
     const line = node("tr", "");
     line.append(node("th", name, { scope: "row" }), ...[inPoints(found.a), inPoints(found.b), signed, words[found.sign]].map((text) => node("td", text)));
@@ -57,8 +57,9 @@ function compared(ours, theirs) {
   grid.createTHead().append(head);
   grid.createTBody().append(...body.filter(Boolean));
   const oracle = [ours, theirs].some((row) => row.classList.contains("oracle")) ? " One of them was chosen with test labels." : "";
+  const aside = LINES.some((head) => head.classList.contains("adaptive")) ? " (adaptive ones are not counted)" : "";
   const total = count[1] + count[-1] + count[0];
-  return [node("p", `Of ${total} attacks: ${words[1]} against ${count[1]}, ${words[-1]} against ${count[-1]}, ${words[0]} against ${count[0]}.${oracle}`), grid];
+  return [node("p", `Of ${total} attacks${aside}: ${words[1]} against ${count[1]}, ${words[-1]} against ${count[-1]}, ${words[0]} against ${count[0]}.${oracle}`), grid];
 }
 
 function compare() {
