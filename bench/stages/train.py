@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bench.api import ChangesRecipe, Context, FitsOnce, ImageSet, Recipe, TrainsDifferently
 from bench.errors import ContractError, UserError, in_one_line
+from bench.measure.linearity import gradient_agreement
 from bench.registry import defenses, victims
 from bench.select.spec import plain, select
 from bench.stages.as_built import AsBuilt
@@ -129,15 +130,28 @@ def _train(task: Task, out_of_memory: str = "") -> Made:
         )
         logs = ctx.recorded()
         threads.check()
+    with built.judged():
+        scores = _scores(model, judged.images, test.labels, ctx)
     payload = {
         "clean_test_accuracy": share_right(predictions, test.labels),
         "test_images": len(test),
         "curve": curve,
         "view_seconds": view_seconds,
         "recipe": {name: plain(value) for name, value in asdict(recipe).items()},
+        "scores": scores,
         "logs": logs,
     }
     return Made(meter.cost(), payload, {"predictions": predictions.to(torch.int32)})
+
+
+def _scores(model: torch.nn.Module, images_u8: Tensor, labels: Tensor, ctx: Context) -> dict[str, float | None]:
+    """Diagnosis of the trained network, outside the meter; what has no gradient is no reason to lose the training."""
+    agreement, images = None, 0
+    try:
+        agreement, images = gradient_agreement(model, images_u8, labels, ctx.device)
+    except RuntimeError as error:
+        ctx.log("gradient_agreement", f"not measured: {in_one_line(str(error))}")
+    return {"victim_gradient_agreement": agreement, "victim_gradient_images": images or None}
 
 
 def _sample(train: ImageSet, ctx: Context) -> ImageSet:

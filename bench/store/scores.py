@@ -1,4 +1,4 @@
-"""Scores of a poison and of its remains after a defense, in words; the formula of those that pages compute too."""
+"""Scores of a poison, of its remains and of the victim, in words; the formula of those that pages compute too."""
 
 from __future__ import annotations
 
@@ -158,6 +158,15 @@ SCORES = {
         "Cosine of the class means of the estimated and of the true perturbation, mean over classes.",
         "−1 to 1",
         "Higher is better; 1: the same direction, 0: unrelated.",
+    ),
+    "victim_gradient_agreement": Score(
+        "agreement of the victim's gradients",
+        "Cosine of the trained network's gradients of one logit at two test images, mean over pairs; our measure.",
+        "−1 to 1",
+        "1: a linear network; near 0: what counts depends on the image.",
+    ),
+    "victim_gradient_images": Score(
+        "images behind the agreement", "How many test images the gradients were compared at, in pairs.", "images"
     ),
 }
 """By name in `CellResult.scores`; in `cells.csv` the name follows `score_`."""

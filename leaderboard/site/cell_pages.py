@@ -107,7 +107,7 @@ def _spectrum(scores: Mapping[str, float | None]) -> dict[str, list[tuple[str, f
 def _scores(cell: CellResult) -> dict[str, str]:
     """Measured scores as text; without those of a purification where the defense has none: they are the poison's."""
     purifies = cell.defense.extra.get("purifies", True)
-    shown = {n: v for n, v in cell.scores.items() if v is not None and (purifies or n.startswith("poison"))}
+    shown = {n: v for n, v in cell.scores.items() if v is not None and (purifies or n.startswith(("poison", "victim")))}
     return {name: formats.setting(v) if name == "poison_linf_max" else _words(v) for name, v in shown.items()}
 
 
