@@ -22,6 +22,8 @@ _TABLE = {
     "regions": Traits("class-wise", bounded=True, surrogate=False),
     "patches": Traits("class-wise", bounded=True, surrogate=False),
     "class-color": Traits("class-wise", bounded=True, surrogate=False, against="iss-jpeg"),
+    "adaptive": Traits("sample-wise", bounded=True, surrogate=True, against="the defense in through"),
+    "from-file": Traits("any noise", bounded=None, surrogate=None),
 }
 
 for _name, _traits in _TABLE.items():

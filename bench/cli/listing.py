@@ -154,8 +154,10 @@ def _facts(kind: str, entry: Entry[Any]) -> Iterator[tuple[str, str]]:
     if entry.family:
         yield "family", f"{entry.family}; this name selects all its members"
     if traits := BY_KIND[kind].traits(entry.name):
-        yield "kind", f"{', '.join(traits.words)}; each word selects all such {kind}"
-        yield "designed against", traits.against or "plain training"
+        complete = dataclasses.MISSING not in entry.parameters.values()
+        yield "kind", ", ".join(traits.words) + f"; each word selects all such {kind}" * complete
+        if traits.surrogate is not None:  # otherwise it is not known
+            yield "designed against", traits.against or "plain training"
     if kind == "defenses":
         optional = entry.parameters.get("test_view") is False
         acts = {

@@ -208,11 +208,15 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         raise unknown(self.kind, name, [*self._entries, *self.groups()], remedy, plugin=True)
 
     def groups(self) -> dict[str, list[str]]:
-        """Words that select several components (families, words of traits, sweeps) -> their members, as selections."""
+        """Words that select several components (families, words of traits, sweeps) -> their members, as selections.
+
+        Words of traits select no component that needs a parameter.
+        """
         self.load()
         found = {word: list(members) for word, members in self._sweeps.items()}
         for name, entry in self._entries.items():
-            traits = self._traits.get(name)
+            complete = dataclasses.MISSING not in entry.parameters.values()
+            traits = self._traits.get(name) if complete else None
             for word in (entry.family, *(traits.words if traits else ())):
                 if word:
                     found.setdefault(word, []).append(name)

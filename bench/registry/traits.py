@@ -11,19 +11,21 @@ class Traits:
     """Kind of an attack with its default parameters.
 
     Attributes:
-        noise: `sample-wise`: each image has its own; `class-wise`: all images of a class are changed alike.
-        bounded: a norm bounds what is changed.
-        surrogate: a model is trained while crafting.
+        noise: `sample-wise`: each image has its own; `class-wise`: all images of a class are changed alike; `any
+            noise`: a parameter decides.
+        bounded: a norm bounds what is changed; None: a parameter decides.
+        surrogate: a model is trained while crafting; None: a parameter decides.
         against: the defense that the attack was designed to survive (`at`), or "" for plain training.
     """
 
-    noise: Literal["sample-wise", "class-wise"]
-    bounded: bool
-    surrogate: bool
+    noise: Literal["sample-wise", "class-wise", "any noise"]
+    bounded: bool | None
+    surrogate: bool | None
     against: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
         """In the order noise, bound, surrogate."""
-        bound = "bounded" if self.bounded else "unbounded"
-        return self.noise, bound, "surrogate" if self.surrogate else "surrogate-free"
+        bound = {True: "bounded", False: "unbounded", None: "any bound"}[self.bounded]
+        surrogate = {True: "surrogate", False: "surrogate-free", None: "any surrogate"}[self.surrogate]
+        return self.noise, bound, surrogate
