@@ -19,7 +19,6 @@ from bench.store import scores
 
 _CHUNK = 256
 _SEPARABILITY_IMAGES = 5000  # of 3 x 32 x 32; fewer of larger images, so that the time stays within some seconds
-_FIT_STEPS, _FIT_CHECKED, _FIT_LR = 500, 10, 0.5  # of L-BFGS; accuracy is looked at every ten steps
 _RIDGE = 0.01  # of the mean square of a perturbation
 
 
@@ -38,7 +37,6 @@ def poison_scores(
         "poisoned_images": int(mask.sum()),
         "poison_separability": separability,
         "poison_separability_images": held_out or None,
-        "poison_fitted_separability": fitted_separability(poisoned_u8, clean_u8, labels, mask),
         "poison_class_share": class_share(*offered, labels[mask]),
         **{f"poison_{name}": share for name, share in entry_shares(poisoned_u8, clean_u8, mask, budget).items()},
     }
@@ -144,45 +142,6 @@ def chosen_rows(mask: Tensor, images_u8: Tensor) -> Tensor:
     rows = mask.nonzero().flatten()
     limit = int(_SEPARABILITY_IMAGES * min(1.0, math.sqrt(3072 / images_u8[:1].numel())))
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:limit]]
-
-
-def fitted_separability(poisoned_u8: Tensor, clean_u8: Tensor, labels: Tensor, mask: Tensor) -> float | None:
-    """Share of the perturbations that a linear network fits: the published test, which holds nothing out.
-
-    A linear network is trained on the perturbations (scale [0, 1]) with their labels, on all of them at once, by L-BFGS
-    with learning rate 0.5 for at most 500 steps, and judged on the same perturbations. It stops early once it finds
-    every class. Deviations: steps are found by a line search (strong Wolfe), without which the fit may diverge, and at
-    most 5,000 images of 3 x 32 x 32 are taken. With fewer images than entries any noise can be fitted, so a value of 1
-    says little unless there are more images.
-
-    Returns:
-        None without a poison, of one class only, or if the fit diverges.
-    """
-    rows = chosen_rows(mask, clean_u8)
-    delta = (poisoned_u8[rows].float() - clean_u8[rows].float()).flatten(1) / 255
-    classes, index = torch.unique(labels[rows], return_inverse=True)
-    if len(classes) < 2 or not bool(delta.any()):
-        return None
-    weight = torch.zeros(len(classes), delta.shape[1], requires_grad=True)
-    bias = torch.zeros(len(classes), requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], lr=_FIT_LR, max_iter=_FIT_CHECKED, line_search_fn="strong_wolfe")
-    found = 0.0
-
-    def loss() -> float:
-        optimizer.zero_grad()
-        value = torch.nn.functional.cross_entropy(delta @ weight.T + bias, index)
-        value.backward()  # type: ignore[no-untyped-call]
-        return float(value.detach())
-
-    with torch.enable_grad():
-        for _ in range(_FIT_STEPS // _FIT_CHECKED):
-            optimizer.step(loss)  # type: ignore[no-untyped-call]
-            found = float(((delta @ weight.detach().T + bias.detach()).argmax(dim=1) == index).double().mean())
-            if found == 1.0:
-                break
-    if not bool(torch.isfinite(weight).all()):  # NaN has a largest class too: the first
-        return None
-    return found
 
 
 def _ridge(inputs: Tensor, targets: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.measure import diagnosis
+from bench.measure.published_separability import published_separability
 from bench.measure.spectrum import spectrum_scores
 from bench.registry import attacks
 from bench.select.spec import select
@@ -24,10 +25,13 @@ def poison(task: Task) -> Made:
         poisoned, mask = craft(attack.component, clean, ctx)
         logs = ctx.recorded()
     check_budget(attack.name, budget, poisoned, clean, mask)
+    published, shuffled = published_separability(poisoned.images, clean.images, clean.labels, mask, ctx.device)
     payload = {
         "scores": {
             **diagnosis.poison_scores(poisoned.images, clean.images, clean.labels, mask, budget),
             **{f"poison_{n}": v for n, v in spectrum_scores(poisoned.images, clean.images, mask).items()},
+            "poison_published_separability": published,
+            "poison_shuffled_separability": shuffled,
         },
         "logs": logs,
         "budget": str(budget),

@@ -86,12 +86,18 @@ SCORES = {
     "poison_separability_images": Score(
         "images behind separability", "How many held-out perturbations the linear classifier was judged on.", "images"
     ),
-    "poison_fitted_separability": Score(
+    "poison_published_separability": Score(
         "linear separability, as published",
-        "Share of the perturbations that a linear network fits (L-BFGS, learning rate 0.5, up to 500 steps), nothing "
-        "held out, at most 5,000 images.",
+        "Share of all perturbations, scaled to 0..1, that a linear network fits in 500 steps of L-BFGS with learning "
+        "rate 0.5; nothing is held out. Only with more images than weights (classes x entries), on a GPU or if short.",
         _SHARE,
-        "Higher: easier to learn; with fewer images than entries any noise can be fitted.",
+        "Far above the value with shuffled labels: easy to learn.",
+    ),
+    "poison_shuffled_separability": Score(
+        "the same with shuffled labels",
+        "The published test on the same perturbations with shuffled labels: what any noise reaches.",
+        _SHARE,
+        "Near the value above: that value says nothing.",
     ),
     "poison_class_share": Score(
         "class-wise share",

@@ -183,7 +183,7 @@ def test_every_score_of_a_poison_is_explained(poisoned):
     assert {name for name, value in none.items() if value is None} == {
         "poison_psnr_db",
         *("poison_ssim", "poison_ssim_images"),  # the images are smaller than a window
-        *("poison_separability", "poison_separability_images", "poison_fitted_separability"),
+        *("poison_separability", "poison_separability_images"),
         *("poison_at_bound_share", "poison_negative_share", "poison_clipped_share"),
         "poison_class_share",
     }

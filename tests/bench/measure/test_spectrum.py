@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.measure.diagnosis import fitted_separability, linear_separability
 from bench.measure.spectrum import spectrum_scores
 from bench.store.scores import BANDS
 
@@ -51,25 +50,3 @@ def test_channels_have_their_shares_and_only_the_masked_images_count() -> None:
     gray = spectrum_scores(CLEAN[:, :1] + 3, CLEAN[:, :1], ALL)
     assert gray["channel_1"] is None
     assert gray["band_1"] == pytest.approx(1)
-
-
-def test_the_published_separability_holds_nothing_out() -> None:
-    generator = torch.Generator().manual_seed(1)
-    labels = torch.arange(60) % 3
-    mask = torch.ones(60, dtype=torch.bool)
-    clean = torch.full((60, 3, 8, 8), 128, dtype=torch.uint8)
-    noise = torch.randint(-8, 9, clean.shape, generator=generator)
-    class_wise = torch.randint(-8, 9, (3, 3, 8, 8), generator=generator)[labels]
-
-    def both(delta: Tensor) -> tuple[float | None, float | None]:
-        poisoned = (clean.int() + delta).to(torch.uint8)
-        return fitted_separability(poisoned, clean, labels, mask), linear_separability(poisoned, clean, labels, mask)[0]
-
-    assert both(class_wise) == (1.0, 1.0)
-    fitted, held_out = both(noise)  # 192 entries for 60 images: any noise can be fitted
-    assert fitted == 1.0
-    assert held_out < 0.7
-    assert both(torch.zeros_like(noise)) == (None, None)
-    small = noise[:, :1, :2, :2]  # 4 entries for 60 images: it cannot
-    poisoned = (clean[:, :1, :2, :2].int() + small).to(torch.uint8)
-    assert 0.3 < fitted_separability(poisoned, clean[:, :1, :2, :2], labels, mask) < 0.75
