@@ -9,7 +9,7 @@ import pandas as pd
 from bench import formats
 from leaderboard.figures.style import cut
 from leaderboard.site.scatter import CostAxis, on_several_devices
-from leaderboard.tables.adaptive import is_adaptive, names_adaptive
+from leaderboard.tables.adaptive import names_adaptive
 from leaderboard.tables.columns import AND
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import Flag, has, shared_flags, shown_flags
@@ -78,7 +78,7 @@ def _text(*sentences: str) -> str:
 
 def _attacks(cells: pd.DataFrame) -> str:
     """Those behind a mean."""
-    names = sorted(set(cells.loc[~is_adaptive(cells["attack"]), "attack_selection"]) - {"none"})
+    names = sorted(set(cells.loc[cells["counted"].astype(bool), "attack_selection"]) - {"none"})
     return f"{formats.counted(len(names), 'attack')} ({', '.join(map(formats.isolated, names))})"
 
 

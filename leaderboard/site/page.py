@@ -21,7 +21,6 @@ from leaderboard.site.methods import Method, method_cards
 from leaderboard.site.scatter import AXES
 from leaderboard.site.sparkline import HEIGHT, WIDTH, sparklines
 from leaderboard.site.views import Page, Tables, page_view
-from leaderboard.tables.adaptive import is_adaptive
 from leaderboard.tables.columns import BOARD_COLUMNS
 from leaderboard.tables.envelope import SETTINGS
 from leaderboard.tables.flags import Flag, has
@@ -59,7 +58,8 @@ def render_pages(
         task: name of the task that all cells are of, or "".
     """
     frame = tables.cells
-    page = page_view(tables, sparklines(cells))
+    counted = set(frame.loc[frame["counted"].astype(bool), "key"])
+    page = page_view(tables, sparklines(cell for cell in cells if cell.key in counted))
     values: dict[str, dict[str, Any]] = {
         "index.html": {
             "page": page,
@@ -125,7 +125,7 @@ def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame
     done = int((frame["status"] == "done").sum())
     missing = int(board.loc[[not has(Flag.ORACLE, flags) for flags in board["flags"]], "missing"].sum())
     stopped = current_cells(frame).query("status != 'done'")
-    absent = missing - int((~is_adaptive(stopped["attack"])).sum())
+    absent = missing - int(stopped["counted"].astype(bool).sum())
     counts = {status: int((stopped["status"] == status).sum()) for status in ("failed", "skipped")} | {
         "not run": absent
     }

@@ -11,7 +11,6 @@ import pandas as pd
 
 from bench import formats
 from bench.store.results import CellResult
-from leaderboard.tables.adaptive import names_adaptive
 
 WIDTH, HEIGHT = 96, 24
 _MOST_POINTS = 32
@@ -28,11 +27,14 @@ class Sparkline:
 def sparklines(cells: Iterable[CellResult]) -> dict[tuple[str, ...], Sparkline]:
     """By data set, its digest, preset, victim, precision and defense, as on the board.
 
-    Of finished cells on poisoned data, without adaptive attacks; of every curve the epochs that all of them have.
+    Of the finished ones on poisoned data; of every curve the epochs that all of them have.
+
+    Args:
+        cells: those that the board counts.
     """
     curves: dict[tuple[str, ...], list[dict[int, float]]] = {}
     for cell in cells:
-        if cell.status == "done" and cell.attack.name != "none" and not names_adaptive(cell.attack.name):
+        if cell.status == "done" and cell.attack.name != "none":
             curves.setdefault(_names_of(cell), []).append(_accuracies(cell))
     means = {row: _mean(of_row) for row, of_row in curves.items()}
     return {row: _drawn(mean) for row, mean in means.items() if len(mean) > 1}

@@ -205,10 +205,12 @@ def _group(
 def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
     first = cells.iloc[0]
     poisoned = cells[cells["attack"] != "none"]
-    adaptive = is_adaptive(poisoned["attack"])
+    adaptive, counted = is_adaptive(poisoned["attack"]), poisoned["counted"].astype(bool)
+    swept = ", ".join(map(formats.isolated, sorted(set(poisoned.loc[~adaptive & ~counted, "attack_selection"]))))
     facts = [
         ("images", f"{first['train_images']:,} train, {first['test_images']:,} test"),
-        ("attacks", _attacks(poisoned[~adaptive])),
+        ("attacks", _attacks(poisoned[counted])),
+        ("points of curves alone", f"{swept}: in no mean, worst, rank or count" if swept else ""),
         ("adaptive attacks", _attacks(poisoned[adaptive])),
         ("seeds", ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))),
         ("device", "; ".join(sorted({AND.join(devices) for devices in cells["device"] if devices})) or formats.DASH),
@@ -249,10 +251,10 @@ def _problems(cells: pd.DataFrame) -> list[Problem]:
 def _absent(cells: pd.DataFrame) -> list[str]:
     """Cells of the full matrix for which there is no result at all, counted by defense and group.
 
-    Adaptive attacks are left out, as in the column `missing`: each is of one defense.
+    Cells that the board does not count are left out, as in the column `missing`.
     """
     lines = []
-    for place, group in cells[~is_adaptive(cells["attack"])].groupby(["dataset_selection", *GROUP[2:]], sort=True):
+    for place, group in cells[cells["counted"].astype(bool)].groupby(["dataset_selection", *GROUP[2:]], sort=True):
         name, _, preset, victim, precision = map(formats.isolated, place)
         expected = group["attack_selection"].nunique() * group["seed"].nunique()
         counts = group.groupby("defense_selection", sort=True).size()

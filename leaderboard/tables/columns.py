@@ -60,6 +60,11 @@ CELL_COLUMNS = {
     "attack_parameters": Column("string", "JSON; all parameters, a file by the digest of its content if it is logged"),
     "budget": Column("string", "norm and radius of the perturbation, or `no norm bound`"),
     "attack_traits": Column("object", "kind of the attack with its default parameters", separator=", "),
+    "counted": Column(
+        "boolean",
+        "true if means, ranks and counts of the board have it; false for adaptive attacks and for points of a curve "
+        "over a parameter of an attack, of which the default counts (else the largest value)",
+    ),
     "defense": Column("string", "registered name of the defense; none: undefended"),
     "defense_selection": Column("string", "name and non-default parameters"),
     "defense_parameters": Column("string", "JSON; likewise"),

@@ -57,14 +57,21 @@ def curves_frame(cells: pd.DataFrame) -> pd.DataFrame:
         row
         for place, group in done.groupby(GROUP, sort=True)
         for varied in _OTHER
-        for figure in _figures(group, varied)
+        for figure in figures_of(group, varied)
         for row in _points(group, varied, *figure, dict(zip(GROUP, place, strict=True)))
     ]
     return typed(rows, CURVE_COLUMNS)
 
 
-def _figures(group: pd.DataFrame, varied: str) -> Iterator[tuple[str, dict[float, str]]]:
-    """Each parameter with the selection that has each of its values, all other parameters being the same."""
+def figures_of(group: pd.DataFrame, varied: str) -> Iterator[tuple[str, dict[float, str]]]:
+    """Each parameter with the selection that has each of its values, all other parameters being the same.
+
+    There are at least `LEAST_VALUES` of them.
+
+    Args:
+        group: cells that agree in `GROUP`.
+        varied: `attack` or `defense`.
+    """
     texts = group.groupby(f"{varied}_selection", sort=True)[[varied, f"{varied}_parameters"]].first()
     found: dict[tuple[str, str, str], dict[float, str]] = {}
     for selection, name, written in texts.itertuples(name=None):

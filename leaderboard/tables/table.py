@@ -24,6 +24,7 @@ from leaderboard.tables.columns import (
     typed,
 )
 from leaderboard.tables.costs import Spread, row_costs
+from leaderboard.tables.counted import with_counted
 from leaderboard.tables.effect import with_effect_flags
 from leaderboard.tables.families import best_per_attack, families, family_row, held_out, same_attack
 from leaderboard.tables.flags import Flag, has
@@ -84,6 +85,7 @@ def cells_frame(cells: Iterable[CellResult], repeated: Sequence[CellResult] = ()
     elsewhere = typed((cell_row(cell) for cell in repeated), CELL_COLUMNS)
     frame = with_baselines(typed(rows, CELL_COLUMNS | scores | provenance), elsewhere)
     frame = with_effect_flags(frame, {cell.key: cell.dataset["num_classes"] for cell in cells})
+    frame = with_counted(frame)
     return frame.sort_values([*COORDINATES, "key"], ignore_index=True)[[*CELL_COLUMNS, *scores, *provenance]]
 
 
@@ -98,14 +100,16 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
     Expected are all attacks and all seeds that appear anywhere in a row's group. A row that lacks one of those cells
     has no mean, no worst attack, no recovery, no cost and no rank. Adaptive attacks are in the columns `best_known_*`
-    and their own alone. Undefended rows, families' best per attack and
-    provisional rows are listed without ranks. Single defenses come first, then oracles, undefended and incomplete.
+    and their own alone; points of a curve over an attack's parameter are in none. Undefended rows, families' best per
+    attack and provisional rows are listed without ranks. Single defenses come first, then oracles, undefended and
+    incomplete ones.
 
     Args:
         frame: from `cells_frame`.
     """
     frame = current_cells(frame)
-    attacks = in_order(set(frame["attack_selection"]) - {"none"})
+    shown = frame["counted"].astype(bool) | is_adaptive(frame["attack"])
+    attacks = in_order(set(frame.loc[shown, "attack_selection"]) - {"none"})
     rows = [row for _, group in frame.groupby(GROUP, sort=True) for row in _group_rows(group)]
     accuracies = {accuracy_column(name): Column("float64", "mean over seeds", "fraction") for name in attacks}
     widths = {half_width_column(name): Column("float64", "interval of that mean", "fraction") for name in attacks}
@@ -114,13 +118,13 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
     seeds, by_defense = sorted(group["seed"].unique()), group.groupby("defense_selection", sort=True)
-    group = group[~is_adaptive(group["attack"])]
+    group = group[group["counted"].astype(bool)]
     attacks = sorted(group["attack_selection"].unique())
     singles = []
     for _, cells in by_defense:
-        informed = is_adaptive(cells["attack"])
-        row = _row(cells if informed.all() else cells[~informed], attacks, seeds)
-        singles.append(row | best_known(row, cells[informed], seeds))
+        counted = cells[cells["counted"].astype(bool)]
+        row = _row(cells if counted.empty else counted, attacks, seeds)
+        singles.append(row | best_known(row, cells[is_adaptive(cells["attack"])], seeds))
     add_group_flags(singles)
     _rank(singles)
     oracles = []
