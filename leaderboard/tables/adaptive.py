@@ -6,6 +6,7 @@ who know none of them. Every view shows them behind the other attacks (`in_order
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -35,11 +36,13 @@ def is_adaptive(attacks: pd.Series[str]) -> pd.Series[bool]:
 def best_known(row: Mapping[str, Any], cells: pd.DataFrame, seeds: Sequence[int]) -> dict[str, Any]:
     """The columns `best_known_*` and `adaptive_attacks` of a defense, and the accuracy against each adaptive attack.
 
-    An adaptive attack counts if it has a cell for every seed. There is no best known attack where no adaptive one
-    counts, or where the row lacks a cell of the other attacks. All columns are empty without a cell.
+    An adaptive attack counts if it was crafted through this very defense and has a cell for every seed. There is no
+    best known attack where none counts, or where the row lacks a cell of the other attacks: the worst of attacks that
+    know nothing of the defense would look like the result of an attempt to break it. Where one counts, attacks that
+    were crafted through other defenses may be the worst too. All columns are empty without a cell.
 
     Args:
-        row: of the defense, from the other attacks.
+        row: of the defense, from the other attacks, with `defense_parameters` (JSON).
         cells: of the defense against adaptive attacks.
         seeds: of the group.
     """
@@ -50,9 +53,18 @@ def best_known(row: Mapping[str, Any], cells: pd.DataFrame, seeds: Sequence[int]
     found = {str(attack): accuracy for attack in table if (accuracy := mean(table[attack])) is not None}
     columns: dict[str, Any] = {accuracy_column(attack): accuracy for attack, accuracy in found.items()}
     columns |= {half_width_column(attack): half_width_95(table[attack]) for attack in found}
-    columns["adaptive_attacks"] = len(found)
-    if not found or row["mean_accuracy"] is None:
+    first = cells.drop_duplicates("attack_selection").set_index("attack_selection")["attack_parameters"]
+    defense = row["defense"], json.loads(row["defense_parameters"])
+    columns["adaptive_attacks"] = sum(_through(first[attack]) == defense for attack in found)
+    if not columns["adaptive_attacks"] or row["mean_accuracy"] is None:
         return columns
     found[row["worst_attack"]] = row["worst_accuracy"]
     worst = min(found, key=lambda attack: (found[attack], attack))
     return columns | {"best_known_accuracy": found[worst], "best_known_attack": worst}
+
+
+def _through(written: str) -> tuple[str, dict[str, Any]]:
+    """Name and parameters of the defense that an adaptive attack was crafted through; in a chain they have a prefix."""
+    given = {name.removeprefix(f"{_NAME}."): value for name, value in json.loads(written).items()}
+    own = {name.removeprefix("through."): value for name, value in given.items() if name.startswith("through.")}
+    return str(given.get("through", "")), own

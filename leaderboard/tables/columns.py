@@ -179,11 +179,14 @@ BOARD_COLUMNS = {
     "worst_attack": Column("string", "the attack it belongs to"),
     "best_known_accuracy": Column(
         "float64",
-        "the lowest of worst_accuracy and the means of adaptive attacks, which no other column counts",
+        "the lowest of worst_accuracy and the means of adaptive attacks, which no other column counts; empty if no "
+        "adaptive attack was crafted through this very defense",
         "fraction",
     ),
     "best_known_attack": Column("string", "the attack it belongs to"),
-    "adaptive_attacks": Column("Int64", "adaptive attacks with a finished cell for each seed"),
+    "adaptive_attacks": Column(
+        "Int64", "adaptive attacks that were crafted through this very defense, with a finished cell for each seed"
+    ),
     "clean_accuracy": Column(
         "float64", "clean test accuracy after this defense on clean training data (attack none): its price", "fraction"
     ),

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -6,6 +7,7 @@ from bench.store.results import CellResult
 from leaderboard.tables.columns import as_text
 from leaderboard.tables.table import cells_frame, leaderboard_frame
 
+PARAMETERS = {"iss-gray": {"test_view": False}, "iss-jpeg": {"quality": 10, "test_view": False}}
 MakeCell = Callable[..., CellResult]
 GRAY, JPEG = "adaptive:base=em:through=iss-gray", "adaptive:base=em:through=iss-jpeg"
 NEW = {"best_known_accuracy", "best_known_attack", "adaptive_attacks"}
@@ -16,7 +18,13 @@ def board_of(cells: list[CellResult]):
 
 
 def informed(make_cell: MakeCell, attack: str, defense: str, accuracy: float, seeds: int = 3) -> list[CellResult]:
-    return [make_cell(attack, defense, accuracy, seed=seed) for seed in range(seeds)]
+    through = attack.rpartition("=")[2]
+    own = {f"through.{name}": value for name, value in PARAMETERS[through].items()}
+    cells = [make_cell(attack, defense, accuracy, seed=seed) for seed in range(seeds)]
+    return [
+        replace(cell, attack=replace(cell.attack, parameters={"base": "em", "through": through, **own}))
+        for cell in cells
+    ]
 
 
 def test_no_other_column_counts_an_adaptive_attack(make_cell: MakeCell, matrix: list[CellResult]) -> None:
@@ -30,12 +38,45 @@ def test_no_other_column_counts_an_adaptive_attack(make_cell: MakeCell, matrix: 
 
 def test_the_best_known_attack_is_the_worst_of_all(make_cell: MakeCell, matrix: list[CellResult]) -> None:
     cells = [*informed(make_cell, GRAY, "iss-gray", 0.40), *informed(make_cell, JPEG, "iss-gray", 0.60)]
-    cells += informed(make_cell, JPEG, "dvae", 0.95)
+    cells += informed(make_cell, JPEG, "iss-jpeg", 0.95)
     board = board_of([*matrix, *cells])
-    gray, dvae = board.loc["iss-gray"], board.loc["dvae"]
-    assert (gray.best_known_accuracy, gray.best_known_attack, gray.adaptive_attacks) == (pytest.approx(0.4), GRAY, 2)
-    assert (dvae.best_known_accuracy, dvae.best_known_attack) == (pytest.approx(dvae.worst_accuracy), "ops")
+    gray, jpeg = board.loc["iss-gray"], board.loc["iss-jpeg"]
+    assert (gray.best_known_accuracy, gray.best_known_attack, gray.adaptive_attacks) == (pytest.approx(0.4), GRAY, 1)
+    assert (jpeg.best_known_accuracy, jpeg.best_known_attack) == (pytest.approx(jpeg.worst_accuracy), "ops")
     assert gray[f"accuracy[{JPEG}]"] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("defense", ["dvae", "iss-jpeg:quality=30"])
+def test_a_defense_that_no_attack_was_crafted_through_has_no_best_known_attack(
+    make_cell: MakeCell, matrix: list[CellResult], defense: str
+) -> None:
+    other = [c for c in matrix if c.defense.name == defense] or [
+        replace(cell, key=f"{cell.key}-30", defense=replace(cell.defense, text=defense, parameters={"quality": 30}))
+        for cell in matrix
+        if cell.defense.name == "iss-jpeg"
+    ]
+    cells = [c for c in matrix if c.defense.name != "dvae"] + other + informed(make_cell, JPEG, defense, 0.2)
+    cells = [replace(c, defense=other[0].defense) if c.defense.text == defense else c for c in cells]
+    row = board_of(cells).loc[defense]
+    assert row.adaptive_attacks == 0
+    assert row[["best_known_accuracy", "best_known_attack"]].isna().all()
+    assert row[f"accuracy[{JPEG}]"] == pytest.approx(0.2), "a transfer is shown in its own column"
+
+
+def test_in_a_chain_the_parameters_have_a_prefix(make_cell: MakeCell, matrix: list[CellResult]) -> None:
+    cells = informed(make_cell, GRAY, "iss-gray", 0.40)
+    chained = [
+        replace(
+            cell,
+            attack=replace(
+                cell.attack,
+                name="adaptive+ops",
+                parameters={f"adaptive.{name}": value for name, value in cell.attack.parameters.items()},
+            ),
+        )
+        for cell in cells
+    ]
+    assert board_of([*matrix, *chained]).loc["iss-gray"].adaptive_attacks == 1
 
 
 def test_an_adaptive_attack_without_all_seeds_is_not_counted(make_cell: MakeCell, matrix: list[CellResult]) -> None:
@@ -47,7 +88,8 @@ def test_an_adaptive_attack_without_all_seeds_is_not_counted(make_cell: MakeCell
 
 def test_a_defense_with_adaptive_cells_alone_has_no_mean(make_cell: MakeCell, matrix: list[CellResult]) -> None:
     for cells in (matrix, []):
-        row = board_of([*cells, *informed(make_cell, GRAY, "bdr", 0.5)]).loc["bdr"]
+        alone = [cell for cell in cells if cell.defense.name != "iss-gray"]
+        row = board_of([*alone, *informed(make_cell, GRAY, "iss-gray", 0.5)]).loc["iss-gray"]
         assert row.adaptive_attacks == 1
         assert row.isna().mean_accuracy
         assert row.isna().best_known_accuracy
