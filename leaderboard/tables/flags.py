@@ -44,8 +44,9 @@ class Flag(StrEnum):
     )
     BELOW_ENVELOPE = (
         "below the baseline envelope",
-        "Gray or JPEG, with one setting for all attacks, has a higher mean, by at least the 95 % interval. The setting "
-        "was chosen with test labels. The settings themselves are not flagged.",
+        "Gray or JPEG, with one setting for all attacks, has a higher mean in every seed, by at least the 95 % "
+        "interval that the test images leave. The setting was chosen with test labels. The settings themselves are not "
+        "flagged.",
     )
     VARIES = (
         "varies over seeds",

@@ -141,8 +141,9 @@ def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
 def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str, Any]:
     """The row of one defense, not yet ranked.
 
-    `tie_width`, no column of the board, is what ranks must differ by: the interval over seeds, or for one seed the
-    least doubt, which a test set of this size leaves. Nor are `defense_parameters` and `recovered`.
+    `tie_width`, no column of the board, is what ranks must differ by: the interval over seeds, and at least the doubt
+    that a test set of this size leaves. Nor are `defense_parameters`, `recovered` and `per_seed`, the mean of each seed
+    with that doubt.
     """
     done = cells[cells["status"] == "done"]
     table = done.pivot(index="seed", columns="attack_selection", values="clean_test_accuracy")
@@ -162,18 +163,20 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     row["flags"] = row_flags(cells, table)
     if missing or not poisons:
         return row
-    per_seed = [mean(values) for _, values in table[poisons].iterrows()]
-    width, least = half_width_95(per_seed), binomial_half_width_95(mean(per_seed) or 0.0, done["test_images"].min())
+    images = int(done["test_images"].min())
+    means = [mean(values) or 0.0 for _, values in table[poisons].iterrows()]
+    width, least = half_width_95(means), binomial_half_width_95(mean(means) or 0.0, images)
     peaks = done.pivot(index="seed", columns="attack_selection", values="peak_accuracy").reindex(columns=poisons)
     worst = min(poisons, key=lambda attack: by_attack[attack] or 0.0)
     return row | {
-        "mean_accuracy": mean(per_seed),
+        "mean_accuracy": mean(means),
+        "per_seed": [(value, binomial_half_width_95(value, images)) for value in means],
         "peak_accuracy": mean(peaks.to_numpy().ravel()),
         "mean_without_one": _without_one(by_attack, same_attack(poisoned)),
         "recovery": _recovery(poisoned),
         "recovered": _recovered(poisoned),
         "half_width_95": width,
-        "tie_width": least if width is None else width,
+        "tie_width": max(width or 0.0, least),
         "worst_accuracy": by_attack[worst],
         "worst_attack": worst,
         **row_costs(done),

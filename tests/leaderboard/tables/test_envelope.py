@@ -60,6 +60,25 @@ def test_it_is_the_setting_with_the_best_mean_and_not_the_best_per_attack(cells:
     assert below(board) == {"dvae"}, "no setting of its own, no undefended row, nothing that ranks would not tell apart"
 
 
+@pytest.mark.parametrize("seeds", [1, 2, 3, 4])
+def test_the_number_of_seeds_does_not_decide(make_demo_cell: MakeCell, seeds: int) -> None:
+    """`low` is 4.5 to 5.5 points below in each seed; `once` is above in the first."""
+    accuracies = {
+        "none": [0.1] * 4,
+        "iss-gray": [0.40] * 4,
+        "iss-jpeg": [0.50, 0.52, 0.51, 0.53],
+        "low": [0.45, 0.475, 0.455, 0.48],
+        "once": [0.51, 0.40, 0.40, 0.40],
+    }
+    cells = [
+        make_demo_cell(attack, name, of_seed, seed=seed)
+        for name, of_name in accuracies.items()
+        for attack in ("lsp", "ops")
+        for seed, of_seed in enumerate(of_name[:seeds])
+    ]
+    assert below(board_of(cells)) == {"low"}
+
+
 def test_a_setting_counts_once_and_only_with_all_its_cells(cells: list[CellResult]) -> None:
     again = [
         replace(c, key=f"{c.key}-b", defense=replace(c.defense, name="jpeg", text="jpeg:quality=10", family=""))

@@ -258,6 +258,11 @@ class TestBoard:
             cells = [make_demo_cell("lsp", d, a) for d, a in (("a", 0.9), ("b", 0.9 - gap), ("none", 0.1))]
             assert list(board_of(cells).loc[["a", "b"], "rank"]) == [1, place], "n = 10,000 leave 0.6 points"
 
+    def test_seeds_that_agree_by_luck_rank_no_finer_either(self, make_demo_cell: MakeCell) -> None:
+        accuracies = {"a": 0.9, "b": 0.897, "c": 0.87, "none": 0.1}
+        cells = [make_demo_cell("lsp", name, value, seed=s) for name, value in accuracies.items() for s in range(3)]
+        assert list(board_of(cells).loc[["a", "b", "c"], "rank"]) == [1, 1, 3]
+
     def test_costs_of_several_devices_are_not_ranked(self, matrix: list[CellResult], make_cell: MakeCell) -> None:
         other = make_cell("lsp", "dvae", 0.91, seed=1, device="Other GPU")
         board = board_of([other, *without(matrix, "lsp", "dvae", 1)])
