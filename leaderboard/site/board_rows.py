@@ -103,7 +103,7 @@ def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame, c
     if value == () or formats.is_missing(value):
         return Cell(formats.DASH, "", column=column)
     notes = {"worst_accuracy": row["worst_attack"], "best_known_accuracy": row["best_known_attack"]}
-    notes |= {f"attacks_at_{target}": f"of {row['n'] // row['seeds']}" for target in TARGETS}
+    notes |= {f"attacks_at_{target}": f"of {row['attacks_that_took']}" for target in TARGETS}
     if not formats.is_missing(row["half_width_95"]):
         notes["mean_accuracy"] = f"± {formats.percent(row['half_width_95'])}"
     within = formats.span(row["cost_seconds_min"], row["cost_seconds_max"])

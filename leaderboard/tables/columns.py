@@ -200,8 +200,8 @@ BOARD_COLUMNS = {
     "envelope_settings": Column("Int64", "how many of the six have all their cells"),
     "recovery": Column(
         "float64",
-        "(mean defended - mean undefended) / (mean clean baseline - mean undefended) accuracy of these cells; 0: as "
-        "undefended, 1: as trained on clean data",
+        "(mean defended - mean undefended) / (mean clean baseline - mean undefended) accuracy over the poisons that "
+        "took; 0: as undefended, 1: as trained on clean data; empty if none took",
     ),
     "cost_seconds": Column(
         "float64", "purify + extra_train + view, each the median over the row's cells, attack none included", "s"
@@ -220,9 +220,10 @@ BOARD_COLUMNS = {
         "rehearsals of first steps (loading, allocating, compiling), median over the same cells; not charged",
         "s",
     ),
+    "attacks_that_took": Column("Int64", "attacks without the flag `poison did not take`, of those behind the mean"),
     **{
         f"attacks_at_{target}": Column(
-            "Int64", f"attacks against which every seed has {target} % after the last epoch, of those of the group"
+            "Int64", f"attacks that took and against which every seed has {target} % after the last epoch"
         )
         for target in TARGETS
     },
@@ -237,7 +238,8 @@ BOARD_COLUMNS = {
     },
     "seconds_per_point": Column(
         "float64",
-        "cost_seconds by points of mean accuracy above undefended; empty if there are none or the cost is below 0",
+        "cost_seconds by points of mean accuracy above undefended, over the poisons that took; empty if there are none "
+        "or the cost is below 0",
         "s",
     ),
     "joules_per_point": Column("float64", "cost_energy_joules by the same points", "J"),

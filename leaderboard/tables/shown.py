@@ -100,6 +100,7 @@ SHOWN = (
     Shown("cost_energy_joules", "energy", formats.joules, _CHOICE),
     Shown("seconds_per_point", "cost per point", formats.seconds, _CHOICE),
     Shown("joules_per_point", "energy per point", formats.joules, _CHOICE),
+    Shown("attacks_that_took", "attacks that took", str, _CHOICE, high_first=True),
     *(Shown(f"attacks_at_{target}", f"attacks at {target} %", str, _CHOICE, high_first=True) for target in TARGETS),
     *(Shown(f"seconds_to_{target}", f"time to {target} %", formats.seconds, _CHOICE) for target in TARGETS),
     Shown("n", "n", str, _TABLES | _CHOICE, high_first=True),

@@ -99,7 +99,8 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each defense and group (`GROUP`); columns as in `BOARD_COLUMNS`, then two an attack.
 
     Expected are all attacks and all seeds that appear anywhere in a row's group. A row that lacks one of those cells
-    has no mean, no worst attack, no recovery, no cost and no rank. Adaptive attacks are in the columns `best_known_*`
+    has no mean, no worst attack, no recovery, no cost and no rank. Poisons that did not take count in the mean and
+    in ranks, and not where something is recovered or reached. Adaptive attacks are in the columns `best_known_*`
     and their own alone; points of a curve over an attack's parameter are in none. Undefended rows, families' best per
     attack and provisional rows are listed without ranks. Single defenses come first, then oracles, undefended and
     incomplete ones.
@@ -151,6 +152,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     by_attack = {attack: mean(table[attack]) for attack in attacks}
     poisons = [attack for attack in attacks if attack != "none"]
     poisoned = done[done["attack_selection"] != "none"]
+    taken = poisoned[[Flag.NOT_TAKEN not in flags for flags in poisoned["flags"]]]
     missing = int(table.isna().to_numpy().sum())
 
     named = ("victim", "defense", "defense_selection", "defense_parameters")
@@ -173,14 +175,15 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
         "per_seed": [(value, binomial_half_width_95(value, images)) for value in means],
         "peak_accuracy": mean(peaks.to_numpy().ravel()),
         "mean_without_one": _without_one(by_attack, same_attack(poisoned)),
-        "recovery": _recovery(poisoned),
-        "recovered": _recovered(poisoned),
+        "recovery": _recovery(taken),
+        "recovered": _recovered(taken),
+        "attacks_that_took": taken["attack_selection"].nunique(),
         "half_width_95": width,
         "tie_width": max(width or 0.0, least),
         "worst_accuracy": by_attack[worst],
         "worst_attack": worst,
         **row_costs(done),
-        **row_targets(poisoned),
+        **row_targets(taken),
         **{name: None if done[name].isna().any() else int(done[name].max()) for name in _PEAKS},
     }
 
@@ -193,18 +196,18 @@ def _without_one(by_attack: Mapping[str, float | None], alike: Sequence[Sequence
     return min(mean(by_attack[attack] for attack in attacks - set(settings)) or 0.0 for settings in alike)
 
 
-def _recovery(poisoned: pd.DataFrame) -> float | None:
-    """Ratio of means, so that a poison with hardly any effect neither blows it up nor makes it undefined."""
+def _recovery(taken: pd.DataFrame) -> float | None:
+    """Ratio of means, so that a poison with little effect does not blow it up; None if no poison took."""
     columns = ("clean_test_accuracy", "undefended_accuracy", "clean_baseline_accuracy")
-    defended, undefended, clean = (mean(poisoned[name]) for name in columns)
+    defended, undefended, clean = (mean(taken[name]) for name in columns)
     if defended is None or undefended is None or clean is None or clean <= undefended:
         return None
     return (defended - undefended) / (clean - undefended)
 
 
-def _recovered(poisoned: pd.DataFrame) -> float | None:
+def _recovered(taken: pd.DataFrame) -> float | None:
     """Mean accuracy above the undefended one of the same cells."""
-    defended, undefended = (mean(poisoned[name]) for name in ("clean_test_accuracy", "undefended_accuracy"))
+    defended, undefended = (mean(taken[name]) for name in ("clean_test_accuracy", "undefended_accuracy"))
     return None if defended is None or undefended is None else defended - undefended
 
 

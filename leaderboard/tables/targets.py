@@ -40,19 +40,22 @@ def seconds_to_targets(cell: CellResult, purify: float | None, train: float | No
     return found
 
 
-def row_targets(poisoned: pd.DataFrame) -> dict[str, float | int | None]:
+def row_targets(taken: pd.DataFrame) -> dict[str, float | int | None]:
     """The columns `attacks_at_*` and `seconds_to_*` of a complete leaderboard row.
 
-    An attack is at a target if every seed is after its last epoch: a peak before a collapse does not count.
+    An attack is at a target if every seed is after its last epoch: a peak before a collapse does not count. All are
+    None without a cell.
 
     Args:
-        poisoned: finished cells of one defense, as in `cells_frame`, without those on clean data.
+        taken: finished cells of one defense, as in `cells_frame`, on poisons that took.
     """
     found: dict[str, float | int | None] = {}
-    lowest = poisoned.groupby("attack_selection")["clean_test_accuracy"].min()
+    if taken.empty:
+        return found
+    lowest = taken.groupby("attack_selection")["clean_test_accuracy"].min()
     for target in TARGETS:
         reached = lowest.index[lowest >= target / 100]
-        seconds = poisoned.loc[poisoned["attack_selection"].isin(reached), f"seconds_to_{target}"]
+        seconds = taken.loc[taken["attack_selection"].isin(reached), f"seconds_to_{target}"]
         found[f"attacks_at_{target}"] = len(reached)
         found[f"seconds_to_{target}"] = None if seconds.empty or seconds.isna().any() else median(seconds)
     return found

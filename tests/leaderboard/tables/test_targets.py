@@ -75,6 +75,26 @@ def test_an_attack_is_at_a_target_in_every_seed(row: "pd.Series[object]") -> Non
     assert pd.isna(row["seconds_to_90"])
 
 
+def test_a_poison_that_did_not_take_is_not_recovered_from(make_demo_cell: MakeCell) -> None:
+    """`ops` leaves 94 of 95 %: its 85 % with the defense say nothing, and count in the mean alone."""
+    levels = {"none": (0.95, 0.90), "lsp": (0.35, 0.85), "ops": (0.94, 0.85)}
+    cells = [
+        with_curve(make_demo_cell(attack, defense, purify=10, train=100), (accuracy,))
+        for attack, of_attack in levels.items()
+        for defense, accuracy in zip(("none", "dvae"), of_attack, strict=True)
+    ]
+    board = frames_of(cells).board.set_index("defense")
+    row = board.loc["dvae"]
+    assert row[["attacks_that_took", *COUNTS]].tolist() == [1, 1, 1, 0]
+    assert board.loc["none", COUNTS].tolist() == [0, 0, 0], "undefended, `ops` has 94 %"
+    assert row["recovery"] == pytest.approx(0.5 / 0.6)
+    assert row["seconds_per_point"] == pytest.approx(10 / 50)
+    assert row["mean_accuracy"] == pytest.approx(0.85)
+    without = frames_of([cell for cell in cells if cell.attack.name != "lsp"]).board.set_index("defense").loc["dvae"]
+    assert without["attacks_that_took"] == 0
+    assert without[["recovery", "seconds_per_point", *COUNTS, *TIMES]].isna().all(), "none took"
+
+
 def test_the_peak_is_of_each_cells_best_epoch(row: "pd.Series[object]") -> None:
     assert row["mean_accuracy"] == pytest.approx((0.90 + 0.86 + 0.82 + 0.78) / 4)
     assert row["peak_accuracy"] == pytest.approx((0.90 + 0.95 + 0.82 + 0.80) / 4)
