@@ -10,6 +10,7 @@ import pandas as pd
 from bench import formats
 from leaderboard.tables.columns import AND
 from leaderboard.tables.flags import Flag, has
+from leaderboard.tables.ranking import separable
 from leaderboard.tables.statistics import binomial_half_width_95
 
 _NBSP = "\N{NO-BREAK SPACE}"
@@ -18,16 +19,22 @@ _SHOWN = 2
 
 @dataclass(frozen=True)
 class Answer:
-    """One question with its answer and what qualifies it; `leading` if it names a defense, which the page marks."""
+    """One question with its answer and what qualifies it; `value` is the number of a defense that is named.
+
+    `leading` if it names a defense, which the page marks.
+    """
 
     question: str
     text: str
     note: str
     leading: bool = False
+    value: str = ""
 
 
 def headline(board: pd.DataFrame, test_images: int) -> list[Answer]:
     """Headline results of one group; an incomplete matrix says so, and so does one where no poison took.
+
+    No defense is called the best that is not better than undefended training: above it by the 95 % interval.
 
     Args:
         board: the rows of the group.
@@ -43,13 +50,40 @@ def headline(board: pd.DataFrame, test_images: int) -> list[Answer]:
         note = f"{whose} the undefended victim as accurate as on clean data, which says nothing about defenses"
         return [Answer("Best defense", "no poison took", note), _undefended(board)]
     best = compared[:1] if ranked.empty else ranked[ranked["rank"] == 1]
-    answer = _best(best)
+    helping = best[[_helps(row, board, test_images) for _, row in best.iterrows()]]
+    answer = _no_help(best.iloc[0], board) if helping.empty else _best(helping)
     if took < attacks:
         answer = replace(answer, note=f"{answer.note}; {took} of {attacks} poisons took")
     if ranked.empty:
         note = f"{answer.note}; fewer than three seeds, so nothing is ranked"
         answer = replace(answer, question="Highest mean, provisional", note=note)
-    return [answer, _price(best, compared), _certainty(best, compared, test_images), _undefended(board)]
+    if helping.empty:
+        return [answer, _undefended(board)]
+    return [answer, _price(helping, compared), _certainty(helping, compared, test_images), _undefended(board)]
+
+
+def _helps(row: pd.Series[Any], board: pd.DataFrame, test_images: int) -> bool:
+    """True if ranks would tell a row apart from undefended training, or this was not measured, and it is above."""
+    means = board.loc[board["defense"] == "none", "mean_accuracy"].dropna()
+    if means.empty:
+        return True
+    undefended = board.loc[means.index[0]]
+    above = row["mean_accuracy"] > undefended["mean_accuracy"]
+    return bool(above) and separable(_result(row, test_images), _result(undefended, test_images))
+
+
+def _result(row: pd.Series[Any], test_images: int) -> tuple[float, float]:
+    mean, width = row["mean_accuracy"], row["half_width_95"]
+    return mean, binomial_half_width_95(mean, test_images) if formats.is_missing(width) else width
+
+
+def _no_help(row: pd.Series[Any], board: pd.DataFrame) -> Answer:
+    undefended = board.loc[board["defense"] == "none", "mean_accuracy"].iloc[0]
+    name, mean = formats.isolated(row["defense_selection"]), f"{formats.percent(row['mean_accuracy'])}{_NBSP}%"
+    without = f"the {formats.percent(undefended)}{_NBSP}% without defense"
+    above = f"above {without} by less than the 95 % interval"
+    how = above if row["mean_accuracy"] > undefended else f"not above {without}"
+    return Answer("Best defense", "no defense helps", f"the highest mean, {mean} with {name}, is {how}")
 
 
 def _took(row: pd.Series[Any]) -> tuple[int, int]:
@@ -76,11 +110,11 @@ def _best(best: pd.DataFrame) -> Answer:
     names = ", ".join(map(formats.isolated, shown["defense_selection"]))
     more = f" and {len(best) - _SHOWN} more" if len(best) > _SHOWN else ""
     question = "Best defense" if len(best) == 1 else "Best defenses, tied"
-    return Answer(question, names + more, f"{means} mean accuracy, worst {worst}", leading=True)
+    return Answer(question, names + more, f"mean accuracy, worst {worst}", leading=True, value=means)
 
 
 def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
-    """Costs in the order of the names in the first answer."""
+    """Costs, those of several defenses with their names."""
     shown = best.iloc[:_SHOWN]
     if shown["cost_seconds"].isna().all():
         return Answer("What it costs", formats.DASH, "not measured")
@@ -99,7 +133,10 @@ def _price(best: pd.DataFrame, ranked: pd.DataFrame) -> Answer:
         cost, mean = formats.seconds(other["cost_seconds"]), formats.percent(other["mean_accuracy"])
         name = formats.isolated(other["defense_selection"])
         note += f"; the best of the cheaper ones: {name}, {mean}{_NBSP}% for {cost}"
-    costs = [formats.seconds(value).replace(" ", _NBSP) for value in shown["cost_seconds"]]
+    costs = [
+        formats.seconds(value).replace(" ", _NBSP) + (f" ({formats.isolated(name)})" if len(shown) > 1 else "")
+        for value, name in zip(shown["cost_seconds"], shown["defense_selection"], strict=True)
+    ]
     return Answer("What it costs", ", ".join(costs), note)
 
 
@@ -117,6 +154,8 @@ def _certainty(best: pd.DataFrame, ranked: pd.DataFrame, test_images: int) -> An
     lead = ""
     if len(best) > 1:
         lead = "the difference is within the interval"
+    elif not others.empty and (others["rank"] == first["rank"]).any():
+        lead = f"the difference from {formats.isolated(others.iloc[0]['defense_selection'])} is within the interval"
     elif not others.empty:
         lead = f"{_lead(first, others.iloc[0])} ahead of {formats.isolated(others.iloc[0]['defense_selection'])}"
     if formats.is_missing(first["half_width_95"]):

@@ -63,10 +63,10 @@ def test_ties_are_named_with_their_costs(make_demo_cell: MakeCell) -> None:
     found = said(cells)
     assert found["Best defenses, tied"].text == "a, b"
     assert (
-        found["Best defenses, tied"].note.replace("\xa0", " ")
-        == "90.0 % mean accuracy, worst 90.0 % (lsp) and 90.0 % (lsp)"
+        found["Best defenses, tied"].note.replace("\xa0", " ") == "mean accuracy, worst 90.0 % (lsp) and 90.0 % (lsp)"
     )
-    assert found["What it costs"].text == "30\xa0s, 2\xa0s"
+    assert found["Best defenses, tied"].value == "90.0\xa0%"
+    assert found["What it costs"].text == "30\xa0s (a), 2\xa0s (b)"
     assert found["What it costs"].note == (
         "1.30× and 1.020× an undefended training; the best of the cheaper ones: c, 50.0\xa0% for 1 s"
     )
@@ -94,3 +94,25 @@ def test_where_no_poison_took_no_defense_is_best(make_demo_cell: MakeCell) -> No
     assert best.text == "a"
     assert best.leading
     assert best.note.endswith("; 1 of 3 poisons took")
+
+
+def test_a_defense_that_is_not_better_than_none_is_not_the_best(make_demo_cell: MakeCell) -> None:
+    clean = [make_demo_cell("none", d, 0.9) for d in ("none", "a")]
+    for accuracy, how in ((0.275, "not above the"), (0.323, "above the")):
+        found = said([*clean, make_demo_cell("lsp", "none", 0.318), make_demo_cell("lsp", "a", accuracy)])
+        assert list(found) == ["Best defense", "Without defense"]
+        best = found["Best defense"]
+        assert best.text == "no defense helps"
+        assert not best.leading
+        note = f"the highest mean, {100 * accuracy:.1f} % with a, is {how} 31.8 % without defense"
+        assert best.note.replace("\xa0", " ").startswith(note)
+    assert best.note.endswith("by less than the 95 % interval"), "1.96 * sqrt(0.318 * 0.682 / 10,000) = 0.0091"
+
+
+def test_of_a_tie_only_what_is_better_than_none_is_named(make_demo_cell: MakeCell) -> None:
+    values = {"a": (0.60, 0.62), "b": (0.30, 0.40), "none": (0.34, 0.36)}
+    cells = [make_demo_cell("lsp", d, v, seed=s) for d, of in values.items() for s, v in enumerate(of)]
+    cells += [make_demo_cell("none", d, 0.9, seed=s) for d in values for s in (0, 1)]
+    found = said(cells)
+    assert (found["Best defense"].text, found["Best defense"].value) == ("a", "61.0\xa0%")
+    assert found["How sure"].note.endswith("; the difference from b is within the interval")
