@@ -52,7 +52,10 @@ class Adaptive(PartialPoison):
         """
         if not isinstance(base, SurrogateAttack):
             names = ", ".join(name for name, entry in attacks.items() if issubclass(entry.cls, SurrogateAttack))
-            raise ValueError(f"base={self.base}: this attack trains no surrogate; choices: {names}")
+            raise ValueError(
+                f"base={self.base}: this attack has no surrogate network that can look through a defense while it is "
+                f"trained (a SurrogateAttack has one); choices: {names}"
+            )
         if not isinstance(through, Differentiable):
             names = ", ".join(name for name, entry in defenses.items() if hasattr(entry.cls, "differentiable"))
             raise ValueError(f"through={self.through}: this defense has no differentiable version; choices: {names}")
