@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboard.tables.flags import Flag, Raised
+from leaderboard.tables.statistics import mean
 from leaderboard.tables.targets import TARGETS
 
 _SUMS = (
@@ -60,6 +61,20 @@ def same_attack(cells: pd.DataFrame) -> list[list[str]]:
     return list(found.values())
 
 
+def tuning_seconds(members: pd.DataFrame) -> float | None:
+    """Seconds that a choice among these settings took: every purification and training of a cell, each once.
+
+    None if one was not measured.
+
+    Args:
+        members: finished cells of all settings.
+    """
+    purified = members[members["purify_key"].isna() | ~members.duplicated("purify_key")]
+    seconds = [*purified["purify_seconds"], *members["train_seconds"]]
+    whole = mean(seconds)
+    return None if whole is None else whole * len(seconds)
+
+
 def best_per_attack(members: pd.DataFrame) -> pd.DataFrame:
     """Of the finished cells of a family, those of the member with the highest mean over seeds, for each attack.
 
@@ -73,7 +88,8 @@ def best_per_attack(members: pd.DataFrame) -> pd.DataFrame:
 def family_row(name: str, row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Turns the row of the chosen cells into the family's: it costs what all members cost, for one has to run all.
 
-    The trainings of the victim that the comparison takes are not charged, as they are not in the papers.
+    The trainings of the victim that the comparison takes are no part of that cost, as they are not in the papers; they
+    are in `tuning_seconds`.
 
     Args:
         name: of the family.

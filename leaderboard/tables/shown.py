@@ -87,6 +87,7 @@ SHOWN = (
     Shown("mean_without_one", "without one attack", formats.percent, _CHOICE, "%", high_first=True),
     Shown("held_out_mean", "held out", formats.percent, _CHOICE, "%", high_first=True),
     Shown("held_out_worst", "held out, worst", formats.percent, _CHOICE, "%", high_first=True),
+    Shown("tuning_seconds", "tuning", formats.seconds, _CHOICE),
     Shown("clean_accuracy", "clean", formats.percent, _ALL, "%", "high", True),
     Shown("recovery", "recovery", formats.ratio, _TABLES | _CHOICE, best="high", high_first=True),
     Shown("cost_seconds", "cost", formats.seconds, _ALL, best="low"),

@@ -26,7 +26,7 @@ from leaderboard.tables.columns import (
 from leaderboard.tables.costs import Spread, row_costs
 from leaderboard.tables.counted import with_counted
 from leaderboard.tables.effect import with_effect_flags
-from leaderboard.tables.families import best_per_attack, families, family_row, held_out, same_attack
+from leaderboard.tables.families import best_per_attack, families, family_row, held_out, same_attack, tuning_seconds
 from leaderboard.tables.flags import Flag, has
 from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
 from leaderboard.tables.row_flags import add_group_flags, row_flags
@@ -133,7 +133,8 @@ def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
         members = [row for row in singles if row["defense_selection"] in set(cells["defense_selection"])]
         if name and len(members) >= 2 and all(row["mean_accuracy"] is not None for row in members):
             chosen = _row(best_per_attack(cells), attacks, seeds)
-            oracles.append(family_row(str(name), chosen, members) | held_out(cells))
+            tuning = {"tuning_seconds": tuning_seconds(cells[cells["status"] == "done"])}
+            oracles.append(family_row(str(name), chosen, members) | held_out(cells) | tuning)
     for row in (*singles, *oracles):
         row.update(_per_point(row))
     return sorted([*singles, *oracles], key=_sort_key)

@@ -378,6 +378,19 @@ class TestFamily:
         assert row["cost_multiple"] == pytest.approx(1.042)
         assert row["cost_energy_joules"] == pytest.approx(420)
 
+    def test_its_choice_takes_all_purifications_and_trainings(self, matrix: list[CellResult]) -> None:
+        """Two settings, three attacks (clean data too), three seeds; JPEG's purifications are one for all seeds."""
+        cells = [
+            replace(c, artifacts={"purify": f"{c.defense.name}-{c.attack.name}" + f"-{c.seed}" * ("gray" in c.key)})
+            for c in matrix
+        ]
+        board = board_of(cells)
+        trainings = 2 * 3 * 3 * 100
+        assert board.loc["iss (best per attack)", "tuning_seconds"] == pytest.approx(trainings + 9 * 0.2 + 3 * 4.0)
+        assert board.drop("iss (best per attack)")["tuning_seconds"].isna().all(), "chosen by nobody"
+        unmeasured = [replace(c, costs={}) if c.defense.name == "iss-gray" and c.seed == 2 else c for c in cells]
+        assert board_of(unmeasured)["tuning_seconds"].isna().all()
+
     def test_an_oracle_is_never_ranked(self, matrix: list[CellResult]) -> None:
         perfect = [replace(c, clean_test_accuracy=0.99) if c.defense.family else c for c in matrix]
         row = board_of(perfect).loc["iss (best per attack)"]
