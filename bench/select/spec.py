@@ -313,7 +313,7 @@ def _matching(registry: Registry[Any], pattern: str) -> list[str]:
     """
     if registry.broken:
         raise UserError(f"not all {registry.kind}s are known: {' '.join(registry.broken.values())}")
-    return [n for n in registry if fnmatchcase(n, pattern) and not _needs_parameters(registry[n])]
+    return [n for n in registry if fnmatchcase(n, pattern) and not needed(registry[n])]
 
 
 def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequence[str]) -> dict[str, Any]:
@@ -343,8 +343,9 @@ def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequenc
     return given
 
 
-def _needs_parameters(entry: Entry[Any]) -> bool:
-    return dataclasses.MISSING in entry.parameters.values()
+def needed(entry: Entry[Any]) -> list[str]:
+    """Parameters without a default. `all` and globs leave out what has any."""
+    return [name for name, default in entry.parameters.items() if default is dataclasses.MISSING]
 
 
 def written(value: Any) -> str:

@@ -324,8 +324,14 @@ def test_a_check_says_which_contracts_do_not_apply(bench, name, runs, does_not_a
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("attacks", ["lsp", "em+ops", "from-file", "(class-wise, unbounded, surrogate-free)"]),
-        ("defenses", ["dvae", "(family iss)"]),
+        (
+            "attacks",
+            ["lsp", "em+ops", "from-file", "(class-wise, unbounded, surrogate-free)", "adaptive (base, through)"],
+        ),
+        (
+            "defenses",
+            ["dvae", "(family iss)", "leave out what needs a parameter: avatar (weights), clean-mix (images)"],
+        ),
         ("victims", ["small-cnn", "timm"]),
         ("datasets", ["shapes", "cifar10", "npz"]),
         ("executors", ["inline", "local", "submitit", "ray"]),
@@ -352,7 +358,14 @@ def test_lists_break_no_word_at_80_columns(bench, monkeypatch, kind, words):
         ("cuda", ["kind: class-wise, unbounded, surrogate-free", "designed against: at"]),
         ("iss-gray", ["family: iss", "on test images (with test_view=true)"]),
         ("at", ["during training (own loss), on the recipe", "norm = linf [linf | l2]"]),
-        ("from-file", ["path (required)", "--attacks from-file:PATH"]),
+        (
+            "from-file",
+            [
+                "path (required)",
+                "--attacks from-file:PATH",
+                "left out of `all` and of globs: it needs a value for path",
+            ],
+        ),
         ("none", ["none: attack", "none: defense"]),
         ("resnet18", ["resnet18: victim", "weight_decay"]),
         ("npz", ["npz: dataset", "--dataset npz:PATH"]),
