@@ -9,14 +9,13 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.portable.folder import Plugin
+from bench.portable.names import KINDS
 from bench.portable.sources import sources_of
 from bench.registry import BY_KIND, Entry
 from bench.registry.source import files_of, of_this_repository, source_digest
 from bench.select.chain import split
 from bench.select.grammar import cut, unquote
 from bench.store.results import CellResult, Manifest
-
-KINDS = ("attacks", "defenses", "victims")  # in the order of a cell's coordinates
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def named(kind: str, full_text: str) -> Iterator[Named]:
 def components_of(cell: CellResult) -> dict[str, Named]:
     """By label, the components that a cell names."""
     texts = cell.preimage[3:6]
-    return {one.label: one for kind, text in zip(KINDS, texts, strict=True) for one in named(kind, text)}
+    return {one.label: one for kind, text in zip(KINDS.values(), texts, strict=True) for one in named(kind, text)}
 
 
 def plugin_files(

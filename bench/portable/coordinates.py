@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.plan.keys import cell_key
+from bench.portable.names import name_problem
 from bench.select.chain import split
 from bench.select.grammar import cut, unquote
 from bench.select.spec import digest, written
@@ -40,7 +41,7 @@ def coordinates(cell: CellResult, path: str) -> str:
         component: Component = getattr(cell, role)
         if not _writes_out(text, component.parameters):
             return f"{role}.parameters: are not those of preimage, {str(text)!a}"
-    return ""
+    return name_problem(cell)
 
 
 def _writes_out(text: str, parameters: Mapping[str, Any]) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import stdev
 from tempfile import TemporaryDirectory
@@ -16,10 +17,13 @@ from scipy.special import stdtrit
 from bench.errors import UserError
 from bench.measure.probes import processors
 from bench.portable.components import components_of
+from bench.portable.coordinates import short
+from bench.portable.folder import json_bytes
 from bench.portable.reading import Export
 from bench.run.prepare import Options, choose_executor, prepared
 from bench.run.runner import Silent, run_plan
 from bench.select.settings import Settings
+from bench.stages.jobs import ROLES
 from bench.store.results import CellResult, of_training
 
 _LEAST_SEEDS = 3
@@ -115,9 +119,21 @@ def run_again(
                 yield Rerun(cell, here, "the data set has another content here")
             elif here.status != "done":
                 yield Rerun(cell, here, str((here.error or {}).get("message", here.status)))
+            elif problem := other_words(cell, here):
+                yield Rerun(cell, here, problem)
             else:
                 interval = max(interval_of_images(here, cell), interval_of_seeds(cell, export))
                 yield Rerun(cell, here, "", 0.0 if must_be_equal(here, cell) else interval)
+
+
+def other_words(there: CellResult, here: CellResult) -> str:
+    """The first name or description that a cell has only in the folder: the board would show it."""
+    exported, computed = (json.loads(json_bytes(asdict(cell))) for cell in (there, here))
+    for part in ("dataset", *ROLES.values()):
+        for name, value in computed[part].items():
+            if name != "notes" and exported[part].get(name) != value:
+                return f"{part}.{name}: {short(exported[part].get(name))} in the folder, {short(value)} here"
+    return ""
 
 
 def must_be_equal(one: CellResult, other: CellResult) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.portable.reading import Export
-from bench.portable.rerun import Rerun, interval_of_images, interval_of_seeds, must_be_equal
+from bench.portable.rerun import Rerun, interval_of_images, interval_of_seeds, must_be_equal, other_words
 from bench.store.results import CellResult, Component, Cost
 
 NONE = Component("none", "none", {})
@@ -56,3 +56,12 @@ def test_agreement_and_ratios():
     assert not replace(found, allowed=0.005).agrees
     assert not replace(found, problem="failed").agrees
     assert not Rerun(cell(0.5), None).agrees
+
+
+def test_another_name_or_description_is_told_whatever_the_accuracy():
+    one = cell(0.5, dataset={"name": "shapes", "shape": [3, 32, 32], "notes": ["there"]})
+    assert other_words(one, replace(one, dataset=one.dataset | {"notes": []})) == ""
+    other = replace(one, dataset=one.dataset | {"name": "cifar10"})
+    assert other_words(other, one) == "dataset.name: 'cifar10' in the folder, 'shapes' here"
+    other = replace(one, victim=replace(NONE, extra={"recipe": {"epochs": 9}}))
+    assert other_words(other, one) == "victim.extra: {'recipe': {'epochs': 9}} in the folder, {} here"

@@ -99,6 +99,22 @@ FORGERIES = {
         lambda cell, *_: cell["attack"]["parameters"].update(eps=0.5),
         "attack.parameters: are not those of",
     ),
+    "name of a defense": (
+        lambda cell, *_: cell["defense"].update(name="dvae", text="dvae"),
+        "defense.text: 'dvae' does not select preimage's 'halve-x:test_view=false'",
+    ),
+    "name without its text": (
+        lambda cell, *_: cell["attack"].update(name="tap"),
+        "attack.name: 'tap', its text begins",
+    ),
+    "text of another parameter": (
+        lambda cell, *_: cell["victim"].update(text="linear:epochs=60"),
+        "victim.text: 'linear:epochs=60' does not select preimage's 'linear:preset=demo",
+    ),
+    "name of a data set": (
+        lambda cell, *_: cell["dataset"].update(name="cifar10"),
+        "dataset.name: 'cifar10', dataset.spec 'shapes:train=64:test=32' gives 'shapes'",
+    ),
     "no manifest": (lambda cell, folder, manifest: manifest("train").unlink(), "artifacts: artifacts/train/"),
     "another epoch": (
         in_manifest("poison", lambda m: m["preimage"].update(schema_epoch=4)),
