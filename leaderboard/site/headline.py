@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench import formats
 from leaderboard.tables.columns import AND
-from leaderboard.tables.flags import Flag, has
+from leaderboard.tables.flags import Flag, has, never_ranked
 from leaderboard.tables.ranking import separable
 from leaderboard.tables.statistics import binomial_half_width_95
 
@@ -42,7 +42,9 @@ def headline(board: pd.DataFrame, test_images: int) -> list[Answer]:
     """
     ranked, provisional = board[board["rank"].notna()], board[_provisional(board)]
     if ranked.empty and provisional.empty:
-        return [Answer("Best defense", formats.DASH, "no defense has all its cells yet"), _undefended(board)]
+        whole = board[(board["defense"] != "none") & board["mean_accuracy"].notna()]
+        note = "no defense has all its cells yet" if whole.empty else "no defense that can be ranked has all its cells"
+        return [Answer("Best defense", formats.DASH, note), _undefended(board)]
     compared = provisional if ranked.empty else ranked
     took, attacks = _took(compared.iloc[0])
     if not took:
@@ -95,7 +97,7 @@ def _provisional(board: pd.DataFrame) -> list[bool]:
     """True for rows that would have a rank if there were more seeds."""
     complete = (board["defense"] != "none") & board["mean_accuracy"].notna()
     return [
-        bool(whole) and has(Flag.PROVISIONAL, flags) and not has(Flag.ORACLE, flags)
+        bool(whole) and has(Flag.PROVISIONAL, flags) and not never_ranked(flags)
         for whole, flags in zip(complete, board["flags"], strict=True)
     ]
 

@@ -14,7 +14,7 @@ import pandas as pd
 from bench import formats
 from leaderboard.site.label_placement import label_positions
 from leaderboard.tables.columns import AND
-from leaderboard.tables.flags import Flag, has
+from leaderboard.tables.flags import Flag, has, never_ranked
 
 _MOST_LABELS = 14
 _LABEL_WIDTH, _HOVER_WIDTH = 30, 60
@@ -65,6 +65,7 @@ class Point:
         accuracy: mean over attacks, percent.
         half_width: percent, or None.
         oracle: chosen with test labels.
+        ranked: False if the row is never ranked; such a point is not on the front.
         device: where the group was measured on several, otherwise "".
         hover: HTML, escaped.
     """
@@ -75,6 +76,7 @@ class Point:
     accuracy: float
     half_width: float | None
     oracle: bool
+    ranked: bool
     device: str
     hover: str
 
@@ -129,7 +131,8 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
 
     The x axis is logarithmic. A cost of zero or less has no place there and is in a lane of its own on the left.
     Undefended and clean training are drawn as horizontal lines. Bars are 95 % intervals over seeds. The Pareto front
-    runs through single defenses only, and is left out where costs come from several devices: each has its symbol then.
+    runs through single defenses that may be ranked, and is left out where costs come from several devices: each has its
+    symbol then.
     """
     points = _points(group, cost)
     if not points:
@@ -185,7 +188,7 @@ def pareto_front(points: list[tuple[float, float]]) -> list[tuple[float, float]]
 
 def _front(points: list[Point], axis: Axis) -> list[tuple[float, float]]:
     """Corners of the front's steps, up to the right edge."""
-    front = pareto_front([(10 ** axis.power(point), point.accuracy) for point in points if not point.oracle])
+    front = pareto_front([(10 ** axis.power(point), point.accuracy) for point in points if point.ranked])
     corners = [front[0], *(corner for a, b in pairwise(front) for corner in ((b[0], a[1]), b))] if front else []
     return [*corners, *((10**axis.right, accuracy) for _, accuracy in corners[-1:])]
 
@@ -201,6 +204,7 @@ def _points(group: pd.DataFrame, cost: CostAxis) -> list[Point]:
             accuracy=round(100 * row["mean_accuracy"], 3),
             half_width=None if formats.is_missing(row["half_width_95"]) else round(100 * row["half_width_95"], 3),
             oracle=has(Flag.ORACLE, row["flags"]),
+            ranked=not never_ranked(row["flags"]),
             device=AND.join(row["device"]) if on_several_devices(group) else "",
             hover=_hover(row),
         )

@@ -138,7 +138,7 @@ BOARD_COLUMNS = {
     "rank": Column(
         "Int64",
         "by mean_accuracy inside one data set, preset, victim and precision; shared if not separable; empty for "
-        "provisional rows",
+        "provisional rows and for defenses that use test-set, clean-originals or paired-data",
     ),
     "cost_rank": Column(
         "Int64",

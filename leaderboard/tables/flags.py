@@ -36,7 +36,13 @@ class Flag(StrEnum):
     )
     TEST_DATA = (
         "uses test data",
-        "The defense was given test images (uses test-set), so its accuracy is measured on images that it has seen.",
+        "The defense was given test images (uses test-set), so its accuracy is measured on images that it has seen. "
+        "The row has no rank.",
+    )
+    ORIGINALS = (
+        "uses clean originals",
+        "The defense was given clean versions of the poisoned images, or a model that was trained on them (uses "
+        "clean-originals, paired-data). Who has these needs no defense. The row has no rank.",
     )
     CLEAN_LOST = (
         "clean accuracy lost",
@@ -107,6 +113,10 @@ class Flag(StrEnum):
     )
 
 
+NEVER_RANKED = (Flag.ORACLE, Flag.TEST_DATA, Flag.ORIGINALS)
+"""Flags of rows that had more than a defender has: they are shown, marked, and compared with no other row."""
+
+
 @dataclass(frozen=True)
 class Raised:
     """A flag of a leaderboard row, with the attacks whose cells raise it; without attacks it is the row's own.
@@ -126,6 +136,11 @@ class Raised:
 def has(flag: Flag, raised: Iterable[Raised]) -> bool:
     """True if this flag is among those of a row."""
     return any(one.flag is flag for one in raised)
+
+
+def never_ranked(raised: Iterable[Raised]) -> bool:
+    """True if one of a row's flags keeps it out of all ranks."""
+    return any(one.flag in NEVER_RANKED for one in raised)
 
 
 def shared_flags(board: pd.DataFrame) -> dict[str, Flag]:

@@ -55,8 +55,11 @@ def _own(cells: pd.DataFrame, done: pd.DataFrame, table: pd.DataFrame) -> Iterat
         yield Flag.PROVISIONAL
     if preset.isin(unvalidated()).any():
         yield Flag.UNVALIDATED
-    if any("test-set" in uses for uses in cells["uses"]):
+    uses = {use for of_cell in cells["uses"] for use in of_cell}
+    if "test-set" in uses:
         yield Flag.TEST_DATA
+    if uses & {"clean-originals", "paired-data"}:
+        yield Flag.ORIGINALS
     if (~exclusive.fillna(True)).any():
         yield Flag.NOT_EXCLUSIVE
     if exclusive.isna().any():

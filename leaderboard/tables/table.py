@@ -27,7 +27,7 @@ from leaderboard.tables.costs import Spread, row_costs
 from leaderboard.tables.counted import with_counted
 from leaderboard.tables.effect import with_effect_flags
 from leaderboard.tables.families import best_per_attack, families, family_row, held_out, same_attack, tuning_seconds
-from leaderboard.tables.flags import Flag, has
+from leaderboard.tables.flags import Flag, has, never_ranked
 from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
 from leaderboard.tables.row_flags import add_group_flags, row_flags
 from leaderboard.tables.statistics import binomial_half_width_95, half_width_95, mean
@@ -102,8 +102,8 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
     has no mean, no worst attack, no recovery, no cost and no rank. Poisons that did not take count in the mean and
     in ranks, and not where something is recovered or reached. Adaptive attacks are in the columns `best_known_*`
     and their own alone; points of a curve over an attack's parameter are in none. Undefended rows, families' best per
-    attack and provisional rows are listed without ranks. Single defenses come first, then oracles, undefended and
-    incomplete ones.
+    attack, provisional rows and defenses that were given test images or clean originals are listed without ranks.
+    Single defenses come first, then those of `NEVER_RANKED`, undefended and incomplete ones.
 
     Args:
         frame: from `cells_frame`.
@@ -228,11 +228,12 @@ def _doubtful(row: Mapping[str, Any]) -> bool:
 
 
 def _rank(rows: list[dict[str, Any]]) -> None:
-    """Sets the ranks of complete, defended rows, of provisional ones by cost alone.
+    """Sets the ranks of complete, defended rows, of provisional ones by cost alone, of those in `NEVER_RANKED` none.
 
     Costs are ranked only if they are exclusive and of one device in all rows.
     """
     complete = [row for row in rows if row["defense"] != "none" and row["mean_accuracy"] is not None]
+    complete = [row for row in complete if not never_ranked(row["flags"])]
     ranked = [row for row in complete if not has(Flag.PROVISIONAL, row["flags"])]
     ranks = accuracy_ranks([row["mean_accuracy"] for row in ranked], [row["tie_width"] for row in ranked])
     for row, rank in zip(ranked, ranks, strict=True):
@@ -249,12 +250,12 @@ def _rank(rows: list[dict[str, Any]]) -> None:
 
 
 def _sort_key(row: dict[str, Any]) -> tuple[int, float, str]:
-    """Sort key of a row in its group: single defense, oracle, undefended, incomplete; each by falling mean."""
+    """Sort key of a row in its group: single defense, never ranked, undefended, incomplete; each by falling mean."""
     part = 0
     if row["mean_accuracy"] is None:
         part = 3
     elif row["defense"] == "none":
         part = 2
-    elif has(Flag.ORACLE, row["flags"]):
+    elif never_ranked(row["flags"]):
         part = 1
     return part, -(row["mean_accuracy"] or 0.0), row["defense_selection"]

@@ -12,7 +12,9 @@ from rich.console import Console
 from bench.store.results import CellResult
 from leaderboard.export.terminal import print_leaderboard
 from leaderboard.export.text import described_flags
+from leaderboard.site.headline import headline
 from leaderboard.site.page import render_pages
+from leaderboard.site.scatter import figure
 from leaderboard.site.views import Tables, tables_of
 from leaderboard.tables.columns import BOARD_COLUMNS, as_text, typed
 from leaderboard.tables.flags import Flag, Raised, has, shared_flags
@@ -45,7 +47,10 @@ def doubtful(make_cell: MakeCell) -> Tables:
         for attack in ("none", "lsp")
         for seed, step in enumerate((0.0, 0.2 if name == "none" and attack == "lsp" else 0.01))
     ]
-    cells += [replace(c, defense=replace(c.defense, uses=["test-set"] * (c.defense.name == "eclipse"))) for c in other]
+    cells += [
+        replace(c, defense=replace(c.defense, uses=["test-set", "clean-originals"] * (c.defense.name == "eclipse")))
+        for c in other
+    ]
     elsewhere = [replace(cells[8], clean_test_accuracy=0.7), replace(cells[9], costs={})]
     return tables_of(frames_of(cells, elsewhere))
 
@@ -138,11 +143,27 @@ def test_a_deviation_of_over_five_points_over_seeds_is_flagged_with_its_attacks(
     assert flags_of([cell for cell in cells if cell.seed == 0]) == {"dvae": []}, "one seed has no deviation"
 
 
-def test_test_images_given_to_a_defense_are_flagged(make_demo_cell: MakeCell) -> None:
-    cells = [make_demo_cell("lsp", name) for name in ("eclipse", "cleaner")]
-    uses = {"eclipse": ["test-set"], "cleaner": ["clean-data"]}
-    cells = [replace(cell, defense=replace(cell.defense, uses=uses[cell.defense.name])) for cell in cells]
-    assert flags_of(cells) == {"eclipse": ["uses test data"], "cleaner": []}
+def test_who_was_given_more_than_a_defender_has_is_flagged_and_not_ranked(make_demo_cell: MakeCell) -> None:
+    """It is better and cheaper than the others, and takes no place, no star and no corner of the front from them."""
+    flags = {"test-set": "uses test data", "clean-originals": "uses clean originals"}
+    flags["paired-data"] = flags["clean-originals"]
+    for use, flag in flags.items():
+        uses = {"informed": [use, "labels"], "cleaner": ["clean-data", "pretrained-weights"]}
+        cells = [make_demo_cell("none", "none", 0.95), make_demo_cell("lsp", "none", 0.1)]
+        cells += [make_demo_cell("none", name, 0.9) for name in uses]
+        cells += [make_demo_cell("lsp", "informed", 0.9, purify=1), make_demo_cell("lsp", "cleaner", 0.8)]
+        cells = [replace(c, defense=replace(c.defense, uses=uses.get(c.defense.name, []))) for c in cells]
+        assert flags_of(cells) == {"cleaner": [], "informed": [flag], "none": []}
+        board = frames_of(cells).board
+        assert board["defense"].tolist() == ["cleaner", "informed", "none"]
+        assert board["rank"].fillna(0).tolist() == board["cost_rank"].fillna(0).tolist() == [1, 0, 0]
+        assert headline(board, 10_000)[0].text == "cleaner"
+        drawn = figure(board)
+        assert drawn is not None
+        (front,) = [trace for trace in drawn["data"] if trace["meta"] == "front"]
+        assert set(front["y"]) == {80.0}
+        alone = frames_of([cell for cell in cells if cell.defense.name != "cleaner"]).board
+        assert headline(alone, 10_000)[0].note == "no defense that can be ranked has all its cells"
 
 
 @pytest.mark.parametrize(
