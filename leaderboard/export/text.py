@@ -72,10 +72,10 @@ def markdown_text(board: pd.DataFrame) -> str:
 
 _LEGEND = (
     "Clean test accuracy in percent after the last epoch. Mean and worst are over attacks; ± 95 % is the Student-t "
-    "half-width over seeds. Recovery: 0 as undefended, 1 as trained on clean data. Cost: purification, extra training "
-    "time and the view of the test images, medians, in brackets the range measured; 1.00× costs nothing beyond an "
-    "undefended training, less is a shorter training. Rows that lack cells "
-    "have no mean and no rank; an oracle row was chosen with test labels and is not ranked."
+    "half-width over seeds. Recovery, over the poisons that took: 0 as undefended, 1 as trained on clean data. Cost: "
+    "purification, extra training time and the view of the test images, medians, in brackets the range measured; 1.00× "
+    "costs nothing beyond an undefended training, less is a shorter training. Rows that lack cells have no mean and no "
+    "rank; an oracle row was chosen with test labels and is not ranked."
 )
 
 

@@ -76,7 +76,7 @@ def _helps(row: pd.Series[Any], board: pd.DataFrame, test_images: int) -> bool:
 
 def _result(row: pd.Series[Any], test_images: int) -> tuple[float, float]:
     mean, width = row["mean_accuracy"], row["half_width_95"]
-    return mean, binomial_half_width_95(mean, test_images) if formats.is_missing(width) else width
+    return mean, max(binomial_half_width_95(mean, test_images), 0.0 if formats.is_missing(width) else width)
 
 
 def _no_help(row: pd.Series[Any], board: pd.DataFrame) -> Answer:

@@ -46,6 +46,12 @@ def test_one_seed_says_what_the_test_images_alone_leave_open(matrix: list[CellRe
     )
 
 
+def test_seeds_that_agree_by_luck_make_no_defense_the_best(make_demo_cell: MakeCell) -> None:
+    for mean, text in ((0.904, "no defense helps"), (0.92, "a")):
+        cells = [make_demo_cell("lsp", d, v, seed=s) for d, v in (("none", 0.9), ("a", mean)) for s in range(3)]
+        assert next(iter(said(cells).values())).text == text, "10,000 test images leave 0.6 points"
+
+
 def test_a_tie_is_as_sure_as_its_less_sure_part(make_demo_cell: MakeCell) -> None:
     spread = {"a": (0.90, 0.91), "b": (0.88, 0.92)}
     cells = [make_demo_cell("lsp", d, v, seed=s) for d, values in spread.items() for s, v in enumerate(values)]
