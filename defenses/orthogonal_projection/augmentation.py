@@ -1,4 +1,7 @@
-"""The authors' augmentation: moved, turned, sheared and scaled images, other colors, CutMix.
+"""The authors' augmentation: turned, sheared and scaled images, other colors, CutMix.
+
+kornia moves and recolors the images on the device, each by its own draws; a transform of torchvision v2 draws once for
+a batch. CutMix is that of the defense `cutmix`.
 
 Deviations:
 - Pixels between pixels are interpolated linearly; the library of the authors takes the nearest one.
@@ -13,14 +16,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bench.api import STEP_PASSES, Context
 from bench.registry import defenses
 from defenses.mixing import draw_boxes, mix
 from defenses.orthogonal_projection.projection import OrthogonalProjection
-
-_GRAY = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,33 +91,24 @@ def moved_at_random(images_01: Tensor, degrees: float, scale: float, generator: 
         scale: bound of the change of size, as a share.
         generator: on the device.
     """
-    turn, shear, size = 2 * torch.rand((3, len(images_01)), generator=generator, device=generator.device) - 1
-    turn, shear = turn * math.radians(degrees), shear * math.radians(degrees)
-    size = 1 + scale * size
-    # What comes from where: the inverse of scaling a rotated and sheared image.
-    cosine, sine = turn.cos() / size, turn.sin() / size
+    from kornia.geometry.transform import get_affine_matrix2d, warp_affine
+
+    count, _, height, width = images_01.shape
+    turn, shear, size = 2 * torch.rand((3, count), generator=generator, device=generator.device) - 1
     zero = torch.zeros_like(turn)
-    across = shear.tan()
-    # The grid's coordinates run over both sides from -1 to 1, so that a turn of an oblong image needs its ratio.
-    ratio = images_01.shape[2] / images_01.shape[3]
-    rows = torch.stack([cosine - across * sine, (sine + across * cosine) * ratio, zero], dim=1)
-    columns = torch.stack([-sine / ratio, cosine, zero], dim=1)
-    grid = functional.affine_grid(torch.stack([rows, columns], dim=1), list(images_01.shape), align_corners=False)
-    return functional.grid_sample(images_01, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    center = torch.stack([zero + (width - 1) / 2, zero + (height - 1) / 2], dim=1)
+    sizes = (1 + scale * size)[:, None].expand(-1, 2)
+    shears = shear * math.radians(degrees)
+    matrix = get_affine_matrix2d(torch.zeros_like(center), center, sizes, turn * degrees, sx=shears, sy=zero)
+    return warp_affine(images_01, matrix[:, :2], (height, width), align_corners=False)
 
 
 def recolored(images_01: Tensor, jitter: float, generator: torch.Generator) -> Tensor:
     """Each image with another brightness, contrast and saturation, in this order; float (B, C, H, W) in [0, 1]."""
+    from kornia import enhance
+
     factors = 1 + jitter * (2 * torch.rand((3, len(images_01)), generator=generator, device=generator.device) - 1)
-    brightness, contrast, saturation = factors[:, :, None, None, None]
-    images = (images_01 * brightness).clamp(0, 1)
-    images = torch.lerp(_gray(images).mean(dim=(2, 3), keepdim=True), images, contrast).clamp(0, 1)
-    return torch.lerp(_gray(images), images, saturation).clamp(0, 1)
-
-
-def _gray(images: Tensor) -> Tensor:
-    """Luminance, (B, 1, H, W)."""
-    if images.shape[1] != 3:
-        return images.mean(dim=1, keepdim=True)
-    red, green, blue = (weight * images[:, i : i + 1] for i, weight in enumerate(_GRAY))
-    return red + green + blue
+    brightness, contrast, saturation = factors
+    images = enhance.adjust_brightness_accumulative(images_01, brightness)
+    images = enhance.adjust_contrast_with_mean_subtraction(images, contrast)
+    return enhance.adjust_saturation_with_gray_subtraction(images, saturation)

@@ -3,6 +3,14 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
+from torchvision.transforms.v2.functional import (
+    InterpolationMode,
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+    affine,
+)
 
 from bench.api import DataInfo, ImageSet
 from bench.errors import UserError
@@ -81,6 +89,22 @@ def test_without_bounds_nothing_moves(random_set):
     images = random_set(6, shape=(3, 10, 14)).images.float() / 255
     torch.testing.assert_close(moved_at_random(images, 0.0, 0.0, generator()), images, atol=1e-5, rtol=0)
     torch.testing.assert_close(recolored(images, 0.0, generator()), images)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_image_is_changed_as_torchvision_changes_it_alone(channels: int) -> None:
+    images = functional.interpolate(
+        torch.rand(8, channels, 4, 4, generator=generator()), size=(16, 24), mode="bilinear"
+    )
+    draws = 2 * torch.rand((3, 8), generator=generator()) - 1
+    colored, moved = [], []
+    for image, (first, second, third) in zip(images, draws.T.tolist(), strict=True):
+        bright = adjust_brightness(image, 1 + 0.2 * first)
+        colored.append(adjust_saturation(adjust_contrast(bright, 1 + 0.2 * second), 1 + 0.2 * third))
+        turned = {"angle": 10 * first, "translate": [0, 0], "scale": 1 + 0.2 * third, "shear": [10 * second, 0.0]}
+        moved.append(affine(image, interpolation=InterpolationMode.BILINEAR, **turned))
+    torch.testing.assert_close(recolored(images, 0.2, generator()), torch.stack(colored), atol=1e-4, rtol=0)
+    torch.testing.assert_close(moved_at_random(images, 10, 0.2, generator()), torch.stack(moved), atol=1e-4, rtol=0)
 
 
 def test_an_oblong_image_is_turned_and_not_distorted_but_for_shear():
