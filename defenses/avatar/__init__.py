@@ -5,7 +5,8 @@ with it. The weights come from a file that the user names; none are shipped.
 
 Deviations:
 - The network is a plain U-Net (`defenses.avatar.network`), not the NCSN++ of the authors, so that their checkpoints do
-  not fit. `save` writes a file.
+  not fit: theirs has four blocks at each level, attention, and other ways to halve and double the sides.
+  `defenses.avatar.training` trains one on clean images, and `save` writes its file.
 - The result is clipped before it is rounded; in the authors' code values beyond the range wrap to its other end.
 """
 
@@ -37,7 +38,7 @@ class Avatar:
     it is worth depends on the images that the diffusion model has seen: the paper's had seen the clean originals.
 
     Attributes:
-        weights: file of a score network, written by `defenses.avatar.network.save`.
+        weights: file of a score network; `defenses.avatar.training` trains one, `defenses.avatar.network.save` writes.
         noise_steps: how much noise, in steps of a diffusion of 1,000; as many passes. The paper takes 100.
     """
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from bench.registry import defenses
 from bench.select.spec import select
 from defenses.avatar.diffusion import STEPS, kept, noised, purified
 from defenses.avatar.network import ScoreNetwork, load, save
+from defenses.avatar.training import trained
 
 
 def draws(seed=0):
@@ -59,26 +61,45 @@ def test_the_reverse_of_gaussian_images_is_exact():
     assert float(result.std()) == pytest.approx(deviation, rel=0.03)
 
 
-def test_a_network_that_was_trained_for_seconds_removes_noise_from_flat_images():
-    """Flat images of one color, trained and purified: fine noise goes, the color stays."""
-    torch.manual_seed(0)
-    network = ScoreNetwork(3, 8, (1,))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    for _ in range(120):
-        images = (1.2 * torch.rand(16, 3, 1, 1) - 0.6).expand(-1, -1, 8, 8)
-        times = 0.1 * torch.rand(16) + 1e-3
-        factor = torch.tensor([kept(float(time)) for time in times]).view(-1, 1, 1, 1)
-        noise = torch.randn(images.shape)
-        loss = (network(factor * images + (1 - factor**2).sqrt() * noise, times) - noise).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    clean = (1.2 * torch.rand(16, 3, 1, 1) - 0.6).expand(-1, -1, 8, 8)
-    poison = 16 / 127.5 * torch.randn(clean.shape).sign()
-    with torch.no_grad():
-        result = purified(noised(clean + poison, 100, draws()), 100, network, draws(1))
-    assert (result - clean).square().mean() < 0.5 * poison.square().mean()
-    assert (result.mean(dim=(2, 3)) - clean.mean(dim=(2, 3))).abs().mean() < 0.1
+def flat_images(seed):
+    """256 images of one color each, on 8 x 8 pixels."""
+    colors = torch.randint(50, 206, (256, 3, 1, 1), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return colors.expand(-1, -1, 8, 8).contiguous()
+
+
+def test_a_network_that_was_trained_for_seconds_removes_noise_from_flat_images(tmp_path, random_set, make_context):
+    """Flat images of one color, trained and purified from the file: fine noise goes, the color stays."""
+    losses = []
+    settings = {"width": 8, "multipliers": (1,), "batch_size": 16, "lr": 1e-2, "decay": 0.9}
+    network = trained(flat_images(0), epochs=6, on_epoch=lambda epoch, loss: losses.append(loss), **settings)
+    assert len(losses) == 6
+    assert losses[-1] < 0.5 * losses[0] < 0.5, "1 is no prediction"
+    save(network, tmp_path / "flat.safetensors")
+    base = random_set(32)
+    clean = flat_images(1)[:32]
+    poison = 16 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(2)).sign()
+    poisoned = replace(base, images=(clean.float() + poison).to(torch.uint8))
+    defense = select(defenses, f'avatar:weights="{tmp_path / "flat.safetensors"}"')[0].component
+    left = defense.purify(poisoned, make_context()).images.float() - clean.float()
+    assert left.square().mean() < 0.5 * 16**2
+    assert left.mean(dim=(2, 3)).abs().mean() < 13
+
+
+def test_training_follows_its_seed_and_averages_the_weights():
+    def weights_of(seed, decay=0.5):
+        small = {"width": 8, "multipliers": (1, 2), "batch_size": 16, "lr": 0.1}
+        network = trained(flat_images(0)[:32], epochs=1, seed=seed, decay=decay, **small)
+        return torch.cat([value.flatten() for value in network.state_dict().values()])
+
+    before = torch.get_rng_state()
+    assert torch.equal(weights_of(1), weights_of(1))
+    assert not torch.equal(weights_of(1), weights_of(2))
+    first, last = weights_of(1, decay=1.0), weights_of(1, decay=0.0)
+    assert torch.allclose(weights_of(1), (first + last) / 2, atol=1e-6)
+    assert not torch.equal(first, last)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(ValueError, match=r"noise_steps must be in 1\.\.1000, got 0"):
+        trained(flat_images(0), epochs=1, noise_steps=0)
 
 
 def test_without_noise_the_images_stay(tiny, make_context, weights):
