@@ -94,7 +94,7 @@ class Hypo(SurrogateAttack):
 
         step_size = self.step_size or max(self.eps / 10, step_across(self.eps, self.steps))
         fill = torch.zeros(train.info.shape[0], device=ctx.device)  # never seen: nothing moves
-        sweep = Sweep(surrogate, train, "minimize", self.budget, step_size, fill, ctx.device, passes)
+        sweep = Sweep(surrogate, train, train.labels, "minimize", self.budget, step_size, fill, ctx.device, passes)
         delta = empty_noise(train, ctx.device)
         with ctx.phase("craft"):
             for step in range(1, self.steps + 1):

@@ -14,7 +14,7 @@ Deviations from the authors' code (`Sizhe-Chen/SEP`):
 """
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import cycle
 
 import torch
@@ -32,6 +32,7 @@ from bench.training.surrogates import (
     build_surrogate,
     check_positive,
     empty_noise,
+    labeled,
     step_decay,
     train_on_clean,
 )
@@ -106,10 +107,10 @@ class Sep(SurrogateAttack):
         ensemble = _InTurn(self._train(train, ctx))
         passes.training += self.surrogate_epochs * len(train)
         step_size = self.step_size or max(self.eps / 8, step_across(self.eps, self.steps))
-        targeted = replace(train, labels=_targets(train.labels, train.info.num_classes))
+        targets = _targets(train.labels, train.info.num_classes)
         fill = torch.zeros(train.info.shape[0], device=ctx.device)  # never seen: nothing moves
         sweep = Sweep(
-            ensemble, targeted, "minimize", self.budget, step_size, fill, ctx.device, passes, self.checkpoints
+            ensemble, train, targets, "minimize", self.budget, step_size, fill, ctx.device, passes, self.checkpoints
         )
         delta = empty_noise(train, ctx.device)
         with ctx.phase("craft"):
@@ -123,7 +124,8 @@ class Sep(SurrogateAttack):
     def report(self, crafted: Crafted, train: ImageSet, poisoned: ImageSet, ctx: Context) -> None:
         """Adds the share of images that the last checkpoint takes for their target."""
         super().report(crafted, train, poisoned, ctx)
-        found = predict(crafted.surrogate, poisoned.images, ctx.device).cpu()
+        with labeled(crafted.surrogate, train.labels):
+            found = predict(crafted.surrogate, poisoned.images, ctx.device).cpu()
         ctx.log("target_success", float((found == _targets(train.labels, train.info.num_classes)).float().mean()))
 
     def _train(self, train: ImageSet, ctx: Context) -> list[nn.Module]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.api import Budget, Context, ImageSet, draw_per_class
 from bench.training import Batches
 from bench.training.pgd import pgd
-from bench.training.surrogates import Passes, chunks, empty_noise, judge, load
+from bench.training.surrogates import Passes, chunks, empty_noise, judge, labeled, load
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,17 @@ class Descent:
 
     def __call__(self, model: nn.Module, images_01: Tensor, labels: Tensor, start: Tensor) -> Tensor:
         self.passes.gradient += self.steps * len(images_01)
-        return pgd(
-            model,
-            images_01,
-            labels,
-            direction="minimize",
-            budget=self.budget,
-            step_size=self.step_size,
-            steps=self.steps,
-            start=start,
-        )
+        with labeled(model, labels):
+            return pgd(
+                model,
+                images_01,
+                labels,
+                direction="minimize",
+                budget=self.budget,
+                step_size=self.step_size,
+                steps=self.steps,
+                start=start,
+            )
 
 
 class SampleNoise:
@@ -144,7 +145,8 @@ def _judge(
     total, right = torch.zeros(2, device=device).unbind()
     for rows in chunks(len(train), train.info.shape, device):
         images, labels = load(train, rows, device)
-        loss, hits = judge(model, (images + noise(rows, labels)).clamp(0, 1), labels)
+        with labeled(model, labels):
+            loss, hits = judge(model, (images + noise(rows, labels)).clamp(0, 1), labels)
         total, right = total + loss, right + hits
         descent.passes.forward += len(images)
     return (len(train) - int(right)) / len(train), float(total) / len(train)

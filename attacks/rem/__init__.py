@@ -30,6 +30,7 @@ from bench.training.surrogates import (
     check_positive,
     chunks,
     judge,
+    labeled,
     load,
 )
 
@@ -141,7 +142,8 @@ class Rem(SurrogateAttack):
             for part in chunks(rows.stop - rows.start, train.info.shape, ctx.device):
                 here = slice(rows.start + part.start, rows.start + part.stop)
                 images, labels = load(train, here, ctx.device)
-                parts.append(players.defend(surrogate, images, labels, _ratios(train, here)).cpu())
+                with labeled(surrogate, labels):
+                    parts.append(players.defend(surrogate, images, labels, _ratios(train, here)).cpu())
             return torch.cat(parts)
 
         return Crafted(surrogate, regenerate, converged=steps == self.train_steps)
@@ -157,8 +159,9 @@ class Rem(SurrogateAttack):
             total, right = torch.zeros(2, device=ctx.device).unbind()
             for rows in chunks(len(part), part.info.shape, ctx.device):
                 images, labels = load(part, rows, ctx.device)
-                hostile = players.attack(crafted.surrogate, players.move(images, _ratios(part, rows)), labels)
-                loss, hits = judge(crafted.surrogate, hostile, labels)
+                with labeled(crafted.surrogate, labels):
+                    hostile = players.attack(crafted.surrogate, players.move(images, _ratios(part, rows)), labels)
+                    loss, hits = judge(crafted.surrogate, hostile, labels)
                 total, right = total + loss, right + hits
             sums[name] = (float(total) / len(part), float(right) / len(part))
             # The last step of the training may be the one that diverges, and then the noise is none.

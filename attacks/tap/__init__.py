@@ -11,7 +11,7 @@ Deviations from the authors' code (`lhfowl/adversarial_poisons`):
 - an incomplete last batch of a single image is left out of the surrogate's training: it has no batch statistics.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -31,6 +31,8 @@ from bench.training.surrogates import (
     build_surrogate,
     check_finite,
     check_positive,
+    labeled,
+    labeled_loss,
 )
 
 _DECAYS = (2.667, 1.6, 1.142)  # the authors' divisors of the number of epochs
@@ -129,7 +131,8 @@ class Tap(SurrogateAttack):
     def report(self, crafted: Crafted, train: ImageSet, poisoned: ImageSet, ctx: Context) -> None:
         """Adds the share of images that reach their target."""
         super().report(crafted, train, poisoned, ctx)
-        found = predict(crafted.surrogate, poisoned.images, ctx.device).cpu()
+        with labeled(crafted.surrogate, train.labels):
+            found = predict(crafted.surrogate, poisoned.images, ctx.device).cpu()
         hit = (found == self._targets(train.labels, train.info.num_classes)) == self.targeted
         ctx.log("target_success", float(hit.float().mean()))
 
@@ -145,6 +148,7 @@ class Tap(SurrogateAttack):
 
         lonely = len(near) % self.batch_size == 1
         batches = Batches(near, ctx.device, self.batch_size, ctx.generator("batch-order"), drop_last=lonely)
+        loss = labeled_loss(surrogate, loss)
         fit(surrogate, batches, loss, self._recipe, ctx, phase="surrogate", replayable=ctx.through is None)
 
     def _pixels(self, info: DataInfo) -> float:
@@ -156,10 +160,10 @@ class Tap(SurrogateAttack):
     ) -> tuple[Tensor, list[float], bool]:
         """The noise of the best restart, the loss of every one, and whether no limit cut them short."""
         starts, draws = ctx.generator("delta-init"), ctx.generator("craft-transform")
-        targeted = replace(near, labels=self._targets(near.labels, near.info.num_classes))
+        targets = self._targets(near.labels, near.info.num_classes)
         direction = "minimize" if self.targeted else "maximize"
         step_size = self.step_size or max(self.eps / 20, step_across(self.eps, self.steps))
-        sweep = Sweep(surrogate, targeted, direction, self.budget, step_size, mean, ctx.device, passes)
+        sweep = Sweep(surrogate, near, targets, direction, self.budget, step_size, mean, ctx.device, passes)
         losses: list[float] = []
         moving = pixels > 0 or self.flip
         done, total = 0, self.restarts * self.steps

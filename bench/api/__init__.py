@@ -19,10 +19,12 @@ from bench.api.faces import (
     Purifies,
     SeesTestImages,
     StacksOn,
+    TrainedDifferentiable,
     TrainsDifferently,
     Victim,
 )
 from bench.api.images import DataInfo, ImageSet, draw_per_class, map_images
+from bench.api.part_context import part_of_chain, pass_on
 from bench.api.partial import PartialPoison
 from bench.api.perturbation import Rounding, add_perturbation, perturb
 from bench.api.recipe import Recipe, check_crops
@@ -53,6 +55,7 @@ __all__ = [
     "Rounding",
     "SeesTestImages",
     "StacksOn",
+    "TrainedDifferentiable",
     "TrainsDifferently",
     "Victim",
     "Work",
@@ -62,5 +65,7 @@ __all__ = [
     "draw_per_class",
     "map_images",
     "no_network",
+    "part_of_chain",
+    "pass_on",
     "perturb",
 ]

@@ -57,7 +57,8 @@ class Context:
         epoch: of the victim's training, counted from 0, for a `batch_loss`.
         logs: what `log` recorded: stored in the artifact's manifest.
         kept: what `keep` stored: saved with the artifact.
-        through: what surrogates look at their images through: a defense's differentiable version; None for nothing.
+        through: what surrogates look at their images through, a defense's differentiable version: gets the images and
+            their labels, or None where no one knows them; None for nothing.
     """
 
     seed: int
@@ -69,7 +70,7 @@ class Context:
     resident_bytes: int = 2**30
     engine: Engine = field(default_factory=Engine)
     epoch: int = 0
-    through: Callable[[Tensor], Tensor] | None = None
+    through: Callable[[Tensor, Tensor | None], Tensor] | None = None
     logs: dict[str, object] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
     _streams: dict[str, torch.Generator] = field(default_factory=dict)

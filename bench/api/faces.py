@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -118,6 +119,23 @@ class Differentiable(Protocol):
 
     def differentiable(self, images_01: Tensor) -> Tensor:
         """Float (B, C, H, W) in [0, 1] in, the same out, on the same device; deterministic, image by image."""
+        ...
+
+
+@runtime_checkable
+class TrainedDifferentiable(Protocol):
+    """Optional face of a defense that is trained on the set it purifies: a trained version with gradients.
+
+    For attackers who know the defense, as `Differentiable` is. The defense itself never uses it.
+    """
+
+    def fit_differentiable(self, train: ImageSet, ctx: Context) -> Callable[[Tensor, Tensor], Tensor]:
+        """Trains on this set as `purify` does, with the same draws, and returns what was trained, as a function.
+
+        The function gets float (B, C, H, W) in [0, 1] and int64 labels (B,), and returns images like them. It may draw
+        anew at each call, from a generator of `ctx`; its weights stay as they are, and collect no gradient. A closure,
+        and no method: networks that hold it are copied.
+        """
         ...
 
 

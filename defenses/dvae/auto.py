@@ -7,9 +7,12 @@ step by step, as long as a small network that learns the purified images stays a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from math import inf
+
+from torch import Tensor
 
 from bench.api import STEP_PASSES, Context, DataInfo, ImageSet, Work
 from bench.registry import defenses
@@ -114,6 +117,16 @@ class DvaeAuto(Dvae):
         ctx.log("chosen_stage1_cap", chosen.scale * self.stage1_cap)
         ctx.log("chosen_stage2_cap", chosen.scale * self.stage2_cap)
         return chosen.images
+
+    def fit_differentiable(self, train: ImageSet, ctx: Context) -> Callable[[Tensor, Tensor], Tensor]:
+        """That of `dvae` with the caps that the search chooses on this set, trained once more."""
+        own = replace(ctx, logs={}, kept={})
+        self.purify(train, own)
+        ctx.logs.update(own.logs)
+        factor = float(str(own.logs["chosen_scale"]))
+        if factor == inf:
+            return lambda images_01, labels: images_01
+        return self._scaled(factor).fit_differentiable(train, replace(ctx, scope="dvae", logs={}, kept={}))
 
     def _purified(self, factor: float, train: ImageSet, ctx: Context) -> _Candidate:
         """Runs `dvae` with these caps, with its own seeds."""

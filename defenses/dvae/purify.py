@@ -13,6 +13,7 @@ Deviations from the released code, in addition to those of `network.py`:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from bench.api import STEP_PASSES, Context, DataInfo, ImageSet, Recipe, Work
 from bench.registry import defenses
 from bench.training import Batch, build
 from defenses.dvae.architecture import choose
+from defenses.dvae.differentiable import see_through
 from defenses.dvae.losses import disentangling_terms, psnr_db
 from defenses.dvae.network import DisentanglingVae, OnImages
 from defenses.dvae.training import purifier_recipe, rewrite_images, train_network
@@ -111,10 +113,22 @@ class Dvae:
         )
 
     def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
-        subtracted = self._subtract_only(train, ctx)
-        return subtracted if self.stages == 1 else self._subtract_and_reconstruct(subtracted, ctx)
+        return self._purify(train, ctx)[0]
 
-    def _subtract_only(self, train: ImageSet, ctx: Context) -> ImageSet:
+    def fit_differentiable(self, train: ImageSet, ctx: Context) -> Callable[[Tensor, Tensor], Tensor]:
+        """The stages trained on this set, with fresh codes at each call; see `defenses.dvae.differentiable`."""
+        networks = self._purify(train, ctx)[1]
+        return see_through(networks, self.latents == "sample", self.rounding, ctx)
+
+    def _purify(self, train: ImageSet, ctx: Context) -> tuple[ImageSet, list[DisentanglingVae]]:
+        """The purified set, and the network of each stage."""
+        subtracted, first = self._subtract_only(train, ctx)
+        if self.stages == 1:
+            return subtracted, [first]
+        purified, second = self._subtract_and_reconstruct(subtracted, ctx)
+        return purified, [first, second]
+
+    def _subtract_only(self, train: ImageSet, ctx: Context) -> tuple[ImageSet, DisentanglingVae]:
         """Stage 1: X1 = X0 - p(X0, y)."""
         stage = replace(ctx, scope=f"{ctx.scope}-stage1")
         network = self._train(train, stage, "stage1", self.stage1_cap)
@@ -132,9 +146,9 @@ class Dvae:
         ctx.log("perturbation_kept", fits)
         if fits:
             ctx.keep("perturbation", kept)
-        return subtracted
+        return subtracted, network
 
-    def _subtract_and_reconstruct(self, subtracted: ImageSet, ctx: Context) -> ImageSet:
+    def _subtract_and_reconstruct(self, subtracted: ImageSet, ctx: Context) -> tuple[ImageSet, DisentanglingVae]:
         """Stage 2: X2 = X1 - p(X1, y), never rounded; X3 = reconstruction of X2."""
         stage = replace(ctx, scope=f"{ctx.scope}-stage2")
         network = self._train(subtracted, stage, "stage2", self.stage2_cap)
@@ -144,7 +158,7 @@ class Dvae:
             rest = (images_01 - network.estimate(images_01, labels, sample)).clamp(0, 1)
             return network.reconstruct(rest, sample)
 
-        return rewrite_images(subtracted, rebuild, stage, self.rounding)
+        return rewrite_images(subtracted, rebuild, stage, self.rounding), network
 
     def _train(self, train: ImageSet, ctx: Context, stage: str, cap: float) -> DisentanglingVae:
         """A new network, trained on this set; only images pass from stage to stage."""

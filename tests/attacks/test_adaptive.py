@@ -74,7 +74,7 @@ def test_bits_are_exact_with_the_gradient_of_the_identity() -> None:
 def test_the_surrogate_looks_through_the_defense(make_context) -> None:
     info, gray = DataInfo("x", 4, (3, 16, 16)), defense("iss-gray").differentiable
     plain = build_surrogate("s-net", info, make_context()).eval()
-    through = build_surrogate("s-net", info, replace(make_context(), through=gray)).eval()
+    through = build_surrogate("s-net", info, replace(make_context(), through=lambda x, labels: gray(x))).eval()
     batch = images()
     assert torch.equal(through(batch), plain(gray(batch)))
     assert not torch.equal(through(batch), plain(batch))

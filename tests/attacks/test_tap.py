@@ -125,7 +125,8 @@ def sweep(learnable_set, make_context) -> Sweep:
     train, ctx = learnable_set(count=40), make_context()
     model = build_surrogate("s-net", train.info, ctx)
     model[-1].weight.data.mul_(50)  # so that its logits differ from image to image
-    return Sweep(model, train, "minimize", Budget("linf", EPS), 1 / 255, torch.full((3,), 0.4), ctx.device, Passes())
+    fill = torch.full((3,), 0.4)
+    return Sweep(model, train, train.labels, "minimize", Budget("linf", EPS), 1 / 255, fill, ctx.device, Passes())
 
 
 def test_the_start_is_gaussian_with_a_third_at_the_bound(sweep) -> None:

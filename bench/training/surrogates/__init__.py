@@ -21,6 +21,8 @@ from bench.training.surrogates.networks import (
     SurrogateName,
     build_surrogate,
     check_surrogate,
+    labeled,
+    labeled_loss,
     surrogate_layers,
 )
 from bench.training.surrogates.sweep import Sweep
@@ -45,6 +47,8 @@ __all__ = [
     "chunks",
     "empty_noise",
     "judge",
+    "labeled",
+    "labeled_loss",
     "load",
     "report",
     "step_decay",

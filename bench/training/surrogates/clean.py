@@ -11,6 +11,7 @@ from torch import nn
 from bench.api import Context, ImageSet, Recipe
 from bench.training.batches import Batches
 from bench.training.loop import cross_entropy, fit
+from bench.training.surrogates.networks import labeled_loss
 
 
 def step_decay(epochs: int, decays: Iterable[float], **settings: Any) -> Recipe:
@@ -31,5 +32,5 @@ def train_on_clean(
     Such a batch has no batch statistics.
     """
     recipe = replace(recipe, drop_last=len(train) % recipe.batch_size == 1)
-    batches, loss = Batches.of_recipe(train, recipe, ctx), cross_entropy(surrogate)
+    batches, loss = Batches.of_recipe(train, recipe, ctx), labeled_loss(surrogate, cross_entropy(surrogate))
     fit(surrogate, batches, loss, recipe, ctx, phase="surrogate", after_epoch=after_epoch)

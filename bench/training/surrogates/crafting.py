@@ -15,6 +15,7 @@ from bench.api import Context, ImageSet
 from bench.errors import MachineError, UserError
 from bench.training.evaluate import TrainingDivergedError, accuracy
 from bench.training.numbers import autocast, to_float
+from bench.training.surrogates.networks import labeled
 
 # Entries of a chunk: a CPU's caches hold no more than 64 images with their activations, and a GPU wants thousands.
 _ENTRIES_AT_ONCE = {"cuda": 2048 * 3072, "cpu": 64 * 3072}
@@ -144,5 +145,6 @@ def judge(model: nn.Module, images_01: Tensor, targets: Tensor) -> tuple[Tensor,
 
 def report(surrogate: nn.Module, train: ImageSet, poisoned: ImageSet, ctx: Context) -> None:
     """Records the final surrogate's accuracy on clean and on poisoned images."""
-    ctx.log("surrogate_clean_accuracy", accuracy(surrogate, train, ctx.device))
-    ctx.log("surrogate_poison_accuracy", accuracy(surrogate, poisoned, ctx.device))
+    with labeled(surrogate, train.labels):
+        ctx.log("surrogate_clean_accuracy", accuracy(surrogate, train, ctx.device))
+        ctx.log("surrogate_poison_accuracy", accuracy(surrogate, poisoned, ctx.device))

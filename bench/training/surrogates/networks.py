@@ -5,7 +5,8 @@ All take float images in [0, 1]; any normalization is their first layer, so that
 conversion. Batch normalization everywhere: train mode only while training, eval mode while crafting.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 
 from bench.api import Context, DataInfo
 from bench.errors import unknown
+from bench.training.batches import Batch
 from bench.training.blocks import BasicBlock, convolution
 from bench.training.seeding import build
+from bench.training.step import Loss
 
 SurrogateName = Literal["resnet18", "resnet18-imagenet", "s-net"]
 
@@ -38,13 +41,54 @@ class _Normalize(nn.Module):
 class _Through(nn.Module):
     """The images as an adaptive attack's surrogate sees them: through a defense, in float32."""
 
-    def __init__(self, defense: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, defense: Callable[[Tensor, Tensor | None], Tensor]) -> None:
         super().__init__()
         self._defense = defense
+        self.labels: Tensor | None = None
+        self.position = 0
 
     def forward(self, images_01: Tensor) -> Tensor:
         with torch.autocast(images_01.device.type, enabled=False):
-            return self._defense(images_01.float())
+            return self._defense(images_01.float(), self._next_labels(len(images_01), images_01.device))
+
+    def _next_labels(self, count: int, device: torch.device) -> Tensor | None:
+        if self.labels is None:
+            return None
+        rows = (torch.arange(count, device=self.labels.device) + self.position) % len(self.labels)
+        self.position = (self.position + count) % len(self.labels)
+        return self.labels[rows].to(device)
+
+
+@contextmanager
+def labeled(surrogate: nn.Module, labels: Tensor) -> Iterator[None]:
+    """Tells a surrogate the labels of the images it gets inside the block, for a defense that it looks through.
+
+    Every pass through a surrogate lies in such a block. The images come in the order of the labels, in one pass or in
+    several, and begin again after the last one. A surrogate that looks through nothing ignores the labels.
+
+    Args:
+        surrogate: of `build_surrogate`, or a module that has such ones.
+        labels: int64 (N,), of the images and not of an attack's targets.
+    """
+    layers = [layer for layer in surrogate.modules() if isinstance(layer, _Through)]
+    before = [(layer, layer.labels, layer.position) for layer in layers]
+    for layer in layers:
+        layer.labels, layer.position = labels, 0
+    try:
+        yield
+    finally:
+        for layer, known, position in before:
+            layer.labels, layer.position = known, position
+
+
+def labeled_loss(surrogate: nn.Module, loss: Loss) -> Loss:
+    """The loss of a batch, for which the surrogate is told the batch's labels."""
+
+    def of_batch(batch: Batch) -> Tensor:
+        with labeled(surrogate, batch.labels):
+            return loss(batch)
+
+    return of_batch
 
 
 def _head(channels: int, classes: int) -> tuple[nn.Module, ...]:

@@ -10,6 +10,7 @@ from bench.api import Budget, ImageSet
 from bench.training.moves import Moves, shift
 from bench.training.pgd import pgd
 from bench.training.surrogates.crafting import Passes, chunks, empty_noise, judge, load
+from bench.training.surrogates.networks import labeled
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Sweep:
 
     Attributes:
         surrogate: trained.
-        train: clean images; the labels are the classes to move to (`minimize`) or away from (`maximize`).
+        train: clean images with their labels.
+        targets: int64 (N,), the classes to move to (`minimize`) or away from (`maximize`).
         direction: of the loss.
         budget: L-inf.
         step_size: of one step.
@@ -30,6 +32,7 @@ class Sweep:
 
     surrogate: nn.Module
     train: ImageSet
+    targets: Tensor
     direction: Literal["minimize", "maximize"]
     budget: Budget
     step_size: float
@@ -60,26 +63,28 @@ class Sweep:
         """
         total = torch.zeros((), device=self.device)
         for rows in chunks(len(self.train), self.train.info.shape, self.device):
-            images, targets = load(self.train, rows, self.device)
+            images, labels = load(self.train, rows, self.device)
+            targets = self.targets[rows].to(self.device)
             start, part = delta[rows].to(self.device), None if moves is None else moves[rows]
 
             def move(noisy: Tensor, part: Moves | None = part) -> Tensor:
                 return noisy if part is None else shift(noisy, part, self.fill)
 
-            if measure:
-                total += judge(self.surrogate, move(images + start), targets)[0]
-                self.passes.forward += len(images)
-            delta[rows] = pgd(
-                self.surrogate,
-                images,
-                targets,
-                direction=self.direction,
-                budget=self.budget,
-                step_size=self.step_size,
-                steps=1,
-                start=start,
-                samples=self.samples,
-                transform=move,
-            ).to(delta.device)
+            with labeled(self.surrogate, labels):
+                if measure:
+                    total += judge(self.surrogate, move(images + start), targets)[0]
+                    self.passes.forward += len(images)
+                delta[rows] = pgd(
+                    self.surrogate,
+                    images,
+                    targets,
+                    direction=self.direction,
+                    budget=self.budget,
+                    step_size=self.step_size,
+                    steps=1,
+                    start=start,
+                    samples=self.samples,
+                    transform=move,
+                ).to(delta.device)
             self.passes.gradient += self.samples * len(images)
         return float(total) / len(self.train) if measure else 0.0

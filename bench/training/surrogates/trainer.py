@@ -15,6 +15,7 @@ from bench.training.optimizer import Stepper
 from bench.training.rehearsal import replays
 from bench.training.step import Loss, Step
 from bench.training.surrogates.crafting import Passes
+from bench.training.surrogates.networks import labeled_loss
 
 
 class Trainer:
@@ -45,6 +46,7 @@ class Trainer:
         *,
         replayable: bool,
     ) -> None:
+        loss = labeled_loss(surrogate, loss)
         groups = [{"params": list(surrogate.parameters())}]
         started = time.perf_counter()
         with ctx.meter.warm():

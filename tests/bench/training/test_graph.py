@@ -156,7 +156,7 @@ def test_attacks_replay_the_training_of_their_surrogate(random_set, make_context
 def test_what_an_adaptive_attack_looks_through_is_not_replayed(random_set, make_context, graphs):
     """A defense's differentiable version may do anything."""
     attack = select(attacks, "em:surrogate=s-net:max_rounds=1:batches_per_round=1:steps=1")[0].component
-    ctx = replace(make_context(), engine=Engine("graph"), through=lambda images: images)
+    ctx = replace(make_context(), engine=Engine("graph"), through=lambda images, labels: images)
     attack.poison(random_set(8), ctx)
     assert ctx.logs["test.train.engine_reason"] == "the loss is not declared replayable"
     assert not graphs
