@@ -85,6 +85,24 @@ def test_a_network_that_was_trained_for_seconds_removes_noise_from_flat_images(t
     assert left.mean(dim=(2, 3)).abs().mean() < 13
 
 
+def test_the_network_learns_from_images_with_the_noise_of_their_times(monkeypatch):
+    seen = []
+    plain = ScoreNetwork.forward
+
+    def forward(self, images, times):
+        seen.append((images, times))
+        return plain(self, images, times)
+
+    monkeypatch.setattr(ScoreNetwork, "forward", forward)
+    gray = torch.full((64, 3, 8, 8), 230, dtype=torch.uint8)
+    trained(gray, epochs=1, width=8, multipliers=(1,), noise_steps=500)
+    ((images, times),) = seen
+    factors = torch.tensor([kept(float(time)) for time in times])
+    assert 1 / STEPS <= times.min() < 0.1 < 0.4 < times.max() <= 0.5
+    assert images.mean(dim=(1, 2, 3)) == pytest.approx(factors * (230 / 127.5 - 1), abs=0.25)
+    assert images.std(dim=(1, 2, 3)) == pytest.approx((1 - factors**2).sqrt(), rel=0.2)
+
+
 def test_training_follows_its_seed_and_averages_the_weights():
     def weights_of(seed, decay=0.5):
         small = {"width": 8, "multipliers": (1, 2), "batch_size": 16, "lr": 0.1}
