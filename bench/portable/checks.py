@@ -7,6 +7,7 @@ from datetime import datetime
 
 from bench.plan.keys import SCHEMA_EPOCH
 from bench.portable.coordinates import chain, coordinates, short
+from bench.portable.descriptions import Registered, differences
 from bench.portable.folder import manifest_path
 from bench.portable.reading import Export
 from bench.portable.sources import plugin_problems
@@ -27,14 +28,14 @@ def check_export(export: Export) -> list[str]:
             listed = export.index.files.get(data) if export.index else None
             if listed is not None and path == manifest_path(stage, key) and listed != manifest.checksum:
                 problems.append(f"{path}: checksum: {manifest.checksum[:12]!a}..., {data} has {listed[:12]}...")
-    used = set()
+    used, registered = set(), Registered()
     for path, cell in export.cells.items():
         found = {stage: export.manifests.get((stage, key), {}) for stage, key in cell.artifacts.items()}
         used |= set(cell.artifacts.items())
         if lacking := [manifest_path(*item) for item in cell.artifacts.items() if not found[item[0]]]:
             problems += (f"{path}: artifacts: {manifest} is missing" for manifest in lacking)
             continue
-        problems += (f"{path}: {problem}" for problem in _of_cell(cell, path, found))
+        problems += (f"{path}: {problem}" for problem in _of_cell(cell, path, found, registered))
     for item in sorted(export.manifests.keys() - used):
         problems.append(f"{manifest_path(*item)}: no cell of the folder names it")
     if export.index and not export.cells and not problems:
@@ -42,7 +43,9 @@ def check_export(export: Export) -> list[str]:
     return [*problems, *plugin_problems(export)] if not export.problems else problems
 
 
-def _of_cell(cell: CellResult, path: str, found: Mapping[str, Mapping[str, Manifest]]) -> Iterator[str]:
+def _of_cell(
+    cell: CellResult, path: str, found: Mapping[str, Mapping[str, Manifest]], registered: Registered
+) -> Iterator[str]:
     if (problem := coordinates(cell, path)) or (problem := _plausible(cell)):
         yield problem
         return
@@ -53,6 +56,20 @@ def _of_cell(cell: CellResult, path: str, found: Mapping[str, Mapping[str, Manif
     if problem := _record(cell, manifests):
         yield problem
     yield from chain(cell, manifests)
+    yield from _described(cell, manifests)
+    yield from (problem for problem, of_a_commit in differences(cell, manifests, registered) if not of_a_commit)
+
+
+def _described(cell: CellResult, manifests: Mapping[str, Manifest]) -> Iterator[str]:
+    """Descriptions of components that are not what their stages recorded."""
+    if "poison" in manifests:
+        told, recorded = cell.attack.extra.get("budget"), manifests["poison"].payload.get("budget")
+        if told != recorded:
+            yield f"attack.extra.budget: {short(told)}, the manifests have {short(recorded)}"
+    if "train" in manifests and not cell.defense.extra.get("changes_recipe"):
+        told, recorded = cell.victim.extra.get("recipe", {}), manifests["train"].payload.get("recipe")
+        if told != recorded:
+            yield "victim.extra.recipe: is not payload.recipe of the manifest"
 
 
 def measurement(cell: CellResult, stage: str, manifests: Sequence[Manifest]) -> Manifest:
@@ -119,6 +136,10 @@ def _of_manifest(manifest: Manifest, stage: str, key: str) -> Iterator[str]:
     if manifest.data_bytes < 0:
         yield f"data_bytes: {manifest.data_bytes}"
     cost = manifest.cost
+    device, *engine = (manifest.environment.get(name) for name in ("device", "precision", "deterministic"))
+    words = cost.device.removeprefix(f"{device}, ").split(", ")
+    if words == cost.device.split(", ") or engine != [words[0], "deterministic" in words]:
+        yield f"cost.device: {short(cost.device)} is not device, precision and determinism of environment"
     yield from (f"cost.{problem}" for problem in cost_problems(cost))
     for name, seconds in cost.phases.items():
         if name != "warm" and seconds > 1.01 * cost.wall_seconds + 0.001:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from bench.portable.descriptions import Registered, differences
 from bench.portable.reading import Export
 from bench.registry import BY_KIND, plugin_module
 from bench.registry.source import digest_of_file, source_digest
@@ -56,11 +57,16 @@ def source_notes(export: Export) -> Iterator[str]:
         kind, _, name = label.partition(" ")
         if name in registries[kind]:
             if sources != {source_digest(registries[kind][name].cls.__module__)}:
-                yield f"{label}: computed with another source than that of this checkout"
+                yield f"{label}: computed with another source than this checkout has; its description was not compared"
         elif label in files:
             yield f"{label}: is in {files[label]}, which was not imported; read it before you give it with --plugin"
         else:
             yield f"{label}: is neither in this checkout nor in the folder"
+    registered, told = Registered(), set()
+    for cell in export.cells.values():
+        manifests = {stage: next(iter(export.manifests[stage, key].values())) for stage, key in cell.artifacts.items()}
+        told |= {text for text, of_a_commit in differences(cell, manifests, registered) if of_a_commit}
+    yield from sorted(told)
     if {manifest.preimage.get("training") for manifest in _manifests(export)} - {None, source_digest("bench.training")}:
         yield "bench.training: victims were trained by another source than that of this checkout"
 

@@ -74,10 +74,10 @@ def test_a_plug_in_that_was_changed_is_not_exported(bench, made, tmp_path):
     bench("list", "defenses", "--plugin", made / "halve_x.py")  # the registry of this process has the first again
 
 
-def part(made: Path, out: Path, keep, change=lambda stage, value: None) -> Path:
+def part(made: Path, out: Path, keep, change=lambda stage, cost, environment: None) -> Path:
     """A copy of the exported folder with the cells that `keep` takes, and every record changed likewise.
 
-    `change` gets a stage, and its manifest or the cell's part of it.
+    `change` gets a stage, and its cost and its environment in the manifest or in the cell.
     """
     shutil.copytree(made / "export", out)
     used = set()
@@ -86,13 +86,13 @@ def part(made: Path, out: Path, keep, change=lambda stage, value: None) -> Path:
         if keep(cell["attack"]["name"], cell["defense"]["name"]):
             used |= set(cell["artifacts"].values())
             for stage in cell["costs"]:
-                change(stage, cell["costs"][stage])
+                change(stage, cell["costs"][stage], cell["provenance"])
             path.write_bytes(json_bytes(cell))
         else:
             path.unlink()
     for path in out.glob("artifacts/*/*/*"):
         if path.name in used:
-            rewrite(path / "manifest.json", lambda m: change(m["stage"], m["cost"]))
+            rewrite(path / "manifest.json", lambda m: change(m["stage"], m["cost"], m["environment"]))
         else:
             shutil.rmtree(path)
     hash_again(out)
@@ -100,8 +100,9 @@ def part(made: Path, out: Path, keep, change=lambda stage, value: None) -> Path:
 
 
 def test_folders_of_two_machines_are_merged(bench, made, tmp_path):
-    def on_another_machine(stage, cost):
-        cost["device"] = "Other"
+    def on_another_machine(stage, cost, environment):
+        environment["device"] = "Other"
+        cost["device"] = "Other, float32, deterministic"
 
     one = part(made, tmp_path / "one", lambda attack, defense: defense != "halve-x")
     other = part(made, tmp_path / "other", lambda attack, defense: defense != "iss-gray", on_another_machine)
@@ -113,7 +114,7 @@ def test_folders_of_two_machines_are_merged(bench, made, tmp_path):
     assert check_export(merged) == []
     devices = {(cell.defense.name, cost.device) for cell in merged.cells.values() for cost in cell.costs.values()}
     here = next(iter(read_export(made / "export").cells.values())).costs["train"].device
-    assert devices == {("none", here), ("iss-gray", here), ("halve-x", "Other")}
+    assert devices == {("none", here), ("iss-gray", here), ("halve-x", "Other, float32, deterministic")}
     assert sorted(len(of) for of in merged.manifests.values()) == [1] * 12 + [2, 2], "both poisons, measured twice"
     assert bench("publish", "--store", "one", "--out", "site").code == 0
     rows = json.loads((tmp_path / "site" / "leaderboard.json").read_text())["rows"]

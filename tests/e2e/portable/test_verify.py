@@ -83,6 +83,17 @@ def in_both(cell, folder, manifest):
     rewrite(manifest("purify"), lambda value: value["cost"].update(wall_seconds=-1.0))
 
 
+def recipe_of_both(cell, folder, manifest):
+    cell["victim"]["extra"]["recipe"]["lr"] = 9.0
+    rewrite(manifest("train"), lambda value: value["payload"]["recipe"].update(lr=9.0))
+
+
+def device_of_costs(cell, folder, manifest):
+    for stage, cost in cell["costs"].items():
+        cost["device"] = "NVIDIA H100, float32, deterministic"
+        rewrite(manifest(stage), lambda value, cost=cost: value.update(cost=cost))
+
+
 FORGERIES = {
     "accuracy": (accuracy(0.5), "clean_test_accuracy: 0.5, the curve ends at"),
     "accuracy with its curve": (accuracy(0.5, 1), "clean_test_accuracy: 0.5, the manifests have"),
@@ -114,6 +125,27 @@ FORGERIES = {
     "name of a data set": (
         lambda cell, *_: cell["dataset"].update(name="cifar10"),
         "dataset.name: 'cifar10', dataset.spec 'shapes:train=64:test=32' gives 'shapes'",
+    ),
+    "family": (lambda cell, *_: cell["defense"].update(family="iss"), "defense.family: 'iss', this checkout has ''"),
+    "paper": (lambda cell, *_: cell["attack"].update(source="arXiv:1"), "attack.source: 'arXiv:1', this checkout has"),
+    "knowledge": (lambda cell, *_: cell["victim"].update(uses=["x"]), "victim.uses: ['x'], this checkout has []"),
+    "budget": (
+        lambda cell, *_: cell["attack"]["extra"].update(budget="linf 1/255"),
+        "attack.extra.budget: 'linf 1/255', the manifests have",
+    ),
+    "recipe of the cell": (
+        lambda cell, *_: cell["victim"]["extra"]["recipe"].update(lr=9.0),
+        "victim.extra.recipe: is not payload.recipe",
+    ),
+    "recipe of the manifest": (
+        in_manifest("train", lambda m: m["payload"]["recipe"].update(lr=9.0)),
+        "victim.extra.recipe: is not payload.recipe",
+    ),
+    "recipe of both": (recipe_of_both, "victim.extra.recipe: {"),
+    "device": (device_of_costs, "cost.device: 'NVIDIA H100, float32, deterministic' is not device, precision"),
+    "determinism": (
+        in_manifest("train", lambda m: m["environment"].update(deterministic=False)),
+        "is not device, precision and determinism of environment",
     ),
     "no manifest": (lambda cell, folder, manifest: manifest("train").unlink(), "artifacts: artifacts/train/"),
     "another epoch": (
