@@ -50,7 +50,7 @@ class Adaptive(PartialPoison):
     and the worst of the other attacks: it has the column "best known attack".
 
     Parameters of the two stand in quotes: `adaptive:base="em:eps=16/255":through="jpeg:quality=30"`. Presets set those
-    of the attack; those of the defense are its defaults and what is written here.
+    of both.
 
     Attributes:
         base: an attack that trains a surrogate: em, rem, tap, hypo or sep.

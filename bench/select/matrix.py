@@ -75,14 +75,17 @@ def make_matrix(layers: list[Settings], plugins: tuple[Path, ...] = (), baseline
         problems.append(str(error))
     chosen: dict[str, tuple[Selected, ...]] = {}
     from_dataset: list[str] = []
+    tables = {
+        kind: ([table for layer in layers for table in layer.layers(kind, name)], layers[0].layers(kind, name))
+        for kind in KINDS
+    }
     for kind, registry in KINDS.items():
         try:
             _check_tables(kind, layers)
             texts = last_texts(kind)
             if baselines and kind != "victims":
                 texts = ["none", *texts]
-            tables = [table for layer in layers for table in layer.layers(kind, name)]
-            chosen[kind] = tuple(select(registry, texts, tables, layers[0].layers(kind, name)))
+            chosen[kind] = tuple(select(registry, texts, *tables[kind], tables))
             for_dataset = [layer.on(name).get(kind, {}) for layer in layers]
             from_dataset += filter(None, (told(selected, for_dataset) for selected in chosen[kind]))
         except UserError as error:

@@ -37,6 +37,8 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+]+://", re.IGNORECASE)
 Defaults = Mapping[str, Mapping[str, Any]]  # component name or "*" -> parameters a preset sets
 _CHAINS: dict[str, Callable[[Any], Any]] = {"attack": Chain, "defense": chain_of_defenses}
 Layers = Defaults | Sequence[Defaults]  # the weakest first
+_Tables = tuple[Layers, Layers]  # `defaults` and `preset`
+_NOWHERE: Mapping[str, _Tables] = {}
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def select(
     texts: str | Iterable[str],
     defaults: Layers = (),
     preset: Layers = (),
+    elsewhere: Mapping[str, _Tables] = _NOWHERE,
 ) -> list[Selected]:
     """Everything a selection names, without repetition, in the order given.
 
@@ -110,6 +113,7 @@ def select(
         texts: a comma list, or several.
         defaults: parameters that selections of a name start from, the weakest table first; explicit ones win.
         preset: the part of `defaults` that the texts of the result leave unsaid.
+        elsewhere: both, by kind, for components of other kinds that parameters name.
 
     Raises:
         UserError: for unknown names or parameters, wrong types and values out of range: all problems at once.
@@ -124,7 +128,7 @@ def select(
         trouble: list[str] = []
         for word in _words(text, trouble):
             try:
-                for selected in _named(registry, word, defaults, preset):
+                for selected in _named(registry, word, (defaults, preset), elsewhere):
                     found.setdefault(selected.text, selected)
             except UserError as error:
                 trouble.append(str(error))
@@ -152,18 +156,18 @@ def _with_paths(registry: Registry[Any]) -> list[str]:
     return [name for name, entry in registry.items() if entry.positional == "path"]
 
 
-def _named(registry: Registry[Any], word: str, defaults: Layers, preset: Layers) -> list[Selected]:
+def _named(registry: Registry[Any], word: str, own: _Tables, elsewhere: Mapping[str, _Tables]) -> list[Selected]:
     """Components that one word of a selection names, or one chain of them."""
     texts = split(word) if registry.chains else [word]
     if len(texts) == 1:
-        return [resolve(registry, name, given, defaults, preset) for name, given in _expand(registry, word)]
+        return [resolve(registry, name, given, *own, elsewhere) for name, given in _expand(registry, word)]
     label = f"{registry.kind} {word!r}"
     if not all(text.strip() for text in texts):
         raise UserError(f"{label}: a '+' needs a name on both sides; write first+second")
     parts, problems = [], []
     for text in texts:
         try:
-            found = _named(registry, text.strip(), defaults, preset)
+            found = _named(registry, text.strip(), own, elsewhere)
             if len(found) != 1:
                 names = ", ".join(one.name for one in found)
                 raise UserError(f"{label}: {text!r} is several ({names}); a chain takes one at each place")
@@ -197,6 +201,7 @@ def resolve(
     given: Mapping[str, Any],
     defaults: Layers = (),
     preset: Layers = (),
+    elsewhere: Mapping[str, _Tables] = _NOWHERE,
 ) -> Selected:
     """One component from its name and parameters (strings are parsed by the parameter's type)."""
     entry, from_name = registry.find(name)
@@ -225,7 +230,7 @@ def resolve(
         problems.append(f"{label} needs {', '.join(missing)}: write {name}:{missing[0]}=...")
     if problems:
         raise UserError("\n".join(problems))
-    named = _others(entry, parsed, label, registry, defaults, preset)
+    named = _others(entry, parsed, label, {**elsewhere, f"{registry.kind}s": (defaults, preset)})
     try:
         component, seconds = _constructed(entry, parsed)
         if named:
@@ -241,13 +246,12 @@ def resolve(
 
 
 def _others(
-    entry: Entry[Any], parsed: Mapping[str, Any], label: str, registry: Registry[Any], defaults: Layers, preset: Layers
+    entry: Entry[Any], parsed: Mapping[str, Any], label: str, tables: Mapping[str, _Tables]
 ) -> dict[str, Selected]:
-    """The components that parameters name; the tables are those of the registry's own kind, others have none."""
+    """The components that parameters name, with the tables of their kinds."""
     found = {}
     for key, kind in getattr(entry.cls, "others", {}).items():
-        own = BY_KIND[kind] is registry
-        chosen = select(BY_KIND[kind], parsed[key], defaults if own else (), preset if own else ())
+        chosen = select(BY_KIND[kind], parsed[key], *tables.get(kind, ((), ())))
         if len(chosen) != 1 or chosen[0].parts:
             raise UserError(f"{label}: {key}={parsed[key]!r} must name one component, and no chain")
         found[key] = chosen[0]

@@ -3,8 +3,10 @@
 import pytest
 
 from bench.errors import UserError
+from bench.registry import attacks
 from bench.select.matrix import make_matrix, parse_seeds
 from bench.select.settings import Settings, read_settings
+from bench.select.spec import select
 
 
 def write(tmp_path, text):
@@ -205,3 +207,15 @@ class TestTablesOfADataSet:
     def test_misspelt_names_are_errors_though_the_matrix_uses_none_of_them(self, tmp_path, text, message):
         with pytest.raises(UserError, match=message):
             make_matrix([read_settings(write(tmp_path, text)), Settings(preset="demo", defenses="jpeg")])
+
+
+def test_components_that_parameters_name_start_from_the_tables_of_their_kind(tmp_path):
+    file = read_settings(write(tmp_path, 'preset = "demo"\n[parameters.defenses]\ndvae = { lr = 0.03 }\n'))
+    texts = 'adaptive:base=em:through=dvae,adaptive:base=em:through="dvae:epochs=4"'
+    _, plain, changed = make_matrix([file, Settings(attacks=texts)]).attacks
+    assert plain.parameters["base.surrogate"] == "s-net"
+    assert [plain.parameters[f"through.{name}"] for name in ("network", "epochs", "lr")] == ["tiny", 3, 0.03]
+    assert [changed.parameters[f"through.{name}"] for name in ("network", "epochs")] == ["tiny", 4]
+    assert plain.text == 'adaptive:base=em:through="dvae:lr=0.03"', "what the file says, the preset left out"
+    (again,) = select(attacks, plain.full_text)
+    assert again.parameters == plain.parameters
