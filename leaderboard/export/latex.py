@@ -9,9 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.tables.columns import half_width_column
-from leaderboard.tables.groups import groups
-from leaderboard.tables.ranking import separable
+from leaderboard.tables.groups import BEST_RULE, groups, is_best
 from leaderboard.tables.shown import (
     ADAPTIVE_NOTE,
     Shown,
@@ -20,12 +18,6 @@ from leaderboard.tables.shown import (
     attack_columns,
     shown_in,
     value_with_range,
-)
-
-BOLD_RULE = (
-    "Bold, in the attack columns and mean: the highest value among ranked rows, and every ranked value that cannot be "
-    "told apart from it: their difference is below the larger of the two 95 % half-widths, or they print alike. "
-    "Without an interval (one seed) only values that print alike share the bold."
 )
 
 _SPECIAL = {
@@ -43,7 +35,7 @@ _SPECIAL = {
 
 def latex_text(board: pd.DataFrame) -> str:
     """One `tabular` for each group of the board; accuracies in percent, unranked rows below a rule."""
-    head = f"% purify-bench leaderboard. Needs \\usepackage{{booktabs}}.\n% {BOLD_RULE}\n"
+    head = f"% purify-bench leaderboard. Needs \\usepackage{{booktabs}}.\n% {BEST_RULE}.\n"
     return head + "".join(_table(names, group) for names, group in groups(board))
 
 
@@ -62,9 +54,6 @@ def _glyph(character: str) -> str:
 
 def _table(names: list[str], group: pd.DataFrame) -> str:
     attacks, adaptive = attack_columns(group), adaptive_columns(group)
-    intervals = {"mean_accuracy": "half_width_95"}
-    intervals |= {column.name: half_width_column(column.heading) for column in attacks}
-    bold = {column: _best(group, column, width) for column, width in intervals.items()}
     columns = [*attacks, *shown_in(View.LATEX), *adaptive]
     heads = ["defense", *(column.title for column in columns)]
     lines = [
@@ -77,12 +66,12 @@ def _table(names: list[str], group: pd.DataFrame) -> str:
         "\\midrule",
     ]
     first, ranked_before = len(lines), True
-    for index, row in group.iterrows():
+    for _, row in group.iterrows():
         ranked = not formats.is_missing(row["rank"])
         if ranked_before and not ranked and len(lines) > first:
             lines.append("\\midrule")
         ranked_before = ranked
-        lines.append(_line(row, index, columns, bold))
+        lines.append(_line(row, columns, group))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
@@ -97,28 +86,13 @@ def _above(others: int, adaptive: int) -> list[str]:
     ]
 
 
-def _line(row: pd.Series[Any], index: Any, columns: Sequence[Shown], bold: dict[str, set[Any]]) -> str:
+def _line(row: pd.Series[Any], columns: Sequence[Shown], group: pd.DataFrame) -> str:
     values = [escaped(row["defense_selection"])]
     for column in columns:
         text = escaped(value_with_range(column, row))
-        if index in bold.get(column.name, ()):
+        if is_best(row, column, group):
             text = f"\\textbf{{{text}}}"
         if column.name == "mean_accuracy" and not formats.is_missing(row["half_width_95"]):
             text += f" $\\pm$ {formats.percent(row['half_width_95'])}"
         values.append(text)
     return " & ".join(values) + r" \\"
-
-
-def _best(group: pd.DataFrame, column: str, width: str) -> set[Any]:
-    """Index of the ranked rows that are highest in this column, or cannot be told apart from the highest."""
-    ranked = group[group["rank"].notna() & group[column].notna()]
-    if ranked.empty:
-        return set()
-    widths = [None if formats.is_missing(value) else float(value) for value in ranked[width]]
-    values = list(ranked[column])
-    top = max(range(len(values)), key=lambda position: values[position])
-    return {
-        index
-        for position, index in enumerate(ranked.index)
-        if not separable((values[position], widths[position]), (values[top], widths[top]))
-    }

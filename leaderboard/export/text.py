@@ -16,7 +16,7 @@ from bench import formats
 from leaderboard.tables.columns import BOARD_COLUMNS, as_text
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import shown_flags
-from leaderboard.tables.groups import groups, place
+from leaderboard.tables.groups import BEST_RULE, groups, is_best, place
 from leaderboard.tables.shown import (
     ADAPTIVE_NOTE,
     Shown,
@@ -59,7 +59,7 @@ def neutralised(text: str) -> str:
 
 
 def markdown_text(board: pd.DataFrame) -> str:
-    """One table for each data set, preset, victim and precision; accuracies in percent, best single defense in bold."""
+    """One table for each data set, preset, victim and precision; accuracies in percent, the best in bold."""
     parts = ["# purify-bench leaderboard", _LEGEND]
     for names, group in groups(board):
         parts += [f"## {', '.join(map(_escaped, names))}", _markdown_table(group)]
@@ -75,7 +75,8 @@ _LEGEND = (
     "half-width over seeds. Recovery, over the poisons that took: 0 as undefended, 1 as trained on clean data. Cost: "
     "purification, extra training time and the view of the test images, medians, in brackets the range measured; 1.00× "
     "costs nothing beyond an undefended training, less is a shorter training. Rows that lack cells have no mean and no "
-    "rank; an oracle row was chosen with test labels and is not ranked."
+    "rank; an oracle row was chosen with test labels and is not ranked. "
+    f"{BEST_RULE}."
 )
 
 
@@ -83,11 +84,12 @@ def _markdown_table(group: pd.DataFrame) -> str:
     columns = [*shown_in(View.MARKDOWN), *attack_columns(group)]
     lines = _heads(["rank", "defense", *(column.title for column in columns), "flags"])
     for _, row in group.iterrows():
-        first = not formats.is_missing(row["rank"]) and row["rank"] == 1
-        texts = {"defense": _escaped(row["defense_selection"])}
-        texts |= {column.name: value_with_range(column, row) for column in columns}
-        bold = {name: f"**{text}**" if first and name in _BOLD else text for name, text in texts.items()}
-        lines.append(_line([place(row, group) or formats.DASH, *bold.values(), described_flags(row)]))
+        texts = [value_with_range(column, row) for column in columns]
+        bold = [
+            f"**{text}**" if is_best(row, column, group) else text for text, column in zip(texts, columns, strict=True)
+        ]
+        name = _escaped(row["defense_selection"])
+        lines.append(_line([place(row, group) or formats.DASH, name, *bold, described_flags(row)]))
     return "\n".join(lines)
 
 
@@ -100,9 +102,6 @@ def _adaptive_table(group: pd.DataFrame, columns: list[Shown]) -> str:
 
 def _heads(heads: list[str]) -> list[str]:
     return [_line(map(_escaped, heads)), _line("---" if head in ("defense", "flags") else "---:" for head in heads)]
-
-
-_BOLD = ("defense", "mean_accuracy")
 
 
 def described_flags(row: pd.Series[Any], known: Collection[str] = ()) -> str:

@@ -24,6 +24,7 @@ from leaderboard.site.views import Page, Tables, page_view
 from leaderboard.tables.columns import BOARD_COLUMNS
 from leaderboard.tables.envelope import SETTINGS
 from leaderboard.tables.flags import Flag, has
+from leaderboard.tables.groups import BEST_RULE
 from leaderboard.tables.shown import ADAPTIVE_NOTE
 from leaderboard.tables.table import current_cells
 from leaderboard.tables.uses import explained
@@ -74,6 +75,7 @@ def render_pages(
             "columns": BOARD_COLUMNS,
             "flag": Flag,
             "adaptive_note": ADAPTIVE_NOTE,
+            "best_rule": BEST_RULE,
             "uses": sorted({use for row in page.rows for use in row.uses}),
             "envelope_settings": SETTINGS,
             "pays_once_seconds": PAYS_ONCE_SECONDS,

@@ -47,7 +47,7 @@ def test_no_text_cell_starts_like_a_formula(text: str) -> None:
 
 def test_markdown_shows_every_row_and_marks_the_best(matrix: list[CellResult]) -> None:
     text = markdown_text(leaderboard_frame(cells_frame(matrix)))
-    assert "| 1 | **dvae** | **90.0** | 2.5 | 89.0 | 93.0 | 0.93 | 6.67 min | 5.00× |" in text
+    assert "| 1 | dvae | **90.0** | 2.5 | **89.0** | **93.0** | **0.93** | 6.67 min | 5.00× |" in text
     assert "| – | iss (best per attack) | 83.0 |" in text
     assert text.count("\n| ") == 7
 

@@ -60,8 +60,8 @@ def test_the_range_of_a_cost_is_shown_on_every_surface(make_cell: MakeCell) -> N
     cells = [make_cell("lsp", d, purify=p, seed=s) for d in ("none", "slow") for s, p in enumerate((3.9, 4.1, 4.4))]
     assert "measured range: slow 3.9–4.4 s" in printed(cells, 80)
     board = leaderboard_frame(cells_frame(cells))
-    assert "| 4.1 s (3.9–4.4 s) |" in markdown_text(board)
-    assert "& 4.1 s (3.9--4.4 s) &" in latex_text(board)
+    assert "| **4.1 s (3.9–4.4 s)** |" in markdown_text(board)
+    assert r"& \textbf{4.1 s (3.9--4.4 s)} &" in latex_text(board)
 
 
 def test_ties_share_a_place_and_the_star(make_demo_cell: MakeCell) -> None:
