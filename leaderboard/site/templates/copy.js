@@ -30,6 +30,25 @@ function caption({ rows }) { // what is the same in all rows
   return ["purify-bench leaderboard", ...same.map((name) => `${NAMED[name][0]} ${spaced(rows[0].dataset[name])}`)].join(", ");
 }
 
+const BEHIND = ["n", "seeds", "device", "flags"]; // columns of leaderboard.csv that say what is behind a number
+const columnOf = (field) => [...table.tHead.rows[0].cells].find((head) => head.dataset.field === field);
+const chipsIn = (place) => [...(place?.querySelectorAll(".chip") ?? [])].map((chip) => chip.textContent);
+
+function conditions({ rows }) { // what is behind the numbers, and what makes them doubtful; a line for each fact
+  const value = (row, field) => row.cells[columnOf(field)?.cellIndex]?.dataset.sort || "–";
+  const counted = (number, what) => `${number} ${what}${number === "1" ? "" : "s"}`;
+  const measured = (row) => `n = ${counted(value(row, "n"), "cell")}, ${counted(value(row, "seeds"), "seed")}, ${row.dataset.images} test images, device ${value(row, "device")}`;
+  const differing = Object.keys(NAMED).filter((name) => new Set(rows.map((row) => row.dataset[name])).size > 1);
+  const label = (row) => [row.dataset.defense, ...differing.map((name) => row.dataset[name])].join(", ");
+  const told = (of) => {
+    const groups = Map.groupBy(rows, of);
+    groups.delete("");
+    return [...groups].map(([text, own]) => (own.length === rows.length ? `All rows: ${text}` : `${own.map(label).join("; ")}: ${text}`));
+  };
+  const everywhere = chipsIn(document.getElementById("shared"));
+  return [...told(measured), ...(everywhere.length ? [`All rows: ${everywhere.join(", ")}`] : []), ...told((row) => chipsIn(row.querySelector(".name")).join(", "))].map(spaced);
+}
+
 function quoted(text) { // as a spreadsheet reads it, and never runs it
   const safe = /^[=+\-@\t\r]/.test(text) && isNaN(text) ? `'${text}` : text;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
@@ -37,7 +56,8 @@ function quoted(text) { // as a spreadsheet reads it, and never runs it
 
 function csv({ rows, heads }) {
   const columns = Object.entries(NAMED).map(([name, [, field]]) => [field, (row) => row.dataset[name]]);
-  for (const head of heads.filter((head) => !head.dataset.place)) {
+  const behind = BEHIND.map(columnOf).filter(Boolean);
+  for (const head of [...heads, ...behind].filter((head) => !head.dataset.place)) {
     const of = (row) => row.cells[head.cellIndex];
     columns.push([head.dataset.field, (row) => of(row).dataset.sort]);
     if (head.dataset.half && rows.some((row) => of(row).dataset.half)) columns.push([head.dataset.half, (row) => of(row).dataset.half ?? ""]);
@@ -52,7 +72,8 @@ function markdown(shown) {
   const line = (cells) => `| ${cells.join(" | ")} |`;
   const value = (row, head) => (row.cells[head.cellIndex].classList.contains("best") ? `**${safe(asShown(row, head))}**` : safe(asShown(row, head)));
   const sides = heads.map((head) => (head.classList.contains("number") ? "---:" : "---"));
-  return [safe(caption(shown)), "", line(heads.map((head) => safe(headOf(head)))), line(sides), ...rows.map((row) => line(heads.map((head) => value(row, head)))), ""].join("\n");
+  return [safe(caption(shown)), "", line(heads.map((head) => safe(headOf(head)))), line(sides), ...rows.map((row) => line(heads.map((head) => value(row, head)))),
+    "", conditions(shown).map((text) => `${safe(text)}.`).join("  \n"), ""].join("\n"); // two spaces end a line
 }
 
 const TEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "–": "--", "−": "$-$", "×": "$\\times$", "±": "$\\pm$", "µ": "$\\mu$", "≤": "$\\le$", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", '"': "{''}" };
@@ -67,7 +88,7 @@ function latex(shown) {
   const value = (row, head) => (row.cells[head.cellIndex].classList.contains("best") ? `\\textbf{${tex(asShown(row, head))}}` : tex(asShown(row, head)));
   const line = (cells) => `${cells.join(" & ")} \\\\`;
   const sides = heads.map((head) => (head.classList.contains("number") || head.classList.contains("rank") ? "r" : "l")).join("");
-  return [`% ${tex(caption(shown))}. Needs \\usepackage{booktabs}.`, `\\begin{tabular}{${sides}}`, "\\toprule", line(heads.map((head) => tex(headOf(head)))), "\\midrule",
+  return [`% ${tex(caption(shown))}. Needs \\usepackage{booktabs}.`, ...conditions(shown).map((text) => `% ${tex(text)}.`), `\\begin{tabular}{${sides}}`, "\\toprule", line(heads.map((head) => tex(headOf(head)))), "\\midrule",
     ...rows.map((row) => line(heads.map((head) => value(row, head)))), "\\bottomrule", "\\end{tabular}", ""].join("\n");
 }
 

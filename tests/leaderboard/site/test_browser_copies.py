@@ -63,6 +63,7 @@ def test_csv_has_the_names_and_values_of_the_file(take: Callable[[str, str], str
         with (folder / "leaderboard.csv").open(encoding="utf-8") as file:
             of_file = {(row["victim_selection"], row["defense_selection"]): row for row in csv.DictReader(file)}
         assert len(copied) == defenses
+        assert {"n", "seeds", "device", "flags"} <= copied[0].keys()
         assert more <= copied[0].keys()
         for row in copied:
             expected = of_file[row["victim_selection"], row["defense_selection"]]
@@ -77,14 +78,22 @@ def test_markdown_shows_what_the_page_shows(take: Callable[[str, str], str]) -> 
         "| --- | --- | ---: | ---: |",
         "| 2 | iss-jpeg | 82.0 ± 2.5 | 4 s |",
         "| 3 | iss-gray | 65.0 ± 2.5 | **200 ms** |",
+        "",
+        "All rows: n = 6 cells, 3 seeds, 10000 test images, device Test GPU.",
     ]
-    assert r"| a\_b\|c&d:x=1 |" in take("victim=vgg&column=mean_accuracy", "Markdown")
+    odd = take("victim=vgg&column=mean_accuracy", "Markdown")
+    assert r"| a\_b\|c&d:x=1 |" in odd
+    assert odd.splitlines()[-2:] == [
+        "All rows: n = 2 cells, 1 seed, 10000 test images, device Test GPU.  ",
+        "All rows: provisional, poison did not take: all attacks.",
+    ]
 
 
 def test_latex_shows_what_the_page_shows(take: Callable[[str, str], str]) -> None:
     assert take("victim=resnet18&attack=lsp&column=mean_accuracy&q=dvae", "LaTeX").splitlines() == [
         r"% purify-bench leaderboard, data set cifar10, preset paper, victim resnet18, precision bfloat16. "
         r"Needs \usepackage{booktabs}.",
+        "% All rows: n = 6 cells, 3 seeds, 10000 test images, device Test GPU.",
         r"\begin{tabular}{rlrr}",
         r"\toprule",
         r"rank & defense & mean \% & lsp \\",
