@@ -1,5 +1,6 @@
 """A sweep of an attack's parameter beside an ordinary matrix: what it may change, and what not."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -54,6 +55,7 @@ def test_a_sweep_of_an_attack_changes_no_row(plain: list[CellResult], points: li
     page = render_pages([*plain, *points], tables_of(after), [])["index.html"]
     assert "in no mean, worst, rank or count" in page
     assert " of 15" not in page, "no row lacks a point of the curve"
+    assert not re.search(r"\d not run", page), "its failed point is not among the cells that the rows lack"
 
 
 def counted(make_cell: MakeCell, attacks: Sequence[dict[str, float]]) -> set[str]:
