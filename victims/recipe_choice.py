@@ -14,8 +14,8 @@ class RecipeChoice:
     """A stored recipe (`preset`) and what to change in it; None keeps the recipe's value.
 
     Attributes:
-        preset: `paper` (60 epochs), `paper-100` and `paper-30` (as many epochs, transformers as in `paper`), `fast` or
-            `demo`.
+        preset: `paper` (60 epochs), `paper-100` and `paper-30` (as many epochs, transformers as in `paper`), `fast`,
+            `cpu` or `demo`.
         optimizer: with which the stored recipe trains; None is the network's own, `adamw` for transformers. `sgd` gives
             them the convolutional networks' recipe, as the D-VAE authors do.
         epochs: passes over the training set.

@@ -4,8 +4,8 @@
 padding 4, flip, gradient norm clipped at 5. It has 60 epochs, as they train on CIFAR-10; `paper-100` has their 100 of
 CIFAR-100 and of the ImageNet subset, `paper-30` their 30 of SVHN. Transformers do not train well with it; like the
 other papers they get AdamW, of the same length everywhere. `fast` is a large-batch schedule for one GPU; no machine has
-measured it against `paper` yet, so it is unvalidated. `demo` is for two CPU cores: no crop, because at that length a
-crop hides most shortcuts.
+measured it against `paper` yet, so it is unvalidated. `demo` and `cpu` are for two CPU cores, `cpu` for 50,000 images:
+no crop, because at that length a crop hides most shortcuts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from bench.api import Recipe
 
-RecipeName = Literal["paper", "paper-30", "paper-100", "fast", "demo"]
+RecipeName = Literal["paper", "paper-30", "paper-100", "fast", "cpu", "demo"]
 PRESETS = get_args(RecipeName)
 
 _PAPER = Recipe()
@@ -27,6 +27,10 @@ _DEMO = Recipe(epochs=10, batch_size=50, lr=0.1, schedule="one-cycle", crop_padd
 _SMALL_DEMO = Recipe(
     epochs=10, batch_size=50, optimizer="adamw", lr=5e-3, schedule="one-cycle", crop_padding=0, clip_grad_norm=None
 )
+
+# 50,000 images give a small network enough steps in seven epochs.
+_CPU = replace(_DEMO, epochs=7, batch_size=128, lr=0.2)
+_SMALL_CPU = replace(_SMALL_DEMO, epochs=7, batch_size=128, lr=1e-2)
 
 _TRANSFORMER_PAPER = Recipe(
     epochs=200, optimizer="adamw", lr=5e-4, weight_decay=0.03, schedule="cosine", warmup_epochs=5.0, clip_grad_norm=1.0
@@ -45,11 +49,14 @@ _TRANSFORMER_DEMO = Recipe(
     epochs=10, batch_size=50, optimizer="adamw", lr=1e-3, weight_decay=0.03, schedule="one-cycle", crop_padding=0
 )
 
+_TRANSFORMER_CPU = replace(_TRANSFORMER_DEMO, epochs=7, batch_size=128)
+
 _SGD = {
     "paper": _PAPER,
     "paper-30": replace(_PAPER, epochs=30),
     "paper-100": replace(_PAPER, epochs=100),
     "fast": _FAST,
+    "cpu": _CPU,
     "demo": _DEMO,
 }
 _ADAMW = {
@@ -57,13 +64,14 @@ _ADAMW = {
     "paper-30": _TRANSFORMER_PAPER,
     "paper-100": _TRANSFORMER_PAPER,
     "fast": _TRANSFORMER_FAST,
+    "cpu": _TRANSFORMER_CPU,
     "demo": _TRANSFORMER_DEMO,
 }
 _BY_OPTIMIZER = {"sgd": _SGD, "adamw": _ADAMW}
 
 # Models the recipes are meant for; any other convolutional network uses the same ones.
 TUNED = {
-    "small-cnn": _SGD | {"demo": _SMALL_DEMO},
+    "small-cnn": _SGD | {"cpu": _SMALL_CPU, "demo": _SMALL_DEMO},
     "resnet18": _SGD,
     "resnet50": _SGD,
     "densenet121": _SGD,

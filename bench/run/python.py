@@ -49,7 +49,7 @@ def run_matrix(
         defenses: likewise, for example ["dvae", "iss"].
         victims: likewise.
         dataset: one selection, for example "cifar10:train=2000", or a table: {"name": "npz", "path": "a,b.npz"}.
-        preset: `demo`, `fast` or `paper`; the other arguments win over it.
+        preset: `demo`, `cpu`, `fast` or `paper`; the other arguments win over it.
         seeds: a count or a list.
         task: name of a task, which fixes all of these but the defenses.
         parameters: kind -> component -> parameters, as in the TOML file.

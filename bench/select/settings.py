@@ -38,7 +38,7 @@ class Settings:
     """Settings of a preset, a file or a command line; None is «not said here».
 
     Attributes:
-        preset: `demo`, `fast` or `paper`.
+        preset: `demo`, `cpu`, `fast` or `paper`.
         dataset: one selection, or a table of `name` and parameters, in which nothing has to be quoted.
         attacks, defenses, victims: selections, or lists of selections and tables.
         seeds: a count, a comma list or a list of integers.

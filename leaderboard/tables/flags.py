@@ -32,7 +32,7 @@ class Flag(StrEnum):
     FAILED = "failed", "A cell of the row ended with an error; the section on missing results shows it."
     PROVISIONAL = (
         "provisional",
-        "Fewer than three seeds on preset paper or fast. The row has no rank there.",
+        "Fewer than three seeds on preset paper, fast or cpu. The row has no rank there.",
     )
     TEST_DATA = (
         "uses test data",

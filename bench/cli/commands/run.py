@@ -30,7 +30,7 @@ def matrix_options(command: Any) -> Any:
         click.option("--defenses", help="The same; `iss` selects its family."),
         click.option("--victims", help="small-cnn, or any timm model name."),
         click.option("--dataset", help="shapes, cifar10:train=2000, npz:PATH, folder:PATH:size=224, ..."),
-        click.option("--preset", help="demo, fast or paper (default)."),
+        click.option("--preset", help="demo, cpu, fast or paper (default)."),
         click.option("--seeds", help="A count (3) or a list (0,5)."),
         click.option("--task", help="A named matrix: only --defenses is a choice (default: its baselines)."),
         click.option("--store", type=FOLDER, default=Path("results"), show_default=True, help="Artifacts and cells."),

@@ -23,9 +23,10 @@ def test_every_preset_is_valid_and_selects_everything(name):
 
 
 @pytest.mark.parametrize("registry", [attacks, defenses], ids=lambda registry: registry.kind)
-def test_fast_says_how_it_shortens_whatever_trains(registry):
+@pytest.mark.parametrize("preset", ["cpu", "fast"])
+def test_short_presets_say_how_they_shorten_whatever_trains(registry, preset):
     """A new component with a length of its own cannot be forgotten here."""
-    said = presets.read("fast")["parameters"][f"{registry.kind}s"]
+    said = presets.read(preset)["parameters"][f"{registry.kind}s"]
     trains = {name for name, entry in registry.items() if LENGTHS & set(entry.parameters)}
     assert trains <= set(said)
 

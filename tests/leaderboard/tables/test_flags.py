@@ -108,9 +108,10 @@ def flags_of(cells: list[CellResult]) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("preset", "seeds", "rank"), [("paper", 2, None), ("paper", 3, 1), ("fast", 1, None), ("demo", 1, 1)]
+    ("preset", "seeds", "rank"),
+    [("paper", 2, None), ("paper", 3, 1), ("fast", 1, None), ("cpu", 2, None), ("demo", 1, 1)],
 )
-def test_fewer_than_three_seeds_of_paper_and_fast_are_provisional_and_have_no_rank(
+def test_fewer_than_three_seeds_are_provisional_and_have_no_rank_but_in_the_demo(
     make_cell: MakeCell, preset: str, seeds: int, rank: int | None
 ) -> None:
     cells = [
