@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,9 +12,10 @@ from bench.errors import in_one_line
 from bench.formats import counted, percent
 from bench.portable.checks import check_export
 from bench.portable.reading import Export
-from bench.portable.rerun import Rerun, chosen_cells, run_again
+from bench.portable.rerun import Rerun, chosen_cells, drifts, run_again
 from bench.portable.sources import source_notes
 from bench.run.prepare import Options
+from bench.store.results import CellResult
 
 _SHOWN = 50
 
@@ -34,7 +37,9 @@ def print_checks(export: Export) -> int:
     return 0
 
 
-def print_reruns(export: Export, count: int | None, seed: int, options: Options, store: Path | None) -> int:
+def print_reruns(
+    export: Export, count: int | None, seed: int, options: Options, store: Path | None, other_source: bool = False
+) -> int:
     """Computes cells of a folder again and prints whether they agree; returns 0 if all do, else 1.
 
     Args:
@@ -43,19 +48,43 @@ def print_reruns(export: Export, count: int | None, seed: int, options: Options,
         seed: of the sample.
         options: see `run_again`.
         store: see `run_again`.
+        other_source: a cell may agree though this checkout has another source than it was computed with.
     """
     cells = chosen_cells(export, count, seed)
     sample = f" (sample of seed {seed})" if count is not None else ""
     click.echo(f"computing {counted(len(cells), 'cell')} again{sample}")
-    agree = 0
+    reruns, agree = [], 0
     for found in run_again(export, cells, options, store):
-        agree += found.agrees
-        click.echo(_plain(_told(found)))
+        reruns.append(found)
+        agree += found.agrees and (found.same_source or other_source)
+        click.echo(_plain(_told(found, other_source)))
+    means = drifts(reruns)
+    for mean in means:
+        click.echo(
+            _plain(
+                f"{'agrees' if mean.agrees else 'DIFFERS'}: {mean.defense}: mean difference of {mean.cells} cells "
+                f"{100 * mean.mean:+.1f} points (allowed: up to {100 * mean.allowed:.1f} points)"
+            )
+        )
+    for line in _extent(export, cells):
+        click.echo(_plain(line))
     click.echo(f"{agree} of {counted(len(cells), 'cell')} agree")
-    return 0 if agree == len(cells) else 1
+    return 0 if agree == len(cells) and all(mean.agrees for mean in means) else 1
 
 
-def _told(found: Rerun) -> str:
+def _extent(export: Export, cells: Sequence[CellResult]) -> list[str]:
+    """Defenses of which cells were chosen to be computed again, and those of which none was."""
+    done = Counter(cell.defense.text for cell in export.cells.values() if cell.status == "done")
+    chosen = Counter(cell.defense.text for cell in cells)
+    shares = [f"{defense} ({chosen[defense]} of {counted(done[defense], 'cell')})" for defense in sorted(chosen)]
+    left_out = sorted(done.keys() - chosen.keys())
+    return [
+        f"computed again: {', '.join(shares)}",
+        *([f"not computed again, no cell of: {', '.join(left_out)}"] if left_out else []),
+    ]
+
+
+def _told(found: Rerun, other_source: bool) -> str:
     cell = found.there
     name = f"{cell.key[:12]} {cell.attack.text} / {cell.defense.text} / {cell.victim.text}, seed {cell.seed}"
     if found.problem or found.here is None:
@@ -63,6 +92,9 @@ def _told(found: Rerun) -> str:
     allowed = (
         f"up to {100 * found.allowed:.1f} points" if found.allowed else "none, both are deterministic on one device"
     )
+    verdict = "DIFFERS" if not found.agrees else "agrees"
+    if found.agrees and not found.same_source and not other_source:
+        verdict = "ANOTHER SOURCE"
     costs = [
         f"{words} {ratio:.2f} times"
         for stage, words in (("purify", "purification"), ("train", "training"))
@@ -70,11 +102,15 @@ def _told(found: Rerun) -> str:
     ]
     return "; ".join(
         [
-            f"{'agrees' if found.agrees else 'DIFFERS'}: {name}: {percent(found.here.clean_test_accuracy)} % here, "
+            f"{verdict}: {name}: {percent(found.here.clean_test_accuracy)} % here, "
             f"{percent(cell.clean_test_accuracy)} % exported, difference {100 * found.difference:+.1f} points "
             f"(allowed: {allowed})",
             *([f"time here: {', '.join(costs)} the exported"] if costs else []),
-            *([] if found.same_source else ["computed by another source than the exported"]),
+            *(
+                []
+                if found.same_source
+                else ["computed by another source than the exported (--other-source accepts that)"]
+            ),
         ]
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import stdev
+from statistics import fmean, stdev
 from tempfile import TemporaryDirectory
 
 from scipy.special import stdtrit
@@ -20,6 +20,7 @@ from bench.portable.components import components_of
 from bench.portable.coordinates import short
 from bench.portable.folder import json_bytes
 from bench.portable.reading import Export
+from bench.portable.sources import sources_of
 from bench.run.prepare import Options, choose_executor, prepared
 from bench.run.runner import Silent, run_plan
 from bench.select.settings import Settings
@@ -70,15 +71,65 @@ class Rerun:
         return found[0] / found[1] if len(found) == 2 and min(found) > _SHORT else None
 
 
+@dataclass(frozen=True)
+class Drift:
+    """Differences of one defense's cells in one direction, which may be small in each of them.
+
+    Attributes:
+        defense: its selection.
+        cells: how many were compared by an interval; those that must be equal are not among them.
+        mean: of the differences, here minus there, a fraction.
+        allowed: half of the 95 % interval of that mean, from those of the cells.
+    """
+
+    defense: str
+    cells: int
+    mean: float
+    allowed: float
+
+    @property
+    def agrees(self) -> bool:
+        """True if the mean is in its interval."""
+        return abs(self.mean) <= self.allowed
+
+
+def drifts(reruns: Sequence[Rerun]) -> list[Drift]:
+    """By defense, the mean difference of the cells that may differ, where there are at least two."""
+    found: dict[str, list[Rerun]] = {}
+    for one in reruns:
+        if not one.problem and one.allowed > 0:
+            found.setdefault(one.there.defense.text, []).append(one)
+    return [
+        Drift(
+            defense,
+            len(group),
+            fmean(one.difference for one in group),
+            math.sqrt(sum(one.allowed**2 for one in group)) / len(group),
+        )
+        for defense, group in sorted(found.items())
+        if len(group) > 1
+    ]
+
+
 def chosen_cells(export: Export, count: int | None, seed: int) -> list[CellResult]:
-    """Finished cells, all of them or a random sample.
+    """Finished cells: all of them, or a random sample in which those of the folder's plug-ins come first.
+
+    Then come those of other defenses, and the undefended ones last.
 
     Raises:
         UserError: if one names a component that this process does not have.
     """
     done = sorted((cell for cell in export.cells.values() if cell.status == "done"), key=lambda cell: cell.key)
-    cells = done if count is None else random.Random(seed).sample(done, min(count, len(done)))
     files = {label: one.file for one in (export.index.plugins if export.index else ()) for label in one.components}
+
+    def place(cell: CellResult) -> int:
+        manifests = (one for item in cell.artifacts.items() for one in export.manifests[item].values())
+        return 0 if files.keys() & sources_of(manifests).keys() else 1 if cell.defense.name != "none" else 2
+
+    cells = done
+    if count is not None:
+        random.Random(seed).shuffle(done)
+        cells = sorted(done, key=place)[:count]
     for cell in cells:
         try:
             components_of(cell)
@@ -129,9 +180,14 @@ def run_again(
 def other_words(there: CellResult, here: CellResult) -> str:
     """The first name or description that a cell has only in the folder: the board would show it."""
     exported, computed = (json.loads(json_bytes(asdict(cell))) for cell in (there, here))
+    one_source = there.artifacts == here.artifacts  # another one may describe itself otherwise
     for part in ("dataset", *ROLES.values()):
         for name, value in computed[part].items():
-            if name != "notes" and exported[part].get(name) != value:
+            if (
+                name != "notes"
+                and (part == "dataset" or one_source or name == "name")
+                and exported[part].get(name) != value
+            ):
                 return f"{part}.{name}: {short(exported[part].get(name))} in the folder, {short(value)} here"
     return ""
 

@@ -8,7 +8,7 @@ from typing import Any
 from bench.portable.descriptions import Registered, differences
 from bench.portable.reading import Export
 from bench.registry import BY_KIND, plugin_module
-from bench.registry.source import digest_of_file, source_digest
+from bench.registry.source import digest_of_file, of_this_repository, source_digest
 from bench.stages.jobs import ROLES
 from bench.store.atomic_folder import INDEX
 from bench.store.results import Manifest
@@ -35,6 +35,16 @@ def _sources(identity: Any, kind: str) -> Iterator[tuple[str, str]]:
 def plugin_problems(export: Export) -> Iterator[str]:
     """Plug-ins whose source is not the one that cells were computed with; nothing is imported."""
     computed = sources_of(_manifests(export))
+    given = {label for plugin in (export.index.plugins if export.index else ()) for label in plugin.components}
+    for label in sorted(computed.keys() | given):
+        kind, _, name = label.partition(" ")
+        registry = next((one for one in BY_KIND.values() if one.kind == kind), None)
+        entry = registry.get(name) if registry is not None else None
+        ours = entry is not None and of_this_repository(entry.cls.__module__)
+        if not ours and label not in given:
+            yield f"{label}: neither this checkout nor a plug-in in {INDEX} has it; export again with --plugin FILE"
+        elif ours and label in given:
+            yield f"{INDEX}: plugins: {label} is a component of this repository; a plug-in needs another name"
     for number, plugin in enumerate(export.index.plugins if export.index else ()):
         path = export.root / plugin.file
         try:
@@ -45,7 +55,7 @@ def plugin_problems(export: Export) -> Iterator[str]:
         for label, stated in plugin.components.items():
             if computed.get(label, {stated}) != {stated}:
                 yield f"{INDEX}: plugins.{number}.components.{label}: cells were computed with another source"
-            elif stated != source and not of_checkout:
+            elif stated != source and not of_checkout:  # else a note: this checkout may be another one
                 yield f"{plugin.file}: is not the source that cells of {label} were computed with"
 
 
@@ -60,8 +70,7 @@ def source_notes(export: Export) -> Iterator[str]:
                 yield f"{label}: computed with another source than this checkout has; its description was not compared"
         elif label in files:
             yield f"{label}: is in {files[label]}, which was not imported; read it before you give it with --plugin"
-        else:
-            yield f"{label}: is neither in this checkout nor in the folder"
+    yield from _not_compared(export)
     registered, told = Registered(), set()
     for cell in export.cells.values():
         manifests = {stage: next(iter(export.manifests[stage, key].values())) for stage, key in cell.artifacts.items()}
@@ -69,6 +78,17 @@ def source_notes(export: Export) -> Iterator[str]:
     yield from sorted(told)
     if {manifest.preimage.get("training") for manifest in _manifests(export)} - {None, source_digest("bench.training")}:
         yield "bench.training: victims were trained by another source than that of this checkout"
+
+
+def _not_compared(export: Export) -> Iterator[str]:
+    for plugin in export.index.plugins if export.index else ():
+        path = export.root / plugin.file
+        source, of_checkout = digest_of_file(path, plugin_module(path))
+        if of_checkout and {*plugin.components.values()} != {source}:
+            yield (
+                f"{plugin.file}: imports files of this repository, and with those of this checkout it is not the "
+                "source that cells were computed with: either has changed; read it, and compute its cells again"
+            )
 
 
 def _manifests(export: Export) -> Iterator[Manifest]:

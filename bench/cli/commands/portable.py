@@ -42,8 +42,11 @@ def export(cells: tuple[str, ...], store: Path, plugins: tuple[Path, ...], out: 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--rerun", metavar="N|all", help="Compute N finished cells, drawn at random, or all of them again.")
+@click.option(
+    "--rerun", metavar="N|all", help="Compute N finished cells again, drawn at random, plug-ins first; or all."
+)
 @click.option("--sample-seed", type=int, help="Of the draw (default: a random one, which is printed).")
+@click.option("--other-source", is_flag=True, help="A cell may agree though its source differs from this checkout's.")
 @click.option("--store", type=FOLDER, help="Folder for the cells computed again, to continue after a stop.")
 @click.option("--data-root", type=FOLDER, default=Path("data"), show_default=True, help="Downloaded data.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
@@ -52,6 +55,7 @@ def verify(
     folder: Path,
     rerun: str | None,
     sample_seed: int | None,
+    other_source: bool,
     store: Path | None,
     data_root: Path,
     device: str,
@@ -80,7 +84,7 @@ def verify(
     seed = randrange(1 << 32) if sample_seed is None else sample_seed
     command = shlex.join(["bench", *sys.argv[1:]])
     options = Options(data_root=data_root, device=device, plugins=plugins, command=command)
-    return print_reruns(export, count, seed, options, store)
+    return print_reruns(export, count, seed, options, store, other_source)
 
 
 @click.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.portable.reading import Export
-from bench.portable.rerun import Rerun, interval_of_images, interval_of_seeds, must_be_equal, other_words
+from bench.portable.rerun import Rerun, drifts, interval_of_images, interval_of_seeds, must_be_equal, other_words
 from bench.store.results import CellResult, Component, Cost
 
 NONE = Component("none", "none", {})
@@ -65,3 +65,16 @@ def test_another_name_or_description_is_told_whatever_the_accuracy():
     assert other_words(other, one) == "dataset.name: 'cifar10' in the folder, 'shapes' here"
     other = replace(one, victim=replace(NONE, extra={"recipe": {"epochs": 9}}))
     assert other_words(other, one) == "victim.extra: {'recipe': {'epochs': 9}} in the folder, {} here"
+
+
+def test_a_difference_in_one_direction_is_told_though_each_cell_agrees():
+    inflated = [Rerun(cell(0.56, seed), cell(0.5, seed), "", 0.08) for seed in range(4)]
+    assert all(one.agrees for one in inflated)
+    (found,) = drifts(inflated)
+    assert (found.defense, found.cells, found.allowed) == ("none", 4, pytest.approx(0.04))
+    assert found.mean == pytest.approx(-0.06)
+    assert not found.agrees
+    both_ways = [*inflated[:2], *(Rerun(one.here, one.there, "", 0.08) for one in inflated[2:])]
+    assert [one.agrees for one in drifts(both_ways)] == [True]
+    equal = [replace(one, allowed=0.0) for one in inflated]
+    assert drifts([*equal, replace(inflated[0], problem="failed"), inflated[1]]) == []

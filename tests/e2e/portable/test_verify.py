@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.cli.verify import print_reruns
 from bench.portable.checks import check_export
 from bench.portable.folder import json_bytes
 from bench.portable.reading import read_export
+from bench.portable.rerun import Rerun, chosen_cells
+from bench.portable.sources import source_notes
+from bench.run.prepare import Options
 
 from .folders import PLUGIN, accuracy, hash_again, perfect, rewrite
 
@@ -29,6 +34,7 @@ def test_cells_come_out_again(bench, made, tmp_path):
     assert ended.out.count("agrees: ") == 6
     assert ended.out.count("difference +0.0 points (allowed: none, both are deterministic on one device)") == 6
     assert ended.out.endswith("6 of 6 cells agree\n")
+    assert "computed again: halve-x (2 of 2 cells), iss-gray (2 of 2 cells), none (2 of 2 cells)\n" in ended.out
     assert "another source" not in ended.out
     for _ in range(2):
         ended = bench(
@@ -36,6 +42,7 @@ def test_cells_come_out_again(bench, made, tmp_path):
         )
         assert ended.code == 0
         assert ended.out.endswith("1 of 1 cell agree\n")
+        assert "computed again: halve-x (1 of 2 cells)\nnot computed again, no cell of: iss-gray, none\n" in ended.out
     assert len(list((tmp_path / "s" / "cells").iterdir())) == 1
     own = bench("verify", made / "export", "--rerun", "1", "--store", made / "results", "--plugin", plugin)
     assert "holds the exported results themselves" in own.err
@@ -126,7 +133,7 @@ FORGERIES = {
         lambda cell, *_: cell["dataset"].update(name="cifar10"),
         "dataset.name: 'cifar10', dataset.spec 'shapes:train=64:test=32' gives 'shapes'",
     ),
-    "family": (lambda cell, *_: cell["defense"].update(family="iss"), "defense.family: 'iss', this checkout has ''"),
+    "family": (lambda cell, *_: cell["attack"].update(family="iss"), "attack.family: 'iss', this checkout has ''"),
     "paper": (lambda cell, *_: cell["attack"].update(source="arXiv:1"), "attack.source: 'arXiv:1', this checkout has"),
     "knowledge": (lambda cell, *_: cell["victim"].update(uses=["x"]), "victim.uses: ['x'], this checkout has []"),
     "budget": (
@@ -188,9 +195,42 @@ def test_a_changed_file_is_refused_by_its_hash(forged, bench, tmp_path):
     assert "forged: 1 problem" in ended.out
 
 
+def test_a_sample_takes_plug_ins_then_defenses_then_the_undefended(made):
+    export = read_export(made / "export")
+    drawn = {seed: [cell.defense.name for cell in chosen_cells(replace(export), 5, seed)] for seed in range(3)}
+    assert set(map(tuple, drawn.values())) == {("halve-x", "halve-x", "iss-gray", "iss-gray", "none")}
+    assert len({chosen_cells(export, 1, seed)[0].key for seed in range(9)}) == 2
+
+
+def test_a_cell_of_another_source_does_not_agree_unasked(made, capsys, monkeypatch):
+    export = read_export(made / "export")
+    cell = chosen_cells(export, 1, 0)[0]
+    found = Rerun(cell, replace(cell, artifacts=cell.artifacts | {"train": "0" * 64}))
+    monkeypatch.setattr("bench.cli.verify.run_again", lambda *_: iter([found]))
+    assert print_reruns(export, 1, 0, Options(), None) == 1
+    assert "ANOTHER SOURCE: " in (told := capsys.readouterr().out)
+    assert told.endswith("0 of 1 cell agree\n")
+    assert print_reruns(export, 1, 0, Options(), None, other_source=True) == 0
+
+
+def test_a_plug_in_that_imports_the_repository_is_not_passed_in_silence(made, tmp_path):
+    shutil.copytree(made / "export", tmp_path / "forged")
+    plugin = tmp_path / "forged" / "plugins" / "halve_x.py"
+    plugin.write_text(PLUGIN.replace("from halving", "from defenses.iss import Gray\nfrom halving"))
+    hash_again(tmp_path / "forged")
+    export = read_export(tmp_path / "forged")
+    assert check_export(export) == []
+    assert [note for note in source_notes(export) if "imports files of this repository, and with those of" in note]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (lambda index: index.update(plugins=[]), "defense halve-x: neither this checkout nor a plug-in in export.json"),
+        (
+            lambda index: index["plugins"][0]["components"].update({"defense dvae": "0"}),
+            "defense dvae is a component of this repository; a plug-in needs another name",
+        ),
         (lambda index: index.update(schema_epoch=3), "export.json: schema_epoch: 3, this release checks"),
         (lambda index: index.update(format=9), "export.json: format: 9"),
         (lambda index: index["files"].update({"../../etc/passwd": "0"}), "'../../etc/passwd': is missing"),
