@@ -5,7 +5,8 @@
 const pickers = [...document.querySelectorAll("#compare select")];
 const outcome = document.querySelector("#compare .outcome");
 const [FIRST, SECOND] = pickers.map((picker) => picker.name);
-const LINES = [...table.tHead.rows[0].cells].filter((head) => ["mean_accuracy", "clean_accuracy"].includes(head.dataset.field) || head.classList.contains("at"));
+const NAMES = { mean_accuracy: "mean over attacks", worst_accuracy: "worst attack", clean_accuracy: "clean data" };
+const LINES = [...table.tHead.rows[0].cells].filter((head) => head.dataset.field in NAMES || head.classList.contains("at"));
 const inPoints = (fraction) => (100 * fraction).toFixed(1).replace("-", "−");
 
 function node(tag, text, attributes = {}) {
@@ -37,6 +38,28 @@ function difference(head, ours, theirs) {
   return { a, b, width, sign: told ? Math.sign(a - b) : 0 };
 }
 
+function line(name, texts, told) {
+  const row = node("tr", "");
+  row.append(node("th", name, { scope: "row" }), ...texts.map((text, i) => node("td", text, { className: told && i === 2 ? "told" : "" })));
+  return row;
+}
+
+const times = (ratio) => `${ratio >= 100 ? Math.round(ratio).toLocaleString("en") : ratio.toPrecision(2)}×`;
+const textOfCell = (cell) => cell.firstChild.textContent.trim(); // without its range
+
+function costs(ours, theirs, names) { // cost and × training, told apart where their ranks differ
+  const value = (row, field) => row.cells[columnOf(field)?.cellIndex];
+  const [a, b] = [ours, theirs].map((row) => value(row, "cost_rank")?.dataset.sort);
+  const words = !a || !b ? "not ranked" : a === b ? "not told apart" : `${names[Number(a) < Number(b) ? 0 : 1]} is cheaper`;
+  return [["cost_seconds", "cost"], ["cost_multiple", "× training"]].map(([field, name]) => {
+    const cells = [ours, theirs].map((row) => value(row, field));
+    if (cells.some((cell) => !cell?.dataset.sort)) return null;
+    const [x, y] = cells.map((cell) => Number(cell.dataset.sort));
+    const ratio = x > 0 && y > 0 ? times(x / y) : "–";
+    return line(name, [...cells.map(textOfCell), field === "cost_seconds" ? ratio : `${x > y ? "+" : ""}${(x - y).toFixed(2).replace("-", "−")}×`, words], words.endsWith("cheaper"));
+  });
+}
+
 function compared(ours, theirs) {
   const names = [ours, theirs].map((row) => row.dataset.defense);
   const words = { 1: `${names[0]} is higher`, "-1": `${names[1]} is higher`, 0: "not told apart" };
@@ -45,16 +68,16 @@ function compared(ours, theirs) {
     const found = difference(head, ours, theirs);
     if (!found) return null;
     if (head.classList.contains("at") && !head.classList.contains("adaptive")) count[found.sign] += 1;
-    const name = head.dataset.field === "clean_accuracy" ? "clean data" : head.dataset.field === "mean_accuracy" ? "mean over attacks" : headOf(head);
-    const signed = `${found.a > found.b ? "+" : ""}${inPoints(found.a - found.b)} ± ${inPoints(found.width)}`;
-    const line = node("tr", "");
-    line.append(node("th", name, { scope: "row" }), ...[inPoints(found.a), inPoints(found.b), signed, words[found.sign]].map((text) => node("td", text)));
-    return line;
+    const signed = `${found.a > found.b ? "+" : ""}${inPoints(found.a - found.b)}`;
+    const worst = head.dataset.field === "worst_accuracy"; // of one attack or of two: without an interval
+    return line(NAMES[head.dataset.field] ?? headOf(head), [inPoints(found.a), inPoints(found.b), worst ? signed : `${signed} ± ${inPoints(found.width)}`, worst ? "no interval" : words[found.sign]], !worst && found.sign);
   });
   const head = node("tr", "");
-  head.append(...["against", `${names[0]} %`, `${names[1]} %`, "difference", "result"].map((text) => node("th", text, { scope: "col" })));
+  head.append(...["accuracy in %", ...names, "difference", "result"].map((text) => node("th", text, { scope: "col" })));
   const grid = node("table", "", { className: "plain" });
   grid.createTHead().append(head);
+  const behindMean = LINES.filter((each) => each.dataset.field in NAMES).length;
+  body.splice(behindMean, 0, ...costs(ours, theirs, names));
   grid.createTBody().append(...body.filter(Boolean));
   const oracle = [ours, theirs].some((row) => row.classList.contains("oracle")) ? " One of them was chosen with test labels." : "";
   const aside = LINES.some((head) => head.classList.contains("adaptive")) ? " (adaptive ones are not counted)" : "";
