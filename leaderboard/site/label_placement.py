@@ -25,7 +25,10 @@ Segment = tuple[tuple[float, float], tuple[float, float]]
 
 
 def label_positions(
-    points: Sequence[tuple[float, float]], texts: Sequence[str], segments: Sequence[Segment]
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    segments: Sequence[Segment],
+    unnamed: Sequence[tuple[float, float]] = (),
 ) -> list[str]:
     """Plotly's `textposition` for each point: the first that overlaps least with what is placed already.
 
@@ -33,10 +36,11 @@ def label_positions(
         points: positions in the plot, both coordinates in 0..1.
         texts: one label a point; its width is estimated from its length.
         segments: horizontal and vertical lines of the plot, by their ends.
+        unnamed: points without a label, which no label should cover.
     """
     wide, tall = _MARKER
     taken = [_around(start, end) for start, end in segments]
-    taken += [(x - wide, y - tall, x + wide, y + tall) for x, y in points for _ in range(_MARKER_WEIGHT)]
+    taken += [(x - wide, y - tall, x + wide, y + tall) for x, y in [*points, *unnamed] for _ in range(_MARKER_WEIGHT)]
     chosen = []
     for (x, y), text in zip(points, texts, strict=True):
         boxes = {name: _box(x, y, len(text) * _CHARACTER, anchor) for name, anchor in _ANCHORS.items()}

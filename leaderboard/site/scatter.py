@@ -154,7 +154,8 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
     corners = {y for _, y in front}
     named = [point for point in points if len(points) <= _MOST_LABELS or point.accuracy in corners]
     places = [relative(axis.power(point), point.accuracy) for point in named]
-    positions = label_positions(places, [point.label for point in named], segments)
+    unnamed = [relative(axis.power(point), point.accuracy) for point in points if point not in named]
+    positions = label_positions(places, [point.label for point in named], segments, unnamed)
     label = {point.row: position for point, position in zip(named, positions, strict=True)}
     singles = [point for point in points if not point.oracle]
     markers = []

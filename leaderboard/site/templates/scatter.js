@@ -41,9 +41,23 @@ function figureOf(plot) {
 function draw(plot, width) {
   stale.delete(plot);
   drawFigure(plot, figureOf(plot), width);
+  clearLabels(plot);
   if (!plot.clickable) {
     plot.clickable = true;
+    plot.on("plotly_afterplot", () => clearLabels(plot)); // after another width, for example
     plot.on("plotly_click", (event) => choose(event.points[0].customdata));
+  }
+}
+
+function clearLabels(plot) { // a label that covers a point or another label is hidden: of two, the one of the lower row
+  const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;
+  const taken = [...plot.querySelectorAll(".scatterlayer .point")].map((point) => point.getBoundingClientRect());
+  const frame = plot.getBoundingClientRect();
+  for (const label of plot.querySelectorAll(".scatterlayer .textpoint")) {
+    const box = label.getBoundingClientRect();
+    const free = box.left >= frame.left && box.right <= frame.right && !taken.some((other) => meet(box, other));
+    label.style.visibility = free ? "" : "hidden";
+    if (free) taken.push(box);
   }
 }
 

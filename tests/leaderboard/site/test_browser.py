@@ -215,6 +215,39 @@ def test_the_scatter_has_front_bars_and_switchable_axis(page: "Page") -> None:
     sync_api.expect(plot.locator(".xtitle")).to_contain_text("wall time")
 
 
+COVERED = """(plot) => {
+  const box = (each) => each.getBoundingClientRect();
+  const seen = (label) => label.style.visibility !== 'hidden';
+  const labels = [...plot.querySelectorAll('.textpoint')].filter(seen).map(box);
+  const all = [...plot.querySelectorAll('.scatterlayer .point')].map(box);
+  const shared = (a, b, from, to) => Math.min(a[to], b[to]) - Math.max(a[from], b[from]);
+  const met = (a, b) => shared(a, b, 'left', 'right') > 1 && shared(a, b, 'top', 'bottom') > 3;
+  const covered = labels.filter((a) => [...all, ...labels.filter((b) => b !== a)].some((b) => met(a, b)));
+  return [labels.length, covered.length];
+}"""
+
+
+def test_no_label_covers_a_point_at_any_width(
+    open_page: Callable[..., "Page"], make_demo_cell: MakeCell, tmp_path: Path
+) -> None:
+    """Twenty defenses in a narrow band, undefended training far below; the heat map beside the chart is high."""
+    values = {f"defense-{n:02}": (0.8 + 0.005 * (7 * n % 20), 0.2 * 1.15**n) for n in range(20)} | {"none": (0.1, 0.0)}
+    cells = [make_demo_cell(a, d, v, purify=s) for d, (v, s) in values.items() for a in ("none", "lsp")]
+    address = publish(cells, tmp_path / "site")["index.html"].as_uri()
+    for width in (1440, 390):
+        page = open_page(address, viewport={"width": width, "height": 900})
+        page.locator(".plot").scroll_into_view_if_needed()
+        page.locator(".plot .textpoint").first.wait_for(state="attached")
+        shown, covered = page.locator(".plot").evaluate(COVERED)
+        assert shown >= 2
+        assert covered == 0
+        plot, card = page.locator(".plot"), page.locator(".card", has=page.locator(".plot"))
+        below = card.evaluate("(card) => card.getBoundingClientRect().bottom") - plot.evaluate(
+            "(plot) => plot.getBoundingClientRect().bottom"
+        )
+        assert below < 300, "no blank below the chart"
+
+
 def test_a_click_on_a_point_marks_its_row_and_back(page: "Page") -> None:
     plot = page.locator(".plot").first
     sync_api.expect(plot.locator("path.point")).to_have_count(4)
@@ -514,6 +547,15 @@ def test_a_phone_needs_no_sideways_scrolling(
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(200)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_the_answer_on_a_phone_stands_before_the_facts_of_the_run(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/index.html")
+    page.set_viewport_size({"width": 390, "height": 844})
+    top = "(place) => place.getBoundingClientRect().top"
+    answer, facts = (page.locator(f"{place}:visible").first.evaluate(top) for place in (".answers", ".run .facts"))
+    assert answer < facts
+    assert answer < 844 / 2
 
 
 def test_the_differences_of_a_comparison_are_in_sight_on_a_phone(open_page: OpenPage, site: str) -> None:
