@@ -11,14 +11,15 @@ from bench.errors import UserError
 from bench.portable.checks import measurement
 from bench.portable.folder import Plugin, json_bytes, manifest_path, write_export
 from bench.portable.reading import Export
-from bench.store.results import CellResult
+from bench.store.results import CellResult, Manifest
 
 
 def merge(exports: Sequence[Export], out: Path, first_wins: bool = False) -> tuple[int, int]:
     """Writes the cells of several folders to one, without tensors.
 
     A finished cell is taken before a failed one, then that of the first folder. A cell keeps the manifests that it was
-    recorded from: an artifact that two folders have measured has both manifests.
+    recorded from: an artifact that two folders have measured has both manifests. So has one of an undefended cell whose
+    record is left out: its training is what the costs of other defenses on that machine are compared with.
 
     Args:
         exports: folders without problems.
@@ -49,13 +50,24 @@ def merge(exports: Sequence[Export], out: Path, first_wins: bool = False) -> tup
     contents: dict[str, bytes | Path] = {path: json_bytes(asdict(cell)) for path, (_, cell) in chosen.items()}
     for export, cell in chosen.values():
         for stage, key in cell.artifacts.items():
-            manifest = measurement(cell, stage, list(export.manifests[stage, key].values()))
-            content, path = json_bytes(asdict(manifest)), manifest_path(stage, key)
-            if contents.setdefault(path, content) != content:
-                contents[path.replace("manifest.json", f"manifest-{sha256(content).hexdigest()[:12]}.json")] = content
+            _add(contents, measurement(cell, stage, list(export.manifests[stage, key].values())))
+    for export in exports:
+        for path, cell in export.cells.items():
+            kept = chosen[path][1]
+            if cell.defense.name == "none" and cell.status == "done" and cell.artifacts == kept.artifacts:
+                for item in cell.artifacts.items():
+                    for manifest in export.manifests[item].values():
+                        _add(contents, manifest)
     plugins, files = _plugins(exports)
     write_export(out, contents | files, plugins)
     return len(chosen), count - len(chosen)
+
+
+def _add(contents: dict[str, bytes | Path], manifest: Manifest) -> None:
+    """Adds a manifest, under a name of its own if another measurement of the artifact is there."""
+    content, path = json_bytes(asdict(manifest)), manifest_path(manifest.stage, manifest.key)
+    if contents.setdefault(path, content) != content:
+        contents[path.replace("manifest.json", f"manifest-{sha256(content).hexdigest()[:12]}.json")] = content
 
 
 def _plugins(exports: Sequence[Export]) -> tuple[list[Plugin], dict[str, bytes | Path]]:

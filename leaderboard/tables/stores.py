@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import formats
 from bench.errors import UserError
-from bench.store.results import CellResult, read_cell
+from bench.store.atomic_folder import INDEX
+from bench.store.results import CellResult, Manifest, of_json, read_cell
 from leaderboard.tables.columns import AND
 from leaderboard.tables.flags import Flag
 
@@ -39,6 +40,7 @@ def read_stores(stores: Iterable[Path], first_wins: bool = False) -> Stored:
             raise UserError(f"{store} is not a store (no folder {folder}); `bench run --store {store}` makes one")
         for path in sorted(folder.glob("*.json")):
             cell = read_cell(path)
+            repeated += _undefended_elsewhere(store, cell)
             other_path, other = chosen.setdefault(cell.key, (path, cell))
             if cell.status == other.status == "done":
                 if cell.clean_test_accuracy != other.clean_test_accuracy:
@@ -50,6 +52,28 @@ def read_stores(stores: Iterable[Path], first_wins: bool = False) -> Stored:
     if disagreeing and not first_wins:
         raise UserError(_described_disagreements(disagreeing))
     return Stored([chosen[key][1] for key in sorted(chosen)], sorted(repeated, key=lambda cell: cell.key))
+
+
+def _undefended_elsewhere(store: Path, cell: CellResult) -> Iterator[CellResult]:
+    """An undefended cell as other machines measured it, where a merged folder keeps their manifests (`bench merge`)."""
+    if cell.defense.name != "none" or cell.status != "done" or not (store / INDEX).is_file():
+        return
+    own = {cost.device for cost in cell.costs.values()}
+    found: dict[str, dict[str, Manifest]] = {}
+    for stage, key in cell.artifacts.items():
+        for path in sorted((store / "artifacts" / stage / key[:2] / key).glob("manifest*.json")):
+            try:
+                manifest: Manifest = of_json(Manifest, path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise UserError(
+                    f"{path}: not a readable manifest ({error}); check the folder: bench verify {store}"
+                ) from error
+            found.setdefault(manifest.cost.device, {}).setdefault(stage, manifest)
+    for device, manifests in sorted(found.items()):
+        if device not in own and "train" in manifests:
+            accuracy = manifests["train"].payload.get("clean_test_accuracy")
+            costs = {stage: manifest.cost for stage, manifest in manifests.items()}
+            yield replace(cell, clean_test_accuracy=accuracy, costs=costs)
 
 
 def repeat_flags(cells: Iterable[CellResult], repeated: Sequence[CellResult]) -> dict[str, Flag]:

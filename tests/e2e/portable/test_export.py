@@ -115,10 +115,15 @@ def test_folders_of_two_machines_are_merged(bench, made, tmp_path):
     devices = {(cell.defense.name, cost.device) for cell in merged.cells.values() for cost in cell.costs.values()}
     here = next(iter(read_export(made / "export").cells.values())).costs["train"].device
     assert devices == {("none", here), ("iss-gray", here), ("halve-x", "Other, float32, deterministic")}
-    assert sorted(len(of) for of in merged.manifests.values()) == [1] * 12 + [2, 2], "both poisons, measured twice"
+    assert sorted(len(of) for of in merged.manifests.values()) == [1] * 8 + [2] * 6, "poisons and undefended, twice"
     assert bench("publish", "--store", "one", "--out", "site").code == 0
     rows = json.loads((tmp_path / "site" / "leaderboard.json").read_text())["rows"]
     assert {row["defense"] for row in rows} == {"none", "iss-gray", "halve-x"}
+    assert all(row["cost_multiple"] for row in rows), "each is compared with the undefended training of its machine"
+    assert bench("merge", "one", other, "--out", "again").code == 0
+    again = read_export(tmp_path / "again")
+    assert check_export(again) == []
+    assert sorted(map(len, again.manifests.values())) == [1] * 8 + [2] * 6, "a merged folder keeps both"
 
 
 def test_folders_that_disagree_are_not_merged(bench, made, forged, tmp_path):
