@@ -44,7 +44,7 @@ def publish(
         repeated: from `read_stores`, cells that another store holds with another result; they are flagged, their
             results stand on the cell's page, and none of their accuracies is counted.
         note: is told of artifacts whose pictures cannot be read; the site is written without them.
-        task: name of the task that all cells are of, or "".
+        task: the task that all cells are of, and how much of it is finished, or "".
 
     Returns:
         The path of each page and table, by name.

@@ -56,7 +56,7 @@ def render_pages(
         cells: what the tables were made of.
         tables: what the board shows.
         methods: descriptions from the registry; what they lack is taken from the cells.
-        task: name of the task that all cells are of, or "".
+        task: the task that all cells are of, and how much of it is finished, or "".
     """
     frame = tables.cells
     counted = set(frame.loc[frame["counted"].astype(bool), "key"])

@@ -40,7 +40,7 @@ def _stored(stores: tuple[Path, ...], first_wins: bool) -> Stored:
 def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
     """Write a site from all stored cells: pages that open offline, and the tables as CSV, JSON, Markdown and LaTeX."""
     from bench.cli.methods import methods
-    from bench.select.tasks import task_of
+    from bench.select.tasks import task_label
     from bench.store.atomic_folder import check_folder
     from leaderboard.publish import publish as write_site
     from leaderboard.tables.table import frames_of
@@ -48,7 +48,7 @@ def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
     check_folder(out)
     stored = _stored(stores, first_wins)
     frames = frames_of(stored.cells, stored.repeated)
-    written = write_site(stored.cells, frames, out, stores, methods(), stored.repeated, note, task_of(stored.cells))
+    written = write_site(stored.cells, frames, out, stores, methods(), stored.repeated, note, task_label(stored.cells))
     for path in written.values():
         click.echo(path)
     if not any(cell.status == "done" for cell in stored.cells):

@@ -130,7 +130,7 @@ def run_and_publish(
     from bench.run.prepare import choose_executor, more_gpus
     from bench.run.progress import progress_display
     from bench.run.runner import run_plan
-    from bench.select.tasks import task_of
+    from bench.select.tasks import task_label
     from bench.stages.capture import past_the_logs
     from bench.store.atomic_folder import check_folder
     from leaderboard.export.terminal import print_leaderboard
@@ -164,7 +164,7 @@ def run_and_publish(
         print_leaderboard(frames.board, console)
         if also_print is not None:
             also_print(frames, console)
-        paths = publish(outcome.cells, frames, out, [store.root], methods(), note=note, task=task_of(outcome.cells))
+        paths = publish(outcome.cells, frames, out, [store.root], methods(), note=note, task=task_label(outcome.cells))
     print_outcome(outcome, [paths["leaderboard.csv"], paths["index.html"]], console)
     return 1 if outcome.failed else 0
 

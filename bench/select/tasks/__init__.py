@@ -16,6 +16,7 @@ from bench.select.spec import digest
 from bench.store.results import CellResult
 
 FOLDER = Path(__file__).parent
+_SIZES = ("name", "train_images", "test_images", "num_classes", "shape")
 _FIXED = ("preset", "dataset", "attacks", "victims", "seeds", "parameters", "datasets")
 
 
@@ -65,6 +66,26 @@ def definition(name: str) -> str:
     return digest([matrix.preset, matrix.dataset, *_texts(matrix), recipes, list(matrix.seeds)])
 
 
+_MADE_OF = {"cifar10": ("cifar10", 50_000, 10_000, 10, [3, 32, 32])}
+"""Name, numbers of images and classes, and shape of the data sets of tasks: a digest is known to who has the files."""
+
+
+def task_label(cells: Iterable[CellResult]) -> str:
+    """The task that all these cells are of, with how much of it is finished and in which precision; or "".
+
+    Of each defense and precision, a task has a cell for each attack, victim and seed.
+    """
+    cells = list(cells)
+    if not (name := task_of(cells)):
+        return ""
+    matrix = make_matrix([read(name)])
+    rows = {(cell.preimage[4], cell.precision) for cell in cells}
+    whole = len(matrix.attacks) * len(matrix.victims) * len(matrix.seeds) * len(rows)
+    done = sum(cell.status == "done" for cell in cells)
+    precisions = " and ".join(sorted({cell.precision for cell in cells}))
+    return f"{name}, {precisions}: {done} of {whole} cells"
+
+
 def task_of(cells: Iterable[CellResult]) -> str:
     """The task that all these cells are of; "" if there is none. Their defenses and precision do not matter."""
     cells = list(cells)
@@ -76,6 +97,7 @@ def task_of(cells: Iterable[CellResult]) -> str:
         attacks, _, victims = map(set, _texts(matrix))
         if all(
             cell.dataset["spec"] == matrix.dataset
+            and tuple(cell.dataset[name] for name in _SIZES) == _MADE_OF[matrix.dataset]
             and cell.preimage[3] in attacks
             and cell.preimage[5] in victims
             and cell.seed in matrix.seeds

@@ -23,6 +23,7 @@ def test_a_task_never_changes(name):
     """
     assert sha256((tasks.FOLDER / f"{name}.toml").read_bytes()).hexdigest()[:16] == FIXED[name][0]
     assert tasks.definition(name)[:16] == FIXED[name][1]
+    assert tasks.read(name).dataset in tasks._MADE_OF
 
 
 def test_only_defenses_are_a_choice():
@@ -44,13 +45,23 @@ def test_cells_are_of_a_task_if_all_but_the_defense_is_in_it():
     matrix = make_matrix([tasks.read(CORE)])
     none = Component("none", "none", {})
 
-    def cell(attack=matrix.attacks[1].full_text, seed=0, spec="cifar10", preset="paper"):
+    def cell(attack=matrix.attacks[1].full_text, seed=0, spec="cifar10", preset="paper", **others):
+        dataset = {"name": "cifar10", "train_images": 50_000, "test_images": 10_000, "num_classes": 10}
+        dataset |= {"spec": spec, "shape": [3, 32, 32], **others}
         texts = [attack, "mine:strength=2", matrix.victims[0].full_text]
         preimage = [preset, "bfloat16", ["a", "b"], *texts, seed]
-        return CellResult("k", "failed", preset, {"spec": spec}, none, none, none, seed, preimage=preimage)
+        return CellResult(
+            "k", "failed", preset, dataset, none, none, none, seed, precision="bfloat16", preimage=preimage
+        )
 
     assert tasks.task_of([cell(), cell(seed=2)]) == CORE
     others = [cell(seed=3), cell("lsp:eps=1"), cell(spec="cifar100"), cell(preset="fast"), replace(cell(), preimage=[])]
+    others += [cell(name="mine"), cell(train_images=300), cell(shape=[3, 64, 64])]
     for other in others:
         assert tasks.task_of([cell(), other]) == ""
     assert tasks.task_of([]) == ""
+    done = replace(cell(), status="done")
+    assert tasks.task_label([done, cell(seed=2)]) == f"{CORE}, bfloat16: 1 of 21 cells"
+    float32 = replace(done, precision="float32")
+    assert tasks.task_label([done, float32]) == f"{CORE}, bfloat16 and float32: 2 of 42 cells"
+    assert tasks.task_label([done, others[0]]) == ""
