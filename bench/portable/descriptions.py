@@ -7,28 +7,33 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.plan.describe import describe
-from bench.portable.names import KINDS
+from bench.portable.names import KINDS, under_its_name
 from bench.registry import BY_KIND
 from bench.registry.source import source_digest
 from bench.select import presets
 from bench.select.settings import preset_settings
 from bench.select.spec import Selected, select
 from bench.stages.jobs import ROLES
-from bench.store.results import CellResult, Manifest
+from bench.store.results import CellResult, Component, Manifest
 
 
 class Registered:
     """Components that selections name, as this process has them."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str, str, str], Selected | None] = {}
+        self._found: dict[tuple[str, ...], Selected | None] = {}
 
     def of(self, cell: CellResult, role: str) -> Selected | None:
         """The component of a cell in this role; None if this process does not have it, or cannot make it."""
         kind, full_text = KINDS[role], cell.preimage[3 + list(KINDS).index(role)]
-        place = (kind, full_text, cell.preset, cell.dataset["spec"].partition(":")[0])
+        component: Component = getattr(cell, role)
+        place = (kind, component.name, full_text, cell.preset, cell.dataset["spec"].partition(":")[0])
         if place not in self._found:
-            self._found[place] = _selected(*place)
+            try:
+                text = under_its_name(kind, component, full_text)
+            except UserError:
+                text = full_text
+            self._found[place] = _selected(kind, text, cell.preset, place[-1])
         return self._found[place]
 
 

@@ -30,6 +30,15 @@ def name_problem(cell: CellResult) -> str:
     return ""
 
 
+def under_its_name(kind: str, component: Component, full_text: str) -> str:
+    """The selection in a key by the name in the cell: `timm:model=resnet18:stem=cifar` is `resnet18:stem=cifar`."""
+    name, *segments = cut(full_text, ":")
+    if component.name == name or len(_parts(kind, full_text)) > 1:
+        return full_text
+    said = BY_KIND[kind].find(component.name)[1]
+    return ":".join([component.name, *(one for one in segments if one.partition("=")[0] not in said)])
+
+
 def _parts(kind: str, text: str) -> list[str]:
     return split(text) if BY_KIND[kind].chains else [text]
 

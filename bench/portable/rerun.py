@@ -19,6 +19,7 @@ from bench.measure.probes import processors
 from bench.portable.components import components_of
 from bench.portable.coordinates import short
 from bench.portable.folder import json_bytes
+from bench.portable.names import KINDS, under_its_name
 from bench.portable.reading import Export
 from bench.portable.sources import sources_of
 from bench.run.prepare import Options, choose_executor, prepared
@@ -226,7 +227,10 @@ def interval_of_seeds(cell: CellResult, export: Export) -> float:
 
 
 def _computed(cell: CellResult, options: Options) -> CellResult:
-    attack, defense, victim = cell.preimage[3:6]
+    attack, defense, victim = (
+        under_its_name(kind, getattr(cell, role), text)
+        for (role, kind), text in zip(KINDS.items(), cell.preimage[3:6], strict=True)
+    )
     dataset = cell.dataset["spec"]
     settings = Settings(cell.preset, dataset, [attack], [defense], [victim], [cell.seed])
     threads = cell.provenance.get("threads")
