@@ -22,6 +22,7 @@ from bench.select.chain import split
 from bench.select.settings import demo_parameters
 from bench.select.spec import Defaults, Selected, select
 
+_NO_PAPER = 'name it in register(..., source="arXiv:2301.13838"), or where the method comes from'
 TINY = "shapes:train=96:test=32"
 
 
@@ -66,6 +67,8 @@ def check_component(text: str, plugins: tuple[Path, ...], kind: str | None) -> i
             if problem:
                 failures += 1
                 console.print(textwrap.indent(problem, 7 * " "), markup=False, style="red", soft_wrap=True)
+        if not selected.entry.source and kind != "victims":
+            console.print(f"  note the board shows no paper: {_NO_PAPER}", soft_wrap=True)
     console.print("all contracts that apply hold" if not failures else f"{failures} broken")
     return 1 if failures else 0
 

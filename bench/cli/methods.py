@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING
+from pathlib import Path
 
 from bench import formats
-from bench.registry import attacks, defenses, victims
+from bench.registry import BY_KIND, attacks, defenses, victims
 from bench.select.spec import plain
 from leaderboard.site.methods import Method
 
 
-def methods() -> list[Method]:
-    """The registered components in words: the leaderboard itself never imports them, for they import torch."""
+def methods(stores: Sequence[Path] = ()) -> list[Method]:
+    """The registered components in words: the leaderboard itself never imports them, for they import torch.
+
+    Args:
+        stores: folders of `bench export` among them may hold plug-ins that are not registered here. Their paper and
+            docstring are read from the text of the file: nothing of it is executed.
+    """
+    files = sorted(file for store in stores for file in (store / "plugins").rglob("*.py"))
+    there = {(method.kind, method.name): method for file in files for method in _read(file)}
+    here = _registered()
+    known = {(method.kind, method.name) for method in here}
+    return here + [method for name, method in there.items() if name not in known]
+
+
+def _read(file: Path) -> Iterator[Method]:
+    """Components that a file registers by `@defenses.register("name", source="...")`, with their docstrings."""
+    try:
+        module = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # a helper of a stranger; only `bench verify --plugin` needs it whole
+        return
+    for node in module.body:
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+            continue
+        for call in node.decorator_list:
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.args):
+                continue
+            registry, name = call.func.value, call.args[0]
+            if call.func.attr != "register" or not isinstance(registry, ast.Name) or registry.id not in BY_KIND:
+                continue
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                named = {keyword.arg: keyword.value for keyword in call.keywords}
+                source = named.get("source")
+                paper = str(source.value) if isinstance(source, ast.Constant) else ""
+                yield Method(BY_KIND[registry.id].kind, name.value, paper, description=ast.get_docstring(node) or "")
+
+
+def _registered() -> list[Method]:
     return [
         Method(
             kind=registry.kind,

@@ -34,6 +34,7 @@ def test_a_scaffold_passes_its_check_and_its_test(bench, tmp_path, kind, options
     checked = bench("check", name, "--plugin", f"my_{kind}.py")
     assert checked.code == 0, checked.out
     assert "all contracts that apply hold" in checked.out
+    assert ("note the board shows no paper" in checked.out) is (kind != "victim")
     test = [sys.executable, "-m", "pytest", "-q", f"test_my_{kind}.py", "-p", "no:cacheprovider"]
     ran = subprocess.run(test, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout

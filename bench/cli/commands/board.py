@@ -48,7 +48,9 @@ def publish(stores: tuple[Path, ...], out: Path, first_wins: bool) -> None:
     check_folder(out)
     stored = _stored(stores, first_wins)
     frames = frames_of(stored.cells, stored.repeated)
-    written = write_site(stored.cells, frames, out, stores, methods(), stored.repeated, note, task_label(stored.cells))
+    written = write_site(
+        stored.cells, frames, out, stores, methods(stores), stored.repeated, note, task_label(stored.cells)
+    )
     for path in written.values():
         click.echo(path)
     if not any(cell.status == "done" for cell in stored.cells):

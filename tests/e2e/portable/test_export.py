@@ -4,9 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+from bench.cli.methods import methods
 from bench.portable.checks import check_export
 from bench.portable.folder import json_bytes
 from bench.portable.reading import read_export
+from leaderboard.site.methods import Method
 from tests.e2e.conftest import TINY
 
 from .folders import FORGED, PLUGIN, contents, hash_again, perfect, rewrite
@@ -64,6 +66,16 @@ def test_the_site_of_an_exported_folder_is_that_of_its_store_without_pictures(be
             assert one == other
     again = ["run", "--attacks", "lsp", "--defenses", "iss-gray", *TINY, "--store", made / "export"]
     assert "is an exported folder, in which nothing is computed" in bench(*again).err
+
+
+def test_a_plug_in_of_a_folder_is_described_and_not_executed(tmp_path):
+    (tmp_path / "plugins").mkdir()
+    text = PLUGIN.replace("halve-x", "halve-y").replace("deterministic", 'source="arXiv:2301.13838", deterministic')
+    (tmp_path / "plugins" / "halve_y.py").write_text(f"{text}\nraise SystemExit('executed')\n")
+    (tmp_path / "plugins" / "broken.py").write_text("def (\n")
+    found = {method.name: method for method in methods([tmp_path])}
+    assert found["halve-y"] == Method("defense", "halve-y", "arXiv:2301.13838", description="Halve all values.")
+    assert "halve-y" not in {method.name for method in methods()}
 
 
 def test_a_plug_in_that_was_changed_is_not_exported(bench, made, tmp_path):
