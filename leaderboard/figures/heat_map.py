@@ -59,6 +59,13 @@ def heat_map(group: pd.DataFrame, size: str) -> Figure:
     return page
 
 
+def has_numbers(group: pd.DataFrame, size: str) -> bool:
+    """True if every cell has room for its accuracy in this size; else colors alone stand."""
+    _, columns, rows = table_of(group)
+    _, _, width, _ = _frame([cut(name, size) for name in rows], [cut(name, size) for name in columns], size)
+    return bool(_printed(width / len(columns), size))
+
+
 def _mark_last(axes: Axes, columns: int, adaptive: int) -> None:
     """A line and the word `adaptive` below the last columns."""
     first, last = columns - adaptive + 0.05, columns - 0.05

@@ -264,3 +264,11 @@ def test_missing_values_are_gray_and_columns_without_any_are_left_out(make_cell:
     with styled():
         texts = [text.get_text() for text in heat_map(board, "single").axes[0].texts]
     assert texts == ["90.0", "20.0", "80.0", "–"]
+
+
+def test_a_heat_map_without_room_for_numbers_says_which_file_has_them(make_cell: MakeCell, frames: Frames) -> None:
+    note = "The file for one column has no room for numbers: use the double one."
+    many = frames_of([make_cell(f"attack-{n:02}", "iss-jpeg", 0.5) for n in range(15)])
+    for found, without in ((many, True), (frames, False)):
+        board = found.board[found.board["victim"] == found.board["victim"].iloc[0]]
+        assert (note in heat_caption(board, found.cells, [])) is without
