@@ -12,7 +12,7 @@ defenses = "iss-bdr"
 victims = "linear:epochs=2"
 seeds = 1
 """
-FACT = "<dt>task</dt><dd>tiny-1</dd>"
+FACT = "<dt>task</dt><dd>tiny-1, float32: 4 of 4 cells</dd>"
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +20,8 @@ def _tiny(tmp_path, monkeypatch):
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "tiny-1.toml").write_text(TASK)
     monkeypatch.setattr(tasks, "FOLDER", tmp_path / "tasks")
+    made_of = {"shapes:train=64:test=32": ("shapes", 64, 32, 10, [3, 32, 32])}
+    monkeypatch.setattr(tasks, "_MADE_OF", made_of)
 
 
 def test_a_task_runs_with_other_defenses_and_the_board_says_which_it_is(bench, tmp_path):
