@@ -19,7 +19,7 @@ from bench.errors import UserError, unknown
 from bench.registry import BY_KIND, Entry, load_plugin
 from bench.select import presets, tasks
 from bench.select.docstrings import meanings, read_docstring
-from bench.select.spec import needed, written
+from bench.select.spec import written
 
 _OPTIONS = {kind: f"--{kind}" for kind in ("attacks", "defenses", "victims")}
 _OPTIONS |= {"datasets": "--dataset", "executors": "--executor"}
@@ -56,7 +56,7 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
     if kind == "victims":
         console.print("Every timm model name is a victim too: resnet18, resnet50, densenet121, mobilenetv2_100, ...")
     if kind in ("attacks", "defenses", "victims"):
-        needy = [f"{name} ({', '.join(names)})" for name, entry in BY_KIND[kind].items() if (names := needed(entry))]
+        needy = [f"{name} ({', '.join(names)})" for name, entry in BY_KIND[kind].items() if (names := entry.needed)]
         console.print(f"`all` and globs leave out what needs a parameter: {', '.join(needy)}")
     console.print("`bench describe NAME` shows paper, parameters, cost and an example.")
 
@@ -151,7 +151,7 @@ def _describe(console: Console, card: Card) -> None:
 
 
 def _facts(kind: str, entry: Entry[Any]) -> Iterator[tuple[str, str]]:
-    if kind in ("attacks", "defenses", "victims") and (names := needed(entry)):
+    if kind in ("attacks", "defenses", "victims") and (names := entry.needed):
         yield "left out of `all` and of globs", f"it needs a value for {' and '.join(names)}"
     if entry.source:
         arxiv = re.search(r"arXiv:(\d{4}\.\d{4,5})", entry.source)
@@ -159,7 +159,7 @@ def _facts(kind: str, entry: Entry[Any]) -> Iterator[tuple[str, str]]:
     if entry.family:
         yield "family", f"{entry.family}; this name selects all its members"
     if traits := BY_KIND[kind].traits(entry.name):
-        yield "kind", ", ".join(traits.words) + f"; each word selects all such {kind}" * (not needed(entry))
+        yield "kind", ", ".join(traits.words) + f"; each word selects all such {kind}" * (not entry.needed)
         if traits.surrogate is not None:  # otherwise it is not known
             yield "designed against", traits.against or "plain training"
     if kind == "defenses":
@@ -180,7 +180,7 @@ def _facts(kind: str, entry: Entry[Any]) -> Iterator[tuple[str, str]]:
 
 
 def _example(kind: str, name: str, entry: Entry[Any]) -> str:
-    names = [key for key in needed(entry) if key != "model"]
+    names = [key for key in entry.needed if key != "model"]
     bare = names == [entry.positional]
     selection = ":".join([name, *(key.upper() if bare else f"{key}={key.upper()}" for key in names)])
     others = {"attacks": "--defenses iss", "defenses": "--attacks lsp,ops"}.get(kind, "--attacks lsp --defenses iss")

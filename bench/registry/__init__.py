@@ -66,6 +66,11 @@ class Entry(Generic[T]):
         }
 
     @property
+    def needed(self) -> list[str]:
+        """Parameters without a default. `all`, globs and words of traits leave out what has any."""
+        return [name for name, default in self.parameters.items() if default is dataclasses.MISSING]
+
+    @property
     def positional(self) -> str | None:
         """The parameter a bare segment sets: the first one that is not keyword-only."""
         fields = dataclasses.fields(self.cls)  # type: ignore[arg-type]
@@ -215,8 +220,7 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         self.load()
         found = {word: list(members) for word, members in self._sweeps.items()}
         for name, entry in self._entries.items():
-            complete = dataclasses.MISSING not in entry.parameters.values()
-            traits = self._traits.get(name) if complete else None
+            traits = None if entry.needed else self._traits.get(name)
             for word in (entry.family, *(traits.words if traits else ())):
                 if word:
                     found.setdefault(word, []).append(name)

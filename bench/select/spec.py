@@ -9,7 +9,6 @@ contains a separator is quoted (`npz:"a,b.npz"`): see `bench.select.grammar`.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import gc
 import hashlib
@@ -225,7 +224,7 @@ def resolve(
             parsed[key] = parse_value(hints[key], value)
         except ValueError as error:
             problems.append(f"{label}: {key}={value!r}: {error}")
-    missing = [k for k, default in parameters.items() if default is dataclasses.MISSING and k not in values]
+    missing = [k for k in entry.needed if k not in values]
     if missing and not problems:
         problems.append(f"{label} needs {', '.join(missing)}: write {name}:{missing[0]}=...")
     if problems:
@@ -317,7 +316,7 @@ def _matching(registry: Registry[Any], pattern: str) -> list[str]:
     """
     if registry.broken:
         raise UserError(f"not all {registry.kind}s are known: {' '.join(registry.broken.values())}")
-    return [n for n in registry if fnmatchcase(n, pattern) and not needed(registry[n])]
+    return [n for n in registry if fnmatchcase(n, pattern) and not registry[n].needed]
 
 
 def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequence[str]) -> dict[str, Any]:
@@ -345,11 +344,6 @@ def _parameters(registry: Registry[Any], name: str, word: str, segments: Sequenc
         home = key == "path" and value.startswith(("~/", "~\\"))  # a shell expands it at the start of a word only
         given[key.strip()] = str(Path(value).expanduser()) if home else value
     return given
-
-
-def needed(entry: Entry[Any]) -> list[str]:
-    """Parameters without a default. `all` and globs leave out what has any."""
-    return [name for name, default in entry.parameters.items() if default is dataclasses.MISSING]
 
 
 def written(value: Any) -> str:

@@ -7,7 +7,7 @@ import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,7 +76,7 @@ MORE = {
 
 def cases(kind: str) -> list[str]:
     """Every registered component of a kind that needs no value, then the further ways."""
-    alone = [name for name, entry in BY_KIND[kind].items() if MISSING not in entry.parameters.values()]
+    alone = [name for name, entry in BY_KIND[kind].items() if not entry.needed]
     return [*alone, *MORE[kind]]
 
 
