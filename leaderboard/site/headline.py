@@ -11,7 +11,7 @@ from bench import formats
 from leaderboard.tables.columns import AND
 from leaderboard.tables.flags import Flag, has, never_ranked
 from leaderboard.tables.ranking import separable
-from leaderboard.tables.statistics import binomial_half_width_95
+from leaderboard.tables.statistics import binomial_half_width_95, tie_width
 
 _NBSP = "\N{NO-BREAK SPACE}"
 _SHOWN = 2
@@ -75,8 +75,7 @@ def _helps(row: pd.Series[Any], board: pd.DataFrame, test_images: int) -> bool:
 
 
 def _result(row: pd.Series[Any], test_images: int) -> tuple[float, float]:
-    mean, width = row["mean_accuracy"], row["half_width_95"]
-    return mean, max(binomial_half_width_95(mean, test_images), 0.0 if formats.is_missing(width) else width)
+    return row["mean_accuracy"], tie_width(row["mean_accuracy"], row["half_width_95"], test_images)
 
 
 def _no_help(row: pd.Series[Any], board: pd.DataFrame) -> Answer:

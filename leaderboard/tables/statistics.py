@@ -41,6 +41,18 @@ def binomial_half_width_95(accuracy: float, images: int) -> float:
     return 1.96 * math.sqrt(accuracy * (1 - accuracy) / images)
 
 
+def tie_width(mean_accuracy: float, half_width: float | None, images: int) -> float:
+    """Difference that tells a mean apart: its interval over seeds, and at least the doubt of the test images.
+
+    Args:
+        mean_accuracy: a fraction.
+        half_width: from `half_width_95`; None or NaN for one seed.
+        images: of the test set.
+    """
+    over_seeds = 0.0 if half_width is None or math.isnan(half_width) else half_width
+    return max(over_seeds, binomial_half_width_95(mean_accuracy, images))
+
+
 def half_width_95(values: Iterable[float | None]) -> float | None:
     """Half the width of the 95 % Student-t interval of the mean: t(0.975, n - 1) * s / sqrt(n).
 

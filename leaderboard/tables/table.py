@@ -30,7 +30,7 @@ from leaderboard.tables.families import best_per_attack, families, family_row, h
 from leaderboard.tables.flags import Flag, has, never_ranked
 from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
 from leaderboard.tables.row_flags import add_group_flags, row_flags
-from leaderboard.tables.statistics import binomial_half_width_95, half_width_95, mean
+from leaderboard.tables.statistics import binomial_half_width_95, half_width_95, mean, tie_width
 from leaderboard.tables.stores import repeat_flags
 from leaderboard.tables.targets import row_targets
 
@@ -168,7 +168,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
         return row
     images = int(done["test_images"].min())
     means = [mean(values) or 0.0 for _, values in table[poisons].iterrows()]
-    width, least = half_width_95(means), binomial_half_width_95(mean(means) or 0.0, images)
+    width = half_width_95(means)
     peaks = done.pivot(index="seed", columns="attack_selection", values="peak_accuracy").reindex(columns=poisons)
     worst = min(poisons, key=lambda attack: by_attack[attack] or 0.0)
     return row | {
@@ -180,7 +180,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
         "recovered": _recovered(taken),
         "attacks_that_took": taken["attack_selection"].nunique(),
         "half_width_95": width,
-        "tie_width": max(width or 0.0, least),
+        "tie_width": tie_width(mean(means) or 0.0, width, images),
         "worst_accuracy": by_attack[worst],
         "worst_attack": worst,
         **row_costs(done),
