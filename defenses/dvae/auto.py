@@ -8,7 +8,7 @@ step by step, as long as a small network that learns the purified images stays a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from math import inf
 
@@ -17,16 +17,18 @@ from torch import Tensor
 from bench.api import STEP_PASSES, Context, DataInfo, ImageSet, Work
 from bench.registry import defenses
 from defenses.dvae.judge import Judge, Judgement, judge_recipe
+from defenses.dvae.network import DisentanglingVae
 from defenses.dvae.purify import Dvae
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A set purified with scaled caps; the context has what was logged and kept."""
+    """A set purified with scaled caps, by these networks; the context has what was logged and kept."""
 
     scale: float
     images: ImageSet
     ctx: Context
+    networks: list[DisentanglingVae] = field(default_factory=list)
 
 
 @defenses.register("dvae-auto", source="ours")
@@ -97,7 +99,12 @@ class DvaeAuto(Dvae):
         finite = sum(factor < inf for factor in self._factors)
         return replace(once, passes=finite * once.passes + len(self._factors) * judging)
 
-    def purify(self, train: ImageSet, ctx: Context) -> ImageSet:
+    def fit_differentiable(self, train: ImageSet, ctx: Context) -> Callable[[Tensor, Tensor], Tensor]:
+        """The stages with the caps that the search chooses on this set; no change where it chooses no purification."""
+        return self._see_through(self._purify(train, ctx)[1], replace(ctx, scope="dvae", logs={}, kept={}))
+
+    def _purify(self, train: ImageSet, ctx: Context) -> tuple[ImageSet, list[DisentanglingVae]]:
+        """The set purified with the chosen caps, and the networks; none if no purification was chosen."""
         tried: dict[float, Judgement] = {}
         chosen, judge = None, None
         for factor in self._factors:
@@ -116,19 +123,12 @@ class DvaeAuto(Dvae):
         ctx.log("chosen_scale", chosen.scale)
         ctx.log("chosen_stage1_cap", chosen.scale * self.stage1_cap)
         ctx.log("chosen_stage2_cap", chosen.scale * self.stage2_cap)
-        return chosen.images
-
-    def fit_differentiable(self, train: ImageSet, ctx: Context) -> Callable[[Tensor, Tensor], Tensor]:
-        """That of `dvae` with the caps that the search chooses on this set, trained once more."""
-        own = replace(ctx, logs={}, kept={})
-        self.purify(train, own)
-        ctx.logs.update(own.logs)
-        factor = float(str(own.logs["chosen_scale"]))
-        if factor == inf:
-            return lambda images_01, labels: images_01
-        return self._scaled(factor).fit_differentiable(train, replace(ctx, scope="dvae", logs={}, kept={}))
+        return chosen.images, chosen.networks
 
     def _purified(self, factor: float, train: ImageSet, ctx: Context) -> _Candidate:
         """Runs `dvae` with these caps, with its own seeds."""
         own = replace(ctx, scope="dvae", logs={}, kept={})
-        return _Candidate(factor, train if factor == inf else self._scaled(factor).purify(train, own), own)
+        if factor == inf:
+            return _Candidate(factor, train, own)
+        images, networks = self._scaled(factor)._purify(train, own)
+        return _Candidate(factor, images, own, networks)

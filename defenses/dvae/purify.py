@@ -13,7 +13,7 @@ Deviations from the released code, in addition to those of `network.py`:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Literal
@@ -117,7 +117,9 @@ class Dvae:
 
     def fit_differentiable(self, train: ImageSet, ctx: Context) -> Callable[[Tensor, Tensor], Tensor]:
         """The stages trained on this set, with fresh codes at each call; see `defenses.dvae.differentiable`."""
-        networks = self._purify(train, ctx)[1]
+        return self._see_through(self._purify(train, ctx)[1], ctx)
+
+    def _see_through(self, networks: Sequence[DisentanglingVae], ctx: Context) -> Callable[[Tensor, Tensor], Tensor]:
         return see_through(networks, self.latents == "sample", self.rounding, ctx)
 
     def _purify(self, train: ImageSet, ctx: Context) -> tuple[ImageSet, list[DisentanglingVae]]:
