@@ -14,8 +14,8 @@ from bench.portable.sources import plugin_problems
 from bench.run.records import judged, measured
 from bench.select.spec import digest
 from bench.stages.jobs import STAGES
-from bench.store.artifacts import DATA_FILE, artifact_path
-from bench.store.results import SCHEMA_VERSION, CellResult, Manifest, cost_problems
+from bench.store.artifacts import DATA_FILE
+from bench.store.results import SCHEMA_VERSION, CellResult, Manifest, artifact_path, cost_problems
 
 
 def check_export(export: Export) -> list[str]:

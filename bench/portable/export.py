@@ -9,9 +9,9 @@ from pathlib import Path
 from bench.errors import UserError
 from bench.portable.components import Named, components_of, plugin_files
 from bench.portable.folder import json_bytes, manifest_path, write_export
-from bench.store.artifacts import DATA_FILE, DamagedArtifactError, Store, artifact_path
+from bench.store.artifacts import DATA_FILE, DamagedArtifactError, Store
 from bench.store.atomic_folder import INDEX, check_folder
-from bench.store.results import CellResult, Manifest, read_cell
+from bench.store.results import CellResult, Manifest, artifact_path, read_cell
 
 AGAIN = "run the same command again: nothing that is stored is computed twice"
 

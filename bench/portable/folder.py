@@ -18,9 +18,9 @@ from pathlib import Path
 
 from bench import __version__
 from bench.plan.keys import SCHEMA_EPOCH
-from bench.store.artifacts import MANIFEST_FILE, artifact_path
+from bench.store.artifacts import MANIFEST_FILE
 from bench.store.atomic_folder import INDEX, write_folder
-from bench.store.results import SCHEMA_VERSION, json_text
+from bench.store.results import SCHEMA_VERSION, artifact_path, json_text
 
 FORMAT = 1
 

@@ -35,18 +35,13 @@ from bench.store.atomic_folder import INDEX
 from bench.store.data_files import DataFile, read_head, write_tensors
 from bench.store.fingerprint import Fingerprint
 from bench.store.locks import exclusive, held, shared
-from bench.store.results import SCHEMA_VERSION, Cost, Manifest, write_json
+from bench.store.results import SCHEMA_VERSION, Cost, Manifest, artifact_path, write_json
 
 MANIFEST_FILE = "manifest.json"
 DATA_FILE = "data.safetensors"
 _VERIFIED: dict[Path, tuple[int, int, int]] = {}  # data files that this process has written or verified
 
 State = Literal["valid", "absent", "damaged"]
-
-
-def artifact_path(stage: str, key: str) -> str:
-    """Folder of an artifact, below its store or exported folder."""
-    return f"artifacts/{stage}/{key[:2]}/{key}"
 
 
 class DamagedArtifactError(Exception):

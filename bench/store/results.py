@@ -195,6 +195,11 @@ def of_training(phases: Mapping[str, float]) -> float:
     return phases["train"] + phases.get("change_recipe", 0.0) + phases.get("report", 0.0)
 
 
+def artifact_path(stage: str, key: str) -> str:
+    """Folder of an artifact, below its store or exported folder."""
+    return f"artifacts/{stage}/{key[:2]}/{key}"
+
+
 def json_text(value: Any) -> str:
     """The text of a JSON file: the same value gives the same bytes."""
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"

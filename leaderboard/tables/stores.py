@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import formats
 from bench.errors import UserError
 from bench.store.atomic_folder import INDEX
-from bench.store.results import CellResult, Manifest, of_json, read_cell
+from bench.store.results import CellResult, Manifest, artifact_path, of_json, read_cell
 from leaderboard.tables.columns import AND
 from leaderboard.tables.flags import Flag
 
@@ -61,7 +61,7 @@ def _undefended_elsewhere(store: Path, cell: CellResult) -> Iterator[CellResult]
     own = {cost.device for cost in cell.costs.values()}
     found: dict[str, dict[str, Manifest]] = {}
     for stage, key in cell.artifacts.items():
-        for path in sorted((store / "artifacts" / stage / key[:2] / key).glob("manifest*.json")):
+        for path in sorted((store / artifact_path(stage, key)).glob("manifest*.json")):
             try:
                 manifest: Manifest = of_json(Manifest, path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
