@@ -47,14 +47,27 @@ class Drifts:
 '''
 
 
-def test_a_memo_is_charged_its_first_run(tmp_path):
-    plugin = tmp_path / "remembers.py"
-    plugin.write_text(REMEMBERS)
-    options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
-    try:
-        cells = run_matrix("none", "remembers", repeat_costs=3, store=tmp_path / "store", plugins=[plugin], **options)
-    finally:
-        defenses._entries.pop("remembers", None)
+OPTIONS = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
+
+
+@pytest.fixture
+def cells_of(tmp_path):
+    """Runs the defense that a source registers under a name, with its store in `tmp_path / "store"`."""
+    ran = []
+
+    def run(name, source, **options):
+        ran.append(name)
+        plugin = tmp_path / f"{name}.py"
+        plugin.write_text(source)
+        return run_matrix("none", name, store=tmp_path / "store", plugins=[plugin], **OPTIONS, **options)
+
+    yield run
+    for name in ran:
+        defenses._entries.pop(name, None)
+
+
+def test_a_memo_is_charged_its_first_run(cells_of):
+    cells = cells_of("remembers", REMEMBERS, repeat_costs=3)
     (memo,) = cells[cells["defense"] == "remembers"].itertuples()
     assert memo.purify_seconds == memo.purify_seconds_max > 0.3
     assert memo.purify_seconds_min < 0.1
@@ -62,8 +75,7 @@ def test_a_memo_is_charged_its_first_run(tmp_path):
 
 
 def test_a_run_repeats_a_short_purification_and_records_it(tmp_path):
-    options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
-    run_matrix("none", "iss-gray", store=tmp_path, repeat_costs=6, **options)
+    run_matrix("none", "iss-gray", store=tmp_path, repeat_costs=6, **OPTIONS)
     cells = [read_cell(path) for path in (tmp_path / "cells").glob("*.json")]
     (gray,) = [cell.costs["purify"] for cell in cells if cell.defense.name == "iss-gray"]
     assert len(gray.repeats) == 6
@@ -72,27 +84,15 @@ def test_a_run_repeats_a_short_purification_and_records_it(tmp_path):
     assert none.repeats == []
 
 
-def test_a_deterministic_defense_must_repeat_its_bytes(tmp_path):
-    plugin = tmp_path / "drifts.py"
-    plugin.write_text(DRIFTS)
-    options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
-    try:
-        cells = run_matrix("none", "drifts", store=tmp_path / "store", plugins=[plugin], **options)
-    finally:
-        defenses._entries.pop("drifts", None)
+def test_a_deterministic_defense_must_repeat_its_bytes(cells_of):
+    cells = cells_of("drifts", DRIFTS)
     (message,) = cells.loc[cells["defense"] == "drifts", "error_message"]
     assert "two runs differ" in message
 
 
-def test_all_that_a_defense_runs_is_charged(tmp_path):
+def test_all_that_a_defense_runs_is_charged(cells_of, tmp_path):
     """Construction, change_recipe and view: each takes some time here, and each stands in a phase that is paid."""
-    plugin = tmp_path / "slow.py"
-    plugin.write_text(SLOW)
-    options = {"preset": "demo", "dataset": "shapes:train=40:test=20", "victims": "linear:epochs=1"}
-    try:
-        cells = run_matrix("none", "slow", store=tmp_path / "store", plugins=[plugin], **options)
-    finally:
-        defenses._entries.pop("slow", None)
+    cells = cells_of("slow", SLOW)
     (row,) = cells[cells["defense"] == "slow"].to_dict("records")
     cell = read_cell(tmp_path / "store" / "cells" / f"{row['key']}.json")
     train = cell.costs["train"].phases
