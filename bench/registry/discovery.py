@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from bench.errors import UserError
+
 _ROOT = Path(__file__).resolve().parents[2]  # the packages of the repository are next to `bench`, also when installed
 
 
@@ -44,9 +46,14 @@ def sources(kind: str, group: str, package: str) -> Iterator[Source]:
         kind: of the components.
         group: of the entry points.
         package: of this repository; "" for none.
+
+    Raises:
+        UserError: if another folder of the package's name hides it.
     """
     found = set()
     folder = package.replace(".", "/")
+    if package and "." not in package:
+        _not_hidden(package)
     for info in pkgutil.iter_modules([str(_ROOT / folder)]) if package else ():
         if not info.name.startswith(("_", "test_")):
             module = f"{package}.{info.name}"
@@ -58,6 +65,17 @@ def sources(kind: str, group: str, package: str) -> Iterator[Source]:
             owner = point.dist.name if point.dist else "unknown distribution"
             words = f"{kind} plug-in {point.name!r} ({point.value}, from {owner})"
             yield Source(point.value, words, f"fix or uninstall {owner}")
+
+
+def _not_hidden(package: str) -> None:
+    """The packages are named `attacks`, `defenses`, ...: a folder of the user may have such a name too."""
+    places = [Path(place).resolve() for place in importlib.import_module(package).__path__]
+    own = _ROOT / package
+    if own not in places:
+        raise UserError(
+            f"{places[0] if places else package} hides the folder {own} of purify-bench, for Python looks there first; "
+            f"rename it, start the command in another folder, or correct PYTHONPATH"
+        )
 
 
 def module_of(path: Path) -> str:

@@ -26,6 +26,8 @@ class Shield:
 @pytest.fixture
 def shields(monkeypatch, tmp_path):
     """A registry of a kind of its own, whose folder of the repository is `tmp_path/shields`."""
+    for other in bench.registry.BY_KIND.values():
+        other.load()  # from their own folders
     registry = Registry("shield", "no.group", "shields")
     monkeypatch.setattr(discovery, "_ROOT", tmp_path)
     monkeypatch.setattr(bench.registry, "shields", registry, raising=False)
@@ -38,7 +40,7 @@ def shields(monkeypatch, tmp_path):
 
 
 def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
@@ -50,6 +52,13 @@ def test_files_and_packages_of_the_folder_are_found(shields, tmp_path):
     _write(tmp_path / "shields/test_wood.py", "raise AssertionError")
     assert list(shields) == ["iron", "wood"]
     assert not shields.broken
+
+
+def test_a_folder_that_hides_the_package_is_named(shields, tmp_path, monkeypatch):
+    other = _write(tmp_path / "elsewhere/shields/__init__.py", "")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=f"{other.parent} hides the folder .*; rename it, start the command in another"):
+        list(shields)
 
 
 def test_a_broken_file_costs_its_own_components_alone(shields, tmp_path):
