@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.published.values import Comparison, comparisons, measured_of
+from leaderboard.published.values import ORACLE, OTHER_METHOD, Comparison, comparisons, measured_of
 from leaderboard.tables.columns import GROUP, accuracy_columns, half_width_column
 from leaderboard.tables.families import families
 from leaderboard.tables.flags import Flag, has
@@ -31,6 +31,22 @@ class Pair:
     half_width_95: float | None
     keys: dict[int, str]
     published: list[Comparison]
+
+    @property
+    def alike(self) -> list[Comparison]:
+        """Published values of this budget and method; no oracles."""
+        return [
+            found
+            for found in self.published
+            if found.same_budget and found.verdict != OTHER_METHOD and ORACLE not in found.published.marks
+        ]
+
+    @property
+    def best_known(self) -> Comparison | None:
+        """The highest of them; of an undefended poison the lowest, for that is the attack's best."""
+        undefended = self.attack != "none" and any(found.measured.defense == "none" for found in self.alike)
+        best = min if undefended else max
+        return best(self.alike, key=lambda found: found.published.accuracy, default=None)
 
 
 def pairs_of(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Pair]]:

@@ -22,7 +22,8 @@ class Cell:
     """A table cell: its text, what it sorts by (as in the files; "" sorts last), and whether it is best in its column.
 
     `column` is the class of its column; `link` leads to the cell behind it, or is ""; `bar` is the length of a bar
-    behind the number in percent, or ""; `half_width` is that of its 95 % interval, a fraction as in the files, or "".
+    behind the number in percent, or ""; `half_width` is that of its 95 % interval, a fraction as in the files, or "";
+    `published` is the best value that a source prints for it, and `source` says which and how comparable it is.
     """
 
     text: str
@@ -33,6 +34,8 @@ class Cell:
     link: str = ""
     bar: str = ""
     half_width: str = ""
+    published: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,25 @@ def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame, c
     sort = BOARD_COLUMNS[shown.name].separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
     bar = text if shown.name == "mean_accuracy" else ""
     widths = {"mean_accuracy": row["half_width_95"], "clean_accuracy": clean.half_width_95 if clean else None}
-    half_width = _number(widths.get(shown.name))
     return Cell(
-        text, sort, is_best(row, shown, board), notes.get(shown.name, ""), column, bar=bar, half_width=half_width
+        text,
+        sort,
+        is_best(row, shown, board),
+        notes.get(shown.name, ""),
+        column,
+        bar=bar,
+        half_width=_number(widths.get(shown.name)),
+        **_best_known(clean if shown.name == "clean_accuracy" else None),
     )
+
+
+def _best_known(pair: Pair | None) -> dict[str, str]:
+    found = pair.best_known if pair else None
+    if found is None:
+        return {}
+    value = found.published
+    source = f"{value.source} ({value.year}): {found.verdict}; {found.reason}"
+    return {"published": formats.percent(value.accuracy), "source": source}
 
 
 def _number(value: Any) -> str:
@@ -137,4 +155,5 @@ def _attack_cell(row: pd.Series[Any], name: str, attack: int, board: pd.DataFram
         f"at at{attack}",
         link,
         half_width=_number(pair.half_width_95),
+        **_best_known(pair),
     )

@@ -10,8 +10,6 @@ from leaderboard.published.pairs import Pair
 from leaderboard.published.values import (
     DIFFERS,
     NOT_COMPARABLE,
-    ORACLE,
-    OTHER_METHOD,
     REPRODUCED,
     UNDECIDED,
     Comparison,
@@ -49,11 +47,7 @@ def heat_cell(attack: int, pair: Pair) -> HeatCell:
 
     Left out are other budgets, other methods of the same name and oracles.
     """
-    shown = [
-        found
-        for found in pair.published
-        if found.same_budget and found.verdict != OTHER_METHOD and ORACLE not in found.published.marks
-    ]
+    shown = pair.alike
     values = [found.published.accuracy for found in shown]
     published = "" if not values else formats.percent(min(values))
     if values and formats.percent(max(values)) != published:

@@ -17,8 +17,8 @@ function view() {
 function asShown(row, head) {
   const cell = row.cells[head.cellIndex];
   if (head.classList.contains("name")) return row.dataset.defense;
-  const note = cell.querySelector("small")?.textContent ?? "";
-  const text = cell.textContent.trim().slice(0, note ? -note.length : undefined);
+  const note = cell.querySelector("small:not(.published)")?.textContent ?? "";
+  const text = cell.firstChild.textContent.trim(); // the number; behind it stand notes
   return note.startsWith("±") ? `${text} ${note}` : note ? `${text} (${note})` : text;
 }
 
