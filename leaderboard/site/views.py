@@ -27,6 +27,9 @@ from leaderboard.tables.flags import Flag, shared_flags
 from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 from leaderboard.tables.table import Frames, current_cells
 
+_NARROW = ("mean_accuracy", "cost_seconds")
+"""Columns that a phone has room for beside the names."""
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -76,8 +79,8 @@ class Heading:
     """A column of the board.
 
     `name` is that of the leaderboard's column, `column` its class, `usual` whether it is shown before any choice,
-    `low_first` whether it is best where it is low, `half_width` the column of its intervals, or "", and `adaptive`
-    whether it is the accuracy against an adaptive attack.
+    `narrow` whether a narrow screen shows it then, `low_first` whether it is best where it is low, `half_width` the
+    column of its intervals, or "", and `adaptive` whether it is the accuracy against an adaptive attack.
     """
 
     text: str
@@ -85,6 +88,7 @@ class Heading:
     name: str
     column: str
     usual: bool = False
+    narrow: bool = False
     low_first: bool = False
     half_width: str = ""
     adaptive: bool = False
@@ -153,7 +157,9 @@ def page_view(tables: Tables, curves: Mapping[tuple[str, ...], Sparkline]) -> Pa
 def _heading(shown: Shown, column: str, half_width: str = "") -> Heading:
     usual, low_first = View.PAGE in shown.views, not shown.high_first
     half_width = "half_width_95" if shown.name == "mean_accuracy" else half_width
-    return Heading(shown.title, shown.described, shown.name, column, usual, low_first, half_width)
+    return Heading(
+        shown.title, shown.described, shown.name, column, usual, shown.name in _NARROW, low_first, half_width
+    )
 
 
 def _data_labels(board: pd.DataFrame) -> dict[tuple[str, str], str]:

@@ -86,10 +86,12 @@ function showColumns(state) {
 }
 
 const boxes = [...form.querySelectorAll("[name=column]")];
+const phone = matchMedia("(max-width: 600px)"); // as in site.css
+const usual = (box) => box.defaultChecked && (!phone.matches || "narrow" in box.dataset);
 const ofAttack = (box) => box.dataset.column?.startsWith("at");
 
 function chooseColumns() {
-  const changed = boxes.some((box) => box.checked !== box.defaultChecked);
+  const changed = boxes.some((box) => box.checked !== usual(box));
   const names = boxes.filter((box) => box.checked).map((box) => box.value);
   Board.set("column", ...(changed ? (names.length ? names : ["none"]) : []));
 }
@@ -114,7 +116,7 @@ function fill() {
     if (field.value !== value) field.value = "";
   }
   const chosen = Board.state.getAll("column");
-  for (const box of boxes) box.checked = chosen.length ? chosen.includes(box.value) : box.defaultChecked;
+  for (const box of boxes) box.checked = chosen.length ? chosen.includes(box.value) : usual(box);
 }
 
 const heads = [...table.tHead.rows[0].cells];
@@ -164,6 +166,10 @@ table.addEventListener("click", (event) => {
 });
 more.addEventListener("click", () => Board.set("all", "1"));
 Board.listeners.push((name) => (name === "row" ? select() : null), filter);
+phone.addEventListener("change", () => {
+  fill();
+  filter();
+});
 window.addEventListener("hashchange", () => {
   Board.state = new URLSearchParams(location.hash.slice(1));
   fill();

@@ -103,6 +103,24 @@ def test_a_phone_needs_no_sideways_scrolling(
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+def test_a_phone_shows_mean_and_cost_of_every_row_and_more_on_request(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/index.html")
+    page.set_viewport_size({"width": 390, "height": 844})
+    heads = page.locator(".board thead th.number:visible")
+    sync_api.expect(heads).to_have_text(["mean %", "cost"])
+    scroll = page.locator(".scroll:has(> .board)")
+    assert scroll.evaluate("(box) => box.scrollWidth <= box.clientWidth")
+    page.locator(".chooser summary").click()
+    page.locator(".chooser input[value=worst_accuracy]").check()
+    sync_api.expect(heads).to_have_text(["mean %", "worst %", "cost"])
+    page.set_viewport_size({"width": 1440, "height": 900})
+    sync_api.expect(heads).to_have_text(["mean %", "worst %", "cost"])
+    page.locator("button[type=reset]").click()
+    sync_api.expect(page.locator(".board thead th.curve")).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    sync_api.expect(heads).to_have_text(["mean %", "cost"])
+
+
 def test_the_answer_on_a_phone_stands_before_the_facts_of_the_run(open_page: OpenPage, site: str) -> None:
     page = open_page(f"{site}/index.html")
     page.set_viewport_size({"width": 390, "height": 844})
