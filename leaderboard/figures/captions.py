@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from bench import formats
-from leaderboard.figures.heat_map import has_numbers
+from leaderboard.figures.heat_map import attacks_are_rows, has_numbers
 from leaderboard.figures.style import cut
 from leaderboard.site.scatter import CostAxis, on_several_devices
 from leaderboard.tables.adaptive import names_adaptive
@@ -49,6 +49,7 @@ def heat_caption(group: pd.DataFrame, cells: pd.DataFrame, columns: Sequence[str
         "Clean test accuracy in percent of each defense (row) on clean training data and against each attack (column), "
         "mean over seeds. Where a decimal has no room, whole percents or colors alone stand. The same colors mean the "
         "same accuracy in every figure. Gray with a dash: no result for every seed.",
+        "In the file for one column, attacks are the rows." if attacks_are_rows(group, "single") else "",
         "" if has_numbers(group, "single") else "The file for one column has no room for numbers: use the double one.",
         _adaptive(columns),
         _cut_names([*group["defense_selection"], *columns]),

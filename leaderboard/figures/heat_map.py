@@ -1,4 +1,7 @@
-"""The heat map of accuracy: a row for each defense, a column for clean data and for each attack."""
+"""The heat map of accuracy: a row for each defense, a column for clean data and for each attack.
+
+Where numbers have room only the other way round, an attack is a row.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,17 @@ _PRINTED = {"{:.1f}": "99.9", "{:.0f}": "99", "": ""}
 def heat_map(group: pd.DataFrame, size: str) -> Figure:
     """The heat map of one group of the board, of which `table_of` gives at least one column.
 
-    The grid is `figure.axes[0]`: the first row of its array is the lowest defense. Accuracies are percent. A cell
-    without a value is gray.
+    The grid is `figure.axes[0]`: the first row of its array is the lowest one. Accuracies are percent. A cell without a
+    value is gray.
     """
     values, columns, rows = table_of(group)
+    attacks = columns
+    if swapped := attacks_are_rows(group, size):
+        values, columns, rows = values.T, rows, columns
     names, heads = [cut(name, size) for name in rows], [cut(name, size) for name in columns]
     left, top, width, turned = _frame(names, heads, size)
-    adaptive = sum(map(names_adaptive, columns))
-    bottom, tall = _BELOW + _MARK * bool(adaptive), _ROW * len(names)
+    adaptive = sum(map(names_adaptive, attacks))
+    bottom, tall = _BELOW + _MARK * (adaptive > 0 and not swapped), _ROW * len(names)
     page = new_figure(size, (bottom + tall + top) / 72)
     across = WIDTHS[size] * 72
     high = bottom + tall + top
@@ -49,7 +55,9 @@ def heat_map(group: pd.DataFrame, size: str) -> Figure:
     axes.tick_params(length=0, pad=2, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
     _print_values(axes, grid, values[::-1], _printed(width / len(heads), size))
-    if adaptive:
+    if adaptive and swapped:
+        _mark_last_rows(axes, len(columns), adaptive)
+    elif adaptive:
         _mark_last(axes, len(columns), adaptive)
     bar_width = min(width, 120.0)
     bar = page.add_axes((left / across, (_BELOW - _GAP - _BAR) / high, bar_width / across, _BAR / high))
@@ -62,6 +70,16 @@ def heat_map(group: pd.DataFrame, size: str) -> Figure:
 def has_numbers(group: pd.DataFrame, size: str) -> bool:
     """True if every cell has room for its accuracy in this size; else colors alone stand."""
     _, columns, rows = table_of(group)
+    return _has_room(rows, columns, size) or _has_room(columns, rows, size)
+
+
+def attacks_are_rows(group: pd.DataFrame, size: str) -> bool:
+    """True if only so every cell has room for its accuracy in this size."""
+    _, columns, rows = table_of(group)
+    return not _has_room(rows, columns, size) and _has_room(columns, rows, size)
+
+
+def _has_room(rows: Sequence[str], columns: Sequence[str], size: str) -> bool:
     _, _, width, _ = _frame([cut(name, size) for name in rows], [cut(name, size) for name in columns], size)
     return bool(_printed(width / len(columns), size))
 
@@ -72,6 +90,13 @@ def _mark_last(axes: Axes, columns: int, adaptive: int) -> None:
     below = offset_copy(axes.transData, axes.get_figure(), y=-2.0, units="points")
     axes.add_artist(Line2D([first, last], [0, 0], color="#404040", linewidth=0.8, clip_on=False, transform=below))
     axes.annotate("adaptive", (last, 0), xytext=(0, -4.0), textcoords="offset points", ha="right", va="top")
+
+
+def _mark_last_rows(axes: Axes, columns: int, adaptive: int) -> None:
+    """A line right of the last rows; their names say `adaptive`."""
+    beside = offset_copy(axes.transData, axes.get_figure(), x=2.0, units="points")
+    ends = [0.05, adaptive - 0.05]
+    axes.add_artist(Line2D([columns] * 2, ends, color="#404040", linewidth=0.8, clip_on=False, transform=beside))
 
 
 def table_of(group: pd.DataFrame) -> tuple[NDArray[np.float64], list[str], list[str]]:

@@ -268,7 +268,22 @@ def test_missing_values_are_gray_and_columns_without_any_are_left_out(make_cell:
 
 def test_a_heat_map_without_room_for_numbers_says_which_file_has_them(make_cell: MakeCell, frames: Frames) -> None:
     note = "The file for one column has no room for numbers: use the double one."
-    many = frames_of([make_cell(f"attack-{n:02}", "iss-jpeg", 0.5) for n in range(15)])
+    many = frames_of([make_cell(f"attack-{n:02}", f"defense-{m:02}", 0.5) for n in range(25) for m in range(25)])
     for found, without in ((many, True), (frames, False)):
         board = found.board[found.board["victim"] == found.board["victim"].iloc[0]]
         assert (note in heat_caption(board, found.cells, [])) is without
+
+
+def test_attacks_are_rows_where_numbers_have_room_only_so(make_cell: MakeCell) -> None:
+    cells = [make_cell(f"attack-{n:02}", d, n / 20) for n in range(18) for d in ("none", "iss-jpeg")]
+    board = frames_of(cells).board
+    attacks, defenses = [f"attack-{n:02}" for n in range(18)], ["iss-jpeg", "none"]
+    with styled():
+        narrow, wide = (heat_map(board, size).axes[0] for size in ("single", "double"))
+    assert [label.get_text() for label in wide.get_xticklabels()] == attacks
+    assert [label.get_text() for label in narrow.get_yticklabels()] == attacks[::-1]
+    assert [label.get_text() for label in narrow.get_xticklabels()] == list(board["defense_selection"])
+    assert sorted(defenses) == sorted(board["defense_selection"])
+    printed = [text.get_text() for text in narrow.texts]
+    assert printed == [f"{5 * n:.1f}" for n in range(17, -1, -1) for _ in defenses]
+    assert "In the file for one column, attacks are the rows." in heat_caption(board, frames_of(cells).cells, attacks)
