@@ -15,13 +15,19 @@ from bench.portable.reading import Export
 from bench.portable.rerun import Rerun, chosen_cells, drifts, run_again
 from bench.portable.sources import source_notes
 from bench.run.prepare import Options
+from bench.select.tasks import task_label
 from bench.store.results import CellResult
 
 _SHOWN = 50
 
 
-def print_checks(export: Export) -> int:
-    """Prints the problems of a folder, or what it holds; returns 0 if nothing is wrong, else 1."""
+def print_checks(export: Export, strict: bool = False) -> int:
+    """Prints the problems of a folder, or what it holds; returns 0 if nothing is wrong, else 1.
+
+    Args:
+        export: what was read of it.
+        strict: a note is a problem too.
+    """
     folder = export.root
     problems = check_export(export)
     for problem in problems[:_SHOWN]:
@@ -29,16 +35,26 @@ def print_checks(export: Export) -> int:
     if problems:
         click.echo(f"{folder}: {counted(len(problems), 'problem')}")
         return 1
-    for note in source_notes(export):
+    notes = list(source_notes(export))
+    for note in notes:
         click.echo(f"note: {_plain(note)}")
     for line in _content(export):
         click.echo(_plain(line))
+    if strict and notes:
+        click.echo(f"{folder}: {counted(len(notes), 'note')}, and --strict accepts none")
+        return 1
     click.echo(f"{folder}: hashes, schema, keys and plausibility hold")
     return 0
 
 
 def print_reruns(
-    export: Export, count: int | None, seed: int, options: Options, store: Path | None, other_source: bool = False
+    export: Export,
+    count: int | None,
+    seed: int,
+    options: Options,
+    store: Path | None,
+    other_source: bool = False,
+    dataset: str = "",
 ) -> int:
     """Computes cells of a folder again and prints whether they agree; returns 0 if all do, else 1.
 
@@ -49,12 +65,16 @@ def print_reruns(
         options: see `run_again`.
         store: see `run_again`.
         other_source: a cell may agree though this checkout has another source than it was computed with.
+        dataset: see `run_again`.
     """
     cells = chosen_cells(export, count, seed)
+    if not cells:
+        click.echo("no cell of the folder is finished: there is nothing to compute again")
+        return 1
     sample = f" (sample of seed {seed})" if count is not None else ""
     click.echo(f"computing {counted(len(cells), 'cell')} again{sample}")
     reruns, agree = [], 0
-    for found in run_again(export, cells, options, store):
+    for found in run_again(export, cells, options, store, dataset):
         reruns.append(found)
         agree += found.agrees and (found.same_source or other_source)
         click.echo(_plain(_told(found, other_source)))
@@ -123,6 +143,7 @@ def _content(export: Export) -> list[str]:
     commands = sorted({str(cell.provenance.get("command")) for cell in cells})
     return [
         f"{counted(len(cells), 'cell')}, {len(done)} finished; {counted(len(export.manifests), 'artifact')}",
+        f"task: {task_label(cells) or 'none that all cells are of'}",
         *(f"measured on {device}" for device in devices),
         f"versions: {', '.join(versions) or 'none'}",
         *(f"command: {command}" for command in commands),

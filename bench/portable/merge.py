@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -11,10 +11,13 @@ from bench.errors import UserError
 from bench.portable.checks import measurement
 from bench.portable.folder import Plugin, json_bytes, manifest_path, write_export
 from bench.portable.reading import Export
+from bench.portable.sources import sources_of
 from bench.store.results import CellResult, Manifest
 
 
-def merge(exports: Sequence[Export], out: Path, first_wins: bool = False) -> tuple[int, int]:
+def merge(
+    exports: Sequence[Export], out: Path, first_wins: bool = False, replaced: Collection[str] = ()
+) -> tuple[int, int, list[str]]:
     """Writes the cells of several folders to one, without tensors.
 
     A finished cell is taken before a failed one, then that of the first folder. A cell keeps the manifests that it was
@@ -25,18 +28,23 @@ def merge(exports: Sequence[Export], out: Path, first_wins: bool = False) -> tup
         exports: folders without problems.
         out: see `write_export`; may be one of them.
         first_wins: take the first folder's cell where accuracies differ, instead of none.
+        replaced: defenses by name, of which the cells of all folders but the last one that has any are left out.
 
     Returns:
-        Numbers of cells written, and of those that were left out because an earlier folder has them.
+        Numbers of cells written, and of those that were left out; folders whose costs lost what they compare with.
 
     Raises:
-        UserError: if folders disagree on an accuracy or on a plug-in, or the folder cannot be written.
+        UserError: if folders disagree on an accuracy or on a plug-in, no folder has a defense to be replaced, or the
+            folder cannot be written.
     """
+    last = _last_with(exports, replaced)
     chosen: dict[str, tuple[Export, CellResult]] = {}
     count = 0
     for export in exports:
         for path, cell in export.cells.items():
             count += 1
+            if last.get(cell.defense.name, export) is not export:
+                continue
             other_export, other = chosen.setdefault(path, (export, cell))
             if other.status == cell.status == "done" and other.clean_test_accuracy != cell.clean_test_accuracy:
                 if not first_wins:
@@ -51,16 +59,20 @@ def merge(exports: Sequence[Export], out: Path, first_wins: bool = False) -> tup
     for export, cell in chosen.values():
         for stage, key in cell.artifacts.items():
             _add(contents, measurement(cell, stage, list(export.manifests[stage, key].values())))
+    without = dict[str, None]()
     for export in exports:
         for path, cell in export.cells.items():
-            kept = chosen[path][1]
-            if cell.defense.name == "none" and cell.status == "done" and cell.artifacts == kept.artifacts:
+            if cell.defense.name != "none" or cell.status != "done" or path not in chosen:
+                continue
+            if cell.artifacts == chosen[path][1].artifacts:
                 for item in cell.artifacts.items():
                     for manifest in export.manifests[item].values():
                         _add(contents, manifest)
-    plugins, files = _plugins(exports)
+            else:
+                without[str(export.root)] = None
+    plugins, files = _plugins(chosen.values())
     write_export(out, contents | files, plugins)
-    return len(chosen), count - len(chosen)
+    return len(chosen), count - len(chosen), list(without)
 
 
 def _add(contents: dict[str, bytes | Path], manifest: Manifest) -> None:
@@ -70,21 +82,40 @@ def _add(contents: dict[str, bytes | Path], manifest: Manifest) -> None:
         contents[path.replace("manifest.json", f"manifest-{sha256(content).hexdigest()[:12]}.json")] = content
 
 
-def _plugins(exports: Sequence[Export]) -> tuple[list[Plugin], dict[str, bytes | Path]]:
-    """The plug-ins of all folders, and their files."""
+def _last_with(exports: Sequence[Export], replaced: Collection[str]) -> dict[str, Export]:
+    """By defense to be replaced, the last folder that has a cell of it."""
+    found = {cell.defense.name: export for export in exports for cell in export.cells.values()}
+    if missing := sorted(set(replaced) - found.keys()):
+        raise UserError(f"--replace {missing[0]}: no folder has this defense; they have {', '.join(sorted(found))}")
+    return {name: found[name] for name in replaced}
+
+
+def _plugins(chosen: Iterable[tuple[Export, CellResult]]) -> tuple[list[Plugin], dict[str, bytes | Path]]:
+    """The plug-ins that these cells need, and the files of the folders that have them."""
+    needed: dict[int, tuple[Export, set[str]]] = {}
+    for export, cell in chosen:
+        manifests = (one for item in cell.artifacts.items() for one in export.manifests[item].values())
+        needed.setdefault(id(export), (export, set()))[1].update(sources_of(manifests))
     plugins: dict[str, Plugin] = {}
+    sources: dict[str, str] = {}
     files: dict[str, bytes | Path] = {}
-    for export in exports:
-        if export.index is None:
-            continue
-        for name in export.index.files:
+    for export, labels in needed.values():
+        own = [plugin for plugin in (export.index.plugins if export.index else ()) if labels & plugin.components.keys()]
+        for name in export.index.files if export.index and own else ():
             if name.startswith("plugins/"):
                 content = (export.root / name).read_bytes()
                 if files.setdefault(name, content) != content:
-                    raise UserError(f"{export.root / name}: another folder has another file of that name; rename one")
-        for plugin in export.index.plugins:
+                    raise UserError(
+                        f"{export.root / name}: another folder has another file of that name; --replace DEFENSE takes "
+                        "the cells of the last folder alone; plug-ins of two authors need two names"
+                    )
+        for plugin in own:
             known = plugins.setdefault(plugin.file, Plugin(plugin.file, {})).components
             for label, source in plugin.components.items():
-                if known.setdefault(label, source) != source:
-                    raise UserError(f"{label}: the folders computed it with different sources; run it again for one")
+                known[label] = source
+                if sources.setdefault(label, source) != source:
+                    raise UserError(
+                        f"{label}: the folders computed it with different sources; --replace {label.split()[-1]} takes "
+                        "the last one, or run it again for one"
+                    )
     return [plugins[name] for name in sorted(plugins)], files

@@ -29,6 +29,8 @@ from bench.stages.jobs import ROLES
 from bench.store.results import CellResult, of_training
 
 _LEAST_SEEDS = 3
+_MOST = 0.05
+"""Widest interval over seeds that counts, a fraction: the seeds are the submitter's claim, as the accuracies are."""
 _SHORT = 1e-3  # s: a purification that passes its input on takes no time to compare
 
 
@@ -143,7 +145,11 @@ def chosen_cells(export: Export, count: int | None, seed: int) -> list[CellResul
 
 
 def run_again(
-    export: Export, cells: Sequence[CellResult], options: Options, store: Path | None = None
+    export: Export,
+    cells: Sequence[CellResult],
+    options: Options,
+    store: Path | None = None,
+    dataset: str = "",
 ) -> Iterator[Rerun]:
     """Computes each cell in a store that does not know it, with its own precision, determinism and threads.
 
@@ -152,6 +158,7 @@ def run_again(
         cells: finished ones of it.
         options: device, data and plug-ins; the rest is that of each cell.
         store: what stays after a stop; None for one that is removed at the end.
+        dataset: the same images at another place here (`npz:PATH`); "" for the selection in each cell.
 
     Raises:
         UserError: if the store holds the exported results themselves.
@@ -161,7 +168,7 @@ def run_again(
             store = Path(stack.enter_context(TemporaryDirectory(prefix="bench-verify-")))
         for cell in cells:
             try:
-                here = _computed(cell, replace(options, store=store))
+                here = _computed(cell, replace(options, store=store), dataset)
             except UserError as error:
                 yield Rerun(cell, None, str(error))
                 continue
@@ -171,21 +178,28 @@ def run_again(
                 yield Rerun(cell, here, "the data set has another content here")
             elif here.status != "done":
                 yield Rerun(cell, here, str((here.error or {}).get("message", here.status)))
-            elif problem := other_words(cell, here):
+            elif problem := other_words(cell, here, ("spec", "name") if dataset else ()):
                 yield Rerun(cell, here, problem)
             else:
                 interval = max(interval_of_images(here, cell), interval_of_seeds(cell, export))
                 yield Rerun(cell, here, "", 0.0 if must_be_equal(here, cell) else interval)
 
 
-def other_words(there: CellResult, here: CellResult) -> str:
-    """The first name or description that a cell has only in the folder: the board would show it."""
+def other_words(there: CellResult, here: CellResult, of_place: Sequence[str] = ()) -> str:
+    """The first name or description that a cell has only in the folder: the board would show it.
+
+    Args:
+        there: as exported.
+        here: as computed.
+        of_place: what the data set says of its place; its content is compared by digest.
+    """
     exported, computed = (json.loads(json_bytes(asdict(cell))) for cell in (there, here))
     one_source = there.artifacts == here.artifacts  # another one may describe itself otherwise
     for part in ("dataset", *ROLES.values()):
         for name, value in computed[part].items():
             if (
                 name != "notes"
+                and not (part == "dataset" and name in of_place)
                 and (part == "dataset" or one_source or name == "name")
                 and exported[part].get(name) != value
             ):
@@ -215,7 +229,10 @@ def interval_of_images(one: CellResult, other: CellResult) -> float:
 
 
 def interval_of_seeds(cell: CellResult, export: Export) -> float:
-    """Half of the 95 % interval of the difference of two runs, from the folder's seeds of the cell; 0.0 below three."""
+    """Half of the 95 % interval of the difference of two runs, from the folder's seeds of the cell; 0.0 below three.
+
+    Never more than 5 points: seeds that differ by more would let any accuracy agree.
+    """
     seeds = [
         one.clean_test_accuracy
         for one in export.cells.values()
@@ -223,16 +240,15 @@ def interval_of_seeds(cell: CellResult, export: Export) -> float:
     ]
     if len(seeds) < _LEAST_SEEDS:
         return 0.0
-    return float(stdtrit(len(seeds) - 1, 0.975)) * stdev(seeds) * math.sqrt(2)
+    return min(float(stdtrit(len(seeds) - 1, 0.975)) * stdev(seeds) * math.sqrt(2), _MOST)
 
 
-def _computed(cell: CellResult, options: Options) -> CellResult:
+def _computed(cell: CellResult, options: Options, dataset: str) -> CellResult:
     attack, defense, victim = (
         under_its_name(kind, getattr(cell, role), text)
         for (role, kind), text in zip(KINDS.items(), cell.preimage[3:6], strict=True)
     )
-    dataset = cell.dataset["spec"]
-    settings = Settings(cell.preset, dataset, [attack], [defense], [victim], [cell.seed])
+    settings = Settings(cell.preset, dataset or cell.dataset["spec"], [attack], [defense], [victim], [cell.seed])
     threads = cell.provenance.get("threads")
     fits = isinstance(threads, int) and not cell.provenance.get("cuda") and 1 <= threads <= processors()
     options = replace(

@@ -25,11 +25,23 @@ def sources_of(manifests: Iterable[Manifest]) -> dict[str, set[str]]:
 
 
 def _sources(identity: Any, kind: str) -> Iterator[tuple[str, str]]:
-    """Of a component, of the parts of a chain; those that it names may be of another kind, and are left out."""
+    """Of a component, of the parts of a chain, and of those that a registered component names."""
     parts = identity.get("parts", []) if isinstance(identity, Mapping) else []
     for one in (identity, *parts) if isinstance(parts, list) else ():
         if isinstance(one, Mapping) and {"name", "source"} <= one.keys():
             yield f"{kind} {one['name']}", str(one["source"])
+            others = one.get("others")
+            for parameter, other in others.items() if isinstance(others, Mapping) else ():
+                if named := _kind_named(kind, str(one["name"]), parameter):
+                    yield from _sources(other, named)
+
+
+def _kind_named(kind: str, name: str, parameter: str) -> str:
+    """The kind of the component that a parameter of another one names (`through` of `adaptive`: a defense)."""
+    registry = next((one for one in BY_KIND.values() if one.kind == kind), None)
+    entry = registry.get(name) if registry is not None else None
+    named = getattr(entry.cls, "others", {}).get(parameter) if entry is not None else None
+    return BY_KIND[named].kind if named in BY_KIND else ""
 
 
 def plugin_problems(export: Export) -> Iterator[str]:

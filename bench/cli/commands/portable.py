@@ -47,7 +47,9 @@ def export(cells: tuple[str, ...], store: Path, plugins: tuple[Path, ...], out: 
 )
 @click.option("--sample-seed", type=int, help="Of the draw (default: a random one, which is printed).")
 @click.option("--other-source", is_flag=True, help="A cell may agree though its source differs from this checkout's.")
+@click.option("--strict", is_flag=True, help="A note is a problem too: exit code 1.")
 @click.option("--store", type=FOLDER, help="Folder for the cells computed again, to continue after a stop.")
+@click.option("--dataset", help="The same images at another place here, such as npz:PATH.")
 @click.option("--data-root", type=FOLDER, default=Path("data"), show_default=True, help="Downloaded data.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 @plugin_option
@@ -56,7 +58,9 @@ def verify(
     rerun: str | None,
     sample_seed: int | None,
     other_source: bool,
+    strict: bool,
     store: Path | None,
+    dataset: str | None,
     data_root: Path,
     device: str,
     plugins: tuple[Path, ...],
@@ -75,23 +79,31 @@ def verify(
     if rerun not in (None, "all") and not (rerun.isdecimal() and int(rerun) > 0):
         raise UserError(f"--rerun {rerun}: give a number of cells from 1, or all")
     count = None if rerun in (None, "all") else int(rerun)
-    for plugin in plugins:
-        load_plugin(plugin)
     export = read_export(folder)
-    wrong = print_checks(export)
+    if not export.problems:  # files that were changed are not imported
+        for plugin in plugins:
+            load_plugin(plugin)
+    wrong = print_checks(export, strict)
     if wrong or rerun is None:
         return wrong
     seed = randrange(1 << 32) if sample_seed is None else sample_seed
     command = shlex.join(["bench", *sys.argv[1:]])
     options = Options(data_root=data_root, device=device, plugins=plugins, command=command)
-    return print_reruns(export, count, seed, options, store, other_source)
+    return print_reruns(export, count, seed, options, store, other_source, dataset or "")
 
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=FOLDER, required=True, help="The merged folder; may be one of FOLDERS.")
 @click.option("--first-wins", is_flag=True, help="If folders disagree on an accuracy, take the first folder's.")
-def merge(folders: tuple[Path, ...], out: Path, first_wins: bool) -> int:
+@click.option(
+    "--replace",
+    "replaced",
+    multiple=True,
+    metavar="DEFENSE",
+    help="Of this defense, take the last folder's cells alone.",
+)
+def merge(folders: tuple[Path, ...], out: Path, first_wins: bool, replaced: tuple[str, ...]) -> int:
     """Merge exported folders to one, which has each cell once. They are checked before, as by `bench verify`."""
     from bench.cli.verify import print_checks
     from bench.portable.merge import merge as write
@@ -100,6 +112,11 @@ def merge(folders: tuple[Path, ...], out: Path, first_wins: bool) -> int:
     exports = [read_export(folder) for folder in folders]
     if sum(print_checks(export) for export in exports):
         return 1
-    written, left_out = write(exports, out, first_wins)
-    click.echo(f"{out}: {formats.counted(written, 'cell')}; {left_out} left out, which an earlier folder has")
+    written, left_out, without = write(exports, out, first_wins, replaced)
+    for folder in without:
+        click.echo(
+            f"note: {folder}: its undefended victims were trained by another source than those that are kept, and are "
+            "left out; defenses that this folder measured on another machine have no x training"
+        )
+    click.echo(f"{out}: {formats.counted(written, 'cell')}; {left_out} left out, which another folder has")
     return 0

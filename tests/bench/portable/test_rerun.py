@@ -28,8 +28,10 @@ def test_the_interval_of_the_test_images_is_that_of_two_proportions():
 
 
 def test_three_seeds_say_how_far_two_runs_differ():
-    cells = {str(seed): cell(value, seed) for seed, value in enumerate((0.50, 0.52, 0.54))}
-    assert interval_of_seeds(cells["0"], Export(Path(), cells=cells)) == pytest.approx(4.302653 * 0.02 * math.sqrt(2))
+    cells = {str(seed): cell(value, seed) for seed, value in enumerate((0.500, 0.504, 0.508))}
+    assert interval_of_seeds(cells["0"], Export(Path(), cells=cells)) == pytest.approx(4.302653 * 0.004 * math.sqrt(2))
+    wide = {str(seed): cell(value, seed) for seed, value in enumerate((0.95, 0.90, 0.85))}
+    assert interval_of_seeds(wide["0"], Export(Path(), cells=wide)) == 0.05, "a submitter does not choose the tolerance"
     del cells["2"]
     assert interval_of_seeds(cells["0"], Export(Path(), cells=cells)) == 0.0
     other = replace(cell(0.9, 2), preimage=["demo", "float32", [], "another", "d", "v", 2])
@@ -78,3 +80,13 @@ def test_a_difference_in_one_direction_is_told_though_each_cell_agrees():
     assert [one.agrees for one in drifts(both_ways)] == [True]
     equal = [replace(one, allowed=0.0) for one in inflated]
     assert drifts([*equal, replace(inflated[0], problem="failed"), inflated[1]]) == []
+
+
+def test_the_place_of_a_data_set_may_be_another_one_if_it_was_given():
+    there, here = (
+        cell(0.5, dataset={"spec": f"npz:{path}", "name": path, "test_images": 1000}) for path in ("/a/b.npz", "c.npz")
+    )
+    assert other_words(there, here).startswith("dataset.")
+    assert other_words(there, here, ("spec", "name")) == ""
+    here.dataset["test_images"] = 999
+    assert other_words(there, here, ("spec", "name")).startswith("dataset.test_images: ")

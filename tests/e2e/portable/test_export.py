@@ -2,11 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from bench.cli.methods import methods
+from bench.errors import UserError
 from bench.portable.checks import check_export
 from bench.portable.folder import json_bytes
+from bench.portable.merge import merge
 from bench.portable.reading import read_export
 from leaderboard.site.methods import Method
 from tests.e2e.conftest import TINY
@@ -121,7 +126,7 @@ def test_folders_of_two_machines_are_merged(bench, made, tmp_path):
     assert check_export(read_export(one)) == check_export(read_export(other)) == []
     ended = bench("merge", one, other, "--out", "one")
     assert ended.code == 0, ended.out + ended.err
-    assert "one: 6 cells; 2 left out, which an earlier folder has" in ended.out
+    assert "one: 6 cells; 2 left out, which another folder has" in ended.out
     merged = read_export(one)
     assert check_export(merged) == []
     devices = {(cell.defense.name, cost.device) for cell in merged.cells.values() for cost in cell.costs.values()}
@@ -150,3 +155,25 @@ def test_folders_that_disagree_are_not_merged(bench, made, forged, tmp_path):
     (tmp_path / "forged" / "plugins" / "halving.py").write_text("def half(x):\n    return x\n")
     hash_again(tmp_path / "forged")
     assert "plugins/halve_x.py: is not the source" in bench(*folders, "--first-wins").out
+
+
+def test_a_corrected_plug_in_replaces_its_cells(made, tmp_path):
+    """Cells are those of the first version; what matters here is which source they name."""
+    corrected = shutil.copytree(made / "export", tmp_path / "corrected")
+    (corrected / "plugins" / "halve_x.py").write_text("# corrected")
+    rewrite(corrected / "export.json", lambda index: index["plugins"][0]["components"].update({"defense halve-x": "0"}))
+    folders = [read_export(made / "export"), read_export(corrected)]
+    some = replace(folders[0], cells={path: c for path, c in folders[0].cells.items() if c.attack.name == "lsp"})
+    with pytest.raises(UserError, match=r"plugins/halve_x.py: another folder has another file .* --replace DEFENSE"):
+        merge([some, folders[1]], tmp_path / "both")
+    assert merge(folders, tmp_path / "both", replaced=["halve-x"]) == (6, 6, [])
+    merged = read_export(tmp_path / "both")
+    assert (merged.root / "plugins" / "halve_x.py").read_text() == "# corrected"
+    assert merged.index.plugins[0].components == {"defense halve-x": "0"}
+    (corrected / "plugins" / "halve_x.py").rename(corrected / "plugins" / "other.py")
+    rewrite(corrected / "export.json", lambda index: index["plugins"][0].update(file="plugins/other.py"))
+    hash_again(corrected)
+    with pytest.raises(UserError, match="defense halve-x: the folders computed it with different sources; --replace"):
+        merge([some, read_export(corrected)], tmp_path / "neither")
+    with pytest.raises(UserError, match="--replace nothing: no folder has this defense; they have halve-x"):
+        merge(folders, tmp_path / "neither", replaced=["nothing"])

@@ -195,6 +195,30 @@ def test_a_changed_file_is_refused_by_its_hash(forged, bench, tmp_path):
     assert "forged: 1 problem" in ended.out
 
 
+def test_a_strict_check_accepts_no_note(bench, made):
+    ended = bench("verify", made / "export", "--strict")
+    assert ended.code == 1
+    assert "note: defense halve-x: " in ended.out
+    assert "1 note, and --strict accepts none" in ended.out
+    plugin = made / "export" / "plugins" / "halve_x.py"
+    assert bench("verify", made / "export", "--strict", "--plugin", plugin).code == 0
+    assert "task: none that all cells are of" in ended.out
+
+
+def test_a_plug_in_of_a_folder_that_was_changed_is_not_imported(bench, made, tmp_path):
+    shutil.copytree(made / "export", tmp_path / "forged")
+    plugin = tmp_path / "forged" / "plugins" / "halve_x.py"
+    plugin.write_text(f"{PLUGIN}\nopen({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    assert bench("verify", "forged", "--plugin", plugin).code == 1
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_to_compute_again_is_no_agreement(made, capsys):
+    empty = replace(read_export(made / "export"), cells={})
+    assert print_reruns(empty, 5, 0, Options(), None) == 1
+    assert "no cell of the folder is finished" in capsys.readouterr().out
+
+
 def test_a_sample_takes_plug_ins_then_defenses_then_the_undefended(made):
     export = read_export(made / "export")
     drawn = {seed: [cell.defense.name for cell in chosen_cells(replace(export), 5, seed)] for seed in range(3)}
