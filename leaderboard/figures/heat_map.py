@@ -117,9 +117,8 @@ def _frame(names: Sequence[str], heads: Sequence[str], size: str) -> tuple[float
 
 
 def _printed(column: float, size: str) -> str:
-    return next(
-        form for form in _PRINTED if max(_widths([form.format(99.9 if "1" in form else 99)], size)) < column - 2
-    )
+    fitting = (form for form, example in _PRINTED.items() if max(_widths([example], size)) < column - 2)
+    return next(fitting, "")
 
 
 def _print_values(axes: Axes, grid: QuadMesh, values: NDArray[np.float64], form: str) -> None:

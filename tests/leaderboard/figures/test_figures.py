@@ -268,10 +268,13 @@ def test_missing_values_are_gray_and_columns_without_any_are_left_out(make_cell:
 
 def test_a_heat_map_without_room_for_numbers_says_which_file_has_them(make_cell: MakeCell, frames: Frames) -> None:
     note = "The file for one column has no room for numbers: use the double one."
-    many = frames_of([make_cell(f"attack-{n:02}", f"defense-{m:02}", 0.5) for n in range(25) for m in range(25)])
+    many = frames_of([make_cell(f"attack-{n:03}", f"defense-{n:03}", 0.5) for n in range(120)])
     for found, without in ((many, True), (frames, False)):
         board = found.board[found.board["victim"] == found.board["victim"].iloc[0]]
         assert (note in heat_caption(board, found.cells, [])) is without
+        with styled():
+            texts = {text.get_text() for text in heat_map(board, "single").axes[0].texts}
+        assert bool(texts - {"", "–"}) is not without
 
 
 def test_attacks_are_rows_where_numbers_have_room_only_so(make_cell: MakeCell) -> None:
