@@ -9,7 +9,14 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.published.values import ORACLE, OTHER_METHOD, Comparison, comparisons, measured_of
+from leaderboard.published.values import (
+    NOT_COMPARABLE,
+    ORACLE,
+    OTHER_METHOD,
+    Comparison,
+    comparisons,
+    measured_of,
+)
 from leaderboard.tables.columns import GROUP, accuracy_columns, half_width_column
 from leaderboard.tables.families import families
 from leaderboard.tables.flags import Flag, has
@@ -34,19 +41,23 @@ class Pair:
 
     @property
     def alike(self) -> list[Comparison]:
-        """Published values of this budget and method; no oracles."""
+        """Published values of this budget, method and of the parameters that they state; no oracles."""
         return [
             found
             for found in self.published
-            if found.same_budget and found.verdict != OTHER_METHOD and ORACLE not in found.published.marks
+            if found.same_budget
+            and found.same_parameters
+            and found.verdict != OTHER_METHOD
+            and ORACLE not in found.published.marks
         ]
 
     @property
     def best_known(self) -> Comparison | None:
-        """The highest of them; of an undefended poison the lowest, for that is the attack's best."""
+        """The highest of them, of comparable ones if there are any; of an undefended poison the lowest, its best."""
+        comparable = [found for found in self.alike if found.verdict != NOT_COMPARABLE]
         undefended = self.attack != "none" and any(found.measured.defense == "none" for found in self.alike)
         best = min if undefended else max
-        return best(self.alike, key=lambda found: found.published.accuracy, default=None)
+        return best(comparable or self.alike, key=lambda found: found.published.accuracy, default=None)
 
 
 def pairs_of(current: pd.DataFrame, board: pd.DataFrame) -> list[dict[str, Pair]]:

@@ -88,6 +88,15 @@ def departures(found: Recipe, name: str, parameters: Mapping[str, Any], selectio
             yield f"{name}: {parameter} {_written(value)} is not in the published recipe"
 
 
+def contradicts(selection: str, parameters: Mapping[str, Any]) -> bool:
+    """True if a parameter that a published row itself states (`clean-mix:images=4000`) has another value here."""
+    own = _stated(selection.split(":")[1:])
+    return any(
+        parameter in parameters and not any(_same(parameters[parameter], value) for value in values)
+        for parameter, values in own.items()
+    )
+
+
 @cache
 def recipe_rows() -> tuple[dict[str, str], ...]:
     """All rows of `recipes.csv`, in its order."""

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from bench import formats
-from leaderboard.published.recipes import Recipe, alternatives, departures, recipe
+from leaderboard.published.recipes import Recipe, alternatives, contradicts, departures, recipe
 from leaderboard.published.sources import recipe_difference, sources
 from leaderboard.tables.statistics import half_width_of
 
@@ -24,6 +24,9 @@ NOT_COMPARABLE, OTHER_METHOD = "not comparable", "other method"
 REPEAT, ORACLE, USES = "repeat", "oracle", "uses="
 _PRESETS = frozenset({"", "paper"})
 """The text of a selection tells what is not at its default only under a preset that keeps the defaults."""
+_USUAL_VICTIM = "resnet18"
+_MADE_FROM = {"cifar10-jpeg": "cifar10"}
+"""Data sets of this project that were made from the images of a published one."""
 _NAMED = 3
 """Parameters that a reason names of one component; the files hold all of them."""
 
@@ -115,6 +118,7 @@ class Comparison:
         recipe: the attack and the defense behind the value, with all parameters that are stated.
         recipe_difference: what the source did otherwise in training the victim.
         same_budget: whether the budgets agree as far as the source prints its own.
+        same_parameters: whether the parameters of attack and defense agree that the row itself states.
     """
 
     measured: Measured
@@ -126,6 +130,7 @@ class Comparison:
     recipe: str
     recipe_difference: str
     same_budget: bool
+    same_parameters: bool
 
 
 def measured_of(row: Mapping[str, Any], accuracy: float | None, half_width_95: float | None) -> Measured:
@@ -192,9 +197,14 @@ def _by_names() -> dict[tuple[str, str, str, str], tuple[Published, ...]]:
 
 
 def comparisons(measured: Measured) -> list[Comparison]:
-    """Every published value of the same data set, attack, defense and victim, with its verdict."""
-    names = measured.dataset, measured.attack, measured.defense, measured.victim
-    return [compare(measured, value) for value in _by_names().get(names, ())]
+    """Every published value of the same data set, attack, defense and victim, with its verdict.
+
+    Where no source has this victim, those of the papers' own victim stand for orientation: they are not comparable.
+    """
+    dataset = _MADE_FROM.get(measured.dataset, measured.dataset)
+    names = dataset, measured.attack, measured.defense
+    found = _by_names().get((*names, measured.victim)) or _by_names().get((*names, _USUAL_VICTIM), ())
+    return [compare(measured, value) for value in found]
 
 
 def compare(measured: Measured, published: Published) -> Comparison:
@@ -241,6 +251,10 @@ def compare(measured: Measured, published: Published) -> Comparison:
             published.source, measured.defense, measured.epochs, measured.victim_parameters.get("batch_size")
         ),
         same_budget=_same_budget(measured, published),
+        same_parameters=not (
+            contradicts(published.attack, measured.attack_parameters)
+            or contradicts(published.defense, measured.defense_parameters)
+        ),
     )
 
 
@@ -257,6 +271,10 @@ def _victim_recipe(published: Published) -> Recipe:
 
 
 def _obstacles(measured: Measured, published: Published, recipes: Mapping[str, Recipe]) -> Iterable[str]:
+    if measured.dataset != published.dataset:
+        yield f"measured on {measured.dataset}, published on {published.dataset}"
+    if measured.victim != published.victim:
+        yield f"measured with {measured.victim}, published with {published.victim}"
     if measured.preset not in _PRESETS:
         yield f"measured with preset {measured.preset}"
     if measured.train_images != published.train_images:
@@ -268,6 +286,8 @@ def _obstacles(measured: Measured, published: Published, recipes: Mapping[str, R
         ("defense", measured.defense, measured.defense_parameters, measured.defense_selection),
         ("victim", measured.victim, measured.victim_parameters, measured.victim_selection),
     ):
+        if kind == "victim" and name != published.victim:
+            continue  # said above
         if not recipes[kind].known:
             yield f"the recipe of {name} is not in the table"
         found = list(departures(recipes[kind], name, parameters, selection))

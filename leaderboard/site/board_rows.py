@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench import formats
 from leaderboard.published.pairs import Pair
+from leaderboard.site.comparison_table import MARKS
 from leaderboard.site.sparkline import Sparkline
 from leaderboard.tables.columns import AND, BOARD_COLUMNS
 from leaderboard.tables.flags import Flag, has, shown_flags
@@ -23,7 +24,7 @@ class Cell:
 
     `column` is the class of its column; `link` leads to the cell behind it, or is ""; `bar` is the length of a bar
     behind the number in percent, or ""; `half_width` is that of its 95 % interval, a fraction as in the files, or "";
-    `published` is the best value that a source prints for it, and `source` says which and how comparable it is.
+    `published` is the best value that a source prints for it, with the mark of its verdict, and `source` says which.
     """
 
     text: str
@@ -39,14 +40,27 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Paper:
+    """Origin of a defense: its source (arXiv id, venue) and its description, which a search looks through."""
+
+    source: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
 class BoardRow:
-    """A defense on the board; `kind` is single, oracle, undefended or incomplete; `curve` that of its training."""
+    """A defense on the board; `kind` is single, oracle, undefended or incomplete; `curve` that of its training.
+
+    `name` is the registered one, whose card has the anchor `defense-NAME`.
+    """
 
     number: int
     group: int
     rank: str
     place: str
     defense: str
+    name: str
+    paper: Paper
     kind: str
     uses: list[str]
     flags: dict[str, Flag]
@@ -63,6 +77,7 @@ def board_row(
     pairs: dict[str, Pair],
     numbers: dict[str, int],
     curve: Sparkline | None,
+    paper: Paper,
 ) -> BoardRow:
     """A row with everything it shows.
 
@@ -75,6 +90,7 @@ def board_row(
         pairs: by attack.
         numbers: attack to number.
         curve: of the training, if there is one.
+        paper: of the defense.
     """
     return BoardRow(
         number=number,
@@ -82,6 +98,8 @@ def board_row(
         rank="" if formats.is_missing(row["rank"]) else str(row["rank"]),
         place=place(row, board),
         defense=row["defense_selection"],
+        name=row["defense"],
+        paper=paper,
         kind=_kind(row),
         uses=list(row["uses"]),
         flags=shown_flags(row),
@@ -132,9 +150,9 @@ def _best_known(pair: Pair | None) -> dict[str, str]:
     found = pair.best_known if pair else None
     if found is None:
         return {}
-    value = found.published
+    value, mark = found.published, MARKS[found.verdict]
     source = f"{value.source} ({value.year}): {found.verdict}; {found.reason}"
-    return {"published": formats.percent(value.accuracy), "source": source}
+    return {"published": f"{formats.percent(value.accuracy)} {mark}", "source": source}
 
 
 def _number(value: Any) -> str:
@@ -143,7 +161,7 @@ def _number(value: Any) -> str:
 
 def _attack_cell(row: pd.Series[Any], name: str, attack: int, board: pd.DataFrame, pair: Pair | None) -> Cell:
     if pair is None or pair.accuracy is None:
-        return Cell(formats.DASH, "", column=f"at at{attack}")
+        return Cell(formats.DASH, "", column=f"at at{attack}", **_best_known(pair))
     best = is_best(row, of_attack(name), board)
     note = "" if pair.half_width_95 is None else f"± {formats.percent(pair.half_width_95)}"
     link = pair.keys[min(pair.keys)] if pair.keys else ""

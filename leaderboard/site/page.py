@@ -17,6 +17,7 @@ from bench.store.results import PAYS_ONCE_SECONDS, CellResult
 from bench.store.scores import SCORES
 from leaderboard.published.values import largest_repeat, tolerance
 from leaderboard.site import curves
+from leaderboard.site.board_rows import Paper
 from leaderboard.site.methods import Method, method_cards
 from leaderboard.site.scatter import AXES
 from leaderboard.site.sparkline import HEIGHT, WIDTH, sparklines
@@ -60,7 +61,11 @@ def render_pages(
     """
     frame = tables.cells
     counted = set(frame.loc[frame["counted"].astype(bool), "key"])
-    page = page_view(tables, sparklines(cell for cell in cells if cell.key in counted))
+    words = {method.name: method.description for method in methods if method.kind == "defense"}
+    papers = {
+        defense.name: Paper(defense.source, words.get(defense.name, "")) for defense in (cell.defense for cell in cells)
+    }
+    page = page_view(tables, sparklines(cell for cell in cells if cell.key in counted), papers)
     values: dict[str, dict[str, Any]] = {
         "index.html": {
             "page": page,

@@ -12,7 +12,7 @@ from bench import formats
 from bench.store.results import NO_BOUND
 from leaderboard.published.comparison import comparison_frame
 from leaderboard.published.pairs import Pair, pairs_of, published_of
-from leaderboard.site.board_rows import BoardRow, board_row
+from leaderboard.site.board_rows import BoardRow, Paper, board_row
 from leaderboard.site.comparison_table import ComparisonView, comparison_view
 from leaderboard.site.curves import CurveFigure, curve_figures
 from leaderboard.site.headline import Answer, headline
@@ -123,8 +123,16 @@ class Page:
     absent: list[str]
 
 
-def page_view(tables: Tables, curves: Mapping[tuple[str, ...], Sparkline]) -> Page:
-    """Everything on the page, in the order of the board; `curves` are those of `sparklines`."""
+def page_view(
+    tables: Tables, curves: Mapping[tuple[str, ...], Sparkline], papers: Mapping[str, Paper] | None = None
+) -> Page:
+    """Everything on the page, in the order of the board.
+
+    Args:
+        tables: what the board shows.
+        curves: those of `sparklines`.
+        papers: by registered name of the defense.
+    """
     current, board, pairs = current_cells(tables.cells), tables.board.reset_index(drop=True), tables.pairs
     numbers = {name: number for number, name in enumerate(["none", *accuracy_columns(board)])}
     written = as_text(board)
@@ -137,7 +145,17 @@ def page_view(tables: Tables, curves: Mapping[tuple[str, ...], Sparkline]) -> Pa
         drawn = curve_figures(curves_of)
         groups.append(_group(number, part, cells, own, comparison_view(published_of(own)), drawn, labels, numbers))
         rows += [
-            board_row(int(str(index)), number, row, part, shown, of_row, numbers, curves.get(row_names(row)))
+            board_row(
+                int(str(index)),
+                number,
+                row,
+                part,
+                shown,
+                of_row,
+                numbers,
+                curves.get(row_names(row)),
+                (papers or {}).get(str(row["defense"]), Paper()),
+            )
             for (index, row), of_row in zip(part.iterrows(), own, strict=True)
         ]
     headings = [_heading(column, f"m{number}") for number, column in enumerate(shown)]

@@ -32,7 +32,7 @@ function remembered(compute) {
 const places = remembered((row) => COLUMNS.map((column) => row.dataset[column]));
 const rowName = remembered((row) => places(row).join("|"));
 const shared = document.getElementById("shared")?.textContent ?? ""; // flags of every row
-const textOf = remembered((row) => `${row.textContent} ${rowName(row)} ${shared}`.toLowerCase());
+const textOf = remembered((row) => `${row.textContent} ${row.dataset.about ?? ""} ${rowName(row)} ${shared}`.toLowerCase());
 
 function wholeGroups(starts) { // number of rows before the last group that would be cut; LIMIT in a group that is longer
   if (starts.length <= LIMIT) return starts.length;

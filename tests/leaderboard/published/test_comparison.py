@@ -5,7 +5,7 @@ import pytest
 
 from bench.store.results import CellResult
 from leaderboard.published.comparison import COMPARISON_COLUMNS
-from leaderboard.published.pairs import published_of
+from leaderboard.published.pairs import Pair, published_of
 from leaderboard.published.sources import recipe_difference, sources
 from leaderboard.published.values import published_values, tolerance
 from leaderboard.site.comparison_table import comparison_view
@@ -87,3 +87,39 @@ def test_comparable_values_come_first_on_the_page(tables: Tables) -> None:
     assert verdicts == sorted(verdicts, key=lambda verdict: {"not comparable": 1, "other method": 2}.get(verdict, 0))
     for verdict in set(verdicts):
         assert f"{verdicts.count(verdict)} {verdict}" in view.summary
+
+
+def _pair(cells: list[CellResult], attack: str, defense: str) -> Pair:
+    found = tables_of(frames_of(cells))
+    return dict(zip(found.board["defense"], found.pairs, strict=True))[defense][attack]
+
+
+def test_the_best_known_value_has_the_parameters_that_its_row_states(make_cell: MakeCell) -> None:
+    def mixed(images: int) -> CellResult:
+        cell = make_cell("ar", "clean-mix", 0.5)
+        return replace(cell, defense=replace(cell.defense, parameters={"images": images}))
+
+    for images, accuracy in {500: 0.366, 4000: 0.796}.items():
+        best = _pair([mixed(images)], "ar", "clean-mix").best_known
+        assert best is not None
+        assert best.published.accuracy == pytest.approx(accuracy)
+
+
+def test_of_an_undefended_poison_the_lowest_value_is_the_best(make_cell: MakeCell) -> None:
+    cells = [make_cell("lsp", defense, 0.5) for defense in ("none", "iss-jpeg")]
+    for defense, best in (("none", min), ("iss-jpeg", max)):
+        pair = _pair(cells, "lsp", defense)
+        values = {found.published.accuracy for found in pair.alike if found.verdict != "not comparable"}
+        assert values
+        assert pair.best_known is not None
+        assert pair.best_known.published.accuracy == best(values)
+
+
+def test_a_victim_that_no_source_has_stands_beside_the_papers_own(make_cell: MakeCell) -> None:
+    cells = [make_cell("lsp", "iss-jpeg", 0.5, victim="small-cnn", dataset="cifar10-jpeg", preset="cpu")]
+    best = _pair(cells, "lsp", "iss-jpeg").best_known
+    assert best is not None
+    assert best.published.accuracy == pytest.approx(0.83, abs=0.05)
+    assert "measured on cifar10-jpeg, published on cifar10" in best.reason
+    assert "measured with small-cnn, published with resnet18" in best.reason
+    assert set(tables_of(frames_of(cells)).comparison["verdict"]) <= {"not comparable", "other method"}

@@ -38,6 +38,12 @@ def test_the_board_is_sorted_by_a_click_and_the_address_says_so(page: "Page") ->
     assert state(page) == {"victim": "resnet18", "sort": "worst %~descending"}
 
 
+def test_a_word_of_its_description_finds_a_defense(page: "Page") -> None:
+    page.locator("select[name=victim]").select_option("resnet18")
+    page.locator("input[name=q]").fill("Purify.")
+    sync_api.expect(page.locator(".board tr:visible .pick")).to_have_text(["dvae"])
+
+
 def test_reset_takes_the_sorting_back(page: "Page") -> None:
     before = defenses(page)
     page.get_by_role("button", name="cost", exact=True).click()

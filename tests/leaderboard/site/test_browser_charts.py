@@ -118,8 +118,8 @@ def test_published_values_stand_beside_measured_ones(page: "Page") -> None:
     sync_api.expect(cell.locator(".published")).to_contain_text("83.0 ✓")
     row = page.locator(".board tbody tr", has_text="iss-jpeg").first
     clean, against_lsp = (row.locator(".published").nth(number) for number in (0, 1))
-    sync_api.expect(clean).to_have_text("published 85.4")
-    sync_api.expect(against_lsp).to_have_text("published 83.0")
+    sync_api.expect(clean).to_have_text("published 85.4 ✓")
+    sync_api.expect(against_lsp).to_have_text("published 83.0 ✓")
 
 
 def test_the_baseline_envelope_is_drawn_and_named(page: "Page") -> None:

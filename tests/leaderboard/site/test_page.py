@@ -68,6 +68,14 @@ def test_nothing_is_loaded_from_elsewhere(matrix: list[CellResult]) -> None:
         assert {link.partition("#")[2] for link in links.found if link.startswith("cell.html#")} <= keys
 
 
+def test_a_row_names_its_paper_and_leads_to_its_card(make_cell: MakeCell) -> None:
+    cells = [make_cell(a, d) for a in ("none", "lsp") for d in ("none", "dvae")]
+    named = [replace(cell, defense=replace(cell.defense, source="arXiv:2405.01460")) for cell in cells[1::2]]
+    pages = pages_of([*cells[::2], *named], [Method("defense", "dvae", "arXiv:2405.01460", description="Purify.")])
+    assert pages["index.html"].count('<a href="methods.html#defense-dvae">arXiv:2405.01460</a>') == 1
+    assert 'id="defense-dvae"' in pages["methods.html"]
+
+
 def test_failed_and_absent_cells_are_listed(matrix: list[CellResult], make_cell: MakeCell) -> None:
     kept = [c for c in matrix if not (c.attack.name == "lsp" and c.seed and c.defense.name == "dvae")]
     page = page_of([*kept, make_cell("lsp", "dvae", status="failed", seed=1)])
