@@ -12,7 +12,10 @@ from bench.select.settings import Settings
 from bench.store.results import CellResult, Component
 
 CORE = "purify-bench-core-1"
-FIXED = {CORE: ("051e2332071d3f35", "d2fba4a7f4b94bd6")}
+FIXED = {
+    CORE: ("051e2332071d3f35", "d2fba4a7f4b94bd6"),
+    "purify-bench-cpu-1": ("065edad49cf8f845", "885388fa90ae4081"),
+}
 
 
 @pytest.mark.parametrize("name", tasks.names())
