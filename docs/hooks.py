@@ -22,6 +22,7 @@ ELSEWHERE = {
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
     "security.md": "SECURITY.md",
+    "boards.md": "boards/README.md",
     "published.md": "leaderboard/published/PUBLISHED.md",
     "CITATION.cff": "CITATION.cff",
 }

@@ -18,6 +18,7 @@ PAGES = [
             "CONTRIBUTING.md",
             "CHANGELOG.md",
             "SECURITY.md",
+            "boards/README.md",
             "leaderboard/published/PUBLISHED.md",
         )
     ),
