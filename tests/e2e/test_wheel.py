@@ -72,3 +72,19 @@ def test_the_wheel_runs_a_matrix_outside_of_the_checkout(environment: Path, tmp_
     assert {"plotly.min.js", "site.css", "board.js"} <= {path.name for path in (site / "assets").iterdir()}
     run(bench, "new", "defense", "my-defense", cwd=tmp_path)
     assert (tmp_path / "my_defense.py").exists()
+
+
+@pytest.mark.long
+def test_the_wheel_installs_its_own_dependencies(built: Path, tmp_path: Path) -> None:
+    """`pip install WHEEL` where nothing is: some GB of packages, no file lent by this environment."""
+    run(sys.executable, "-m", "venv", tmp_path / "bare")
+    (wheel,) = built.glob("*.whl")
+    binaries = tmp_path / "bare" / "bin"
+    run(binaries / "python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel)
+    bench = binaries / "bench"
+    run(bench, "run", "--attacks", "lsp", "--defenses", "iss-gray", *TINY, cwd=tmp_path)
+    run(bench, "export", "--store", "results", "--out", "folder", cwd=tmp_path)
+    assert "hashes, schema, keys and plausibility hold" in run(bench, "verify", "folder", cwd=tmp_path)
+    run(bench, "publish", "--store", "folder", "--out", "site", cwd=tmp_path)
+    assert (tmp_path / "site" / "index.html").exists()
+    run(binaries / "python", "-m", "pip", "check")
