@@ -30,25 +30,27 @@ def main() -> None:
         _bench("figures", "--store", BOARD, "--out", figures)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            for name, address, width, height in (
-                ("board", "index.html", 1440, 1320),
-                ("cell", CELL, 1440, 1100),
-                ("phone", "index.html", 390, 844),
+            for name, address, width, height, top in (
+                ("board", "index.html", 1440, 1320, "body"),
+                ("cell", CELL, 1440, 1100, "body"),
+                ("phone", "index.html", 390, 1100, "#board-title"),
             ):
                 page = browser.new_page(viewport={"width": width, "height": height})
                 page.goto(f"{site.as_uri()}/{address}")
-                _write(name, _picture(page))
+                _write(name, _picture(page, top))
             browser.close()
         for name in ("accuracy-cost", "heat-map"):
             (drawn,) = figures.glob(f"*-{VICTIM}-*/{name}-double.png")
-            _write(name, drawn.read_bytes())
+            shutil.copyfile(drawn, DOCS / f"{name}.png")
 
 
 def _bench(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "bench", *map(str, words)], check=True)
 
 
-def _picture(page: Page) -> bytes:
+def _picture(page: Page, top: str) -> bytes:
+    """What is in sight when this element is at the top."""
+    page.locator(top).evaluate("(place) => place.scrollIntoView()")
     page.wait_for_timeout(2000)  # charts are drawn when the page is idle
     return page.screenshot()
 
