@@ -32,7 +32,7 @@ def place(row: pd.Series[Any], rows: pd.DataFrame) -> str:
 BEST_RULE = (
     "Bold, in every view: rank 1 in mean and cost, a shared place too; against one attack the highest value of the "
     "ranked rows, and what differs from it by less than the larger of the two 95 % intervals over seeds; elsewhere, "
-    "and with one seed, what prints like the best ranked value"
+    "and with one seed, what prints like the best ranked value; nothing where no row has a rank"
 )
 
 
@@ -47,7 +47,9 @@ def is_best(row: pd.Series[Any], column: Shown, rows: pd.DataFrame) -> bool:
         rows: those of the group.
     """
     rank = "cost_rank" if column.best == "low" else "rank"
-    if not column.best or formats.is_missing(row[rank]) or formats.is_missing(row[column.name]):
+    if not column.best or rows["rank"].isna().all():
+        return False
+    if formats.is_missing(row[rank]) or formats.is_missing(row[column.name]):
         return False
     if column.name in ("mean_accuracy", "cost_seconds"):
         return bool(row[rank] == 1)

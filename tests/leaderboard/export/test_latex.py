@@ -69,17 +69,22 @@ def test_without_an_interval_only_what_prints_alike_shares_it(make_demo_cell: Ma
     assert [row_of(latex(cells), name)[1].startswith(r"\textbf") for name in "abc"] == [True, True, False]
 
 
-def test_a_negative_number_has_a_minus_sign(make_cell: MakeCell) -> None:
+def test_nothing_is_bold_where_no_row_has_a_rank(make_cell: MakeCell) -> None:
+    cells = [make_cell(t, n, v, purify=v) for n, v in (("a", 0.9), ("b", 0.8)) for t in ("none", "lsp")]
+    assert r"\textbf" not in latex(cells), "one seed of a preset of papers: all rows are provisional"
+
+
+def test_a_negative_number_has_a_minus_sign(make_demo_cell: MakeCell) -> None:
     """Training with `short` takes 20 to 60 s, without 100 s; both make the poison worse."""
     extra = {"trains_differently": True}
-    cells = [make_cell(a, "none", v, seed=s) for a, v in (("none", 0.9), ("lsp", 0.5)) for s in (0, 1)]
+    cells = [make_demo_cell(a, "none", v, seed=s) for a, v in (("none", 0.9), ("lsp", 0.5)) for s in (0, 1)]
     cells += [
-        make_cell(a, "short", 0.4, seed=s, purify=0, train=20 + 40 * s, extra=extra)
+        make_demo_cell(a, "short", 0.4, seed=s, purify=0, train=20 + 40 * s, extra=extra)
         for a in ("none", "lsp")
         for s in (0, 1)
     ]
     row = row_of(latex(cells), "short")
-    assert row[5:7] == ["$-$0.25", r"\textbf{$-$60 s ($-$80 to $-$40 s)}"]
+    assert row[5:7] == [r"\textbf{$-$0.25}", r"\textbf{$-$60 s ($-$80 to $-$40 s)}"]
 
 
 def test_an_oracle_is_never_bold_and_stands_below_the_rule(matrix: list[CellResult]) -> None:
@@ -90,8 +95,8 @@ def test_an_oracle_is_never_bold_and_stands_below_the_rule(matrix: list[CellResu
 
 
 @pytest.mark.parametrize("name", [r"\input{x}", "50%_a&b", "$x^2~{", "a\nb", "#1"])
-def test_names_are_never_commands(make_cell: MakeCell, name: str) -> None:
-    text = latex([make_cell(), make_cell("lsp", name)])
+def test_names_are_never_commands(make_demo_cell: MakeCell, name: str) -> None:
+    text = latex([make_demo_cell(), make_demo_cell("lsp", name)])
     assert escaped(name) in text
     body = text.split(r"\midrule")[1]
     assert r"\input" not in body.replace(r"\textbackslash{}", "")
@@ -106,8 +111,8 @@ def test_special_characters_are_all_escaped(text: str) -> None:
 HOSTILE = [r"\input{x}", "50%_a&b", "$x^2~{", "a\nb", "#1", "x" * 300, "مرحبا\u202eabc", "=cmd|'/C calc'!A0", "<é>"]
 
 
-def test_every_line_has_as_many_columns_as_the_head(matrix: list[CellResult], make_cell: MakeCell) -> None:
-    for text in (latex(matrix), latex([make_cell(a, d) for a in ("none", *HOSTILE) for d in ("none", *HOSTILE)])):
+def test_every_line_has_as_many_columns_as_the_head(matrix: list[CellResult], make_demo_cell: MakeCell) -> None:
+    for text in (latex(matrix), latex([make_demo_cell(a, d) for a in ("none", *HOSTILE) for d in ("none", *HOSTILE)])):
         tables = re.findall(r"\\begin\{tabular\}\{(l(r+))\}\n(.*?)\\end\{tabular\}", text, re.DOTALL)
         assert len(tables) == text.count(r"\begin{tabular}") > 0
         for columns, _, body in tables:
@@ -119,8 +124,8 @@ def test_every_line_has_as_many_columns_as_the_head(matrix: list[CellResult], ma
 
 
 @pytest.mark.skipif(PDFLATEX is None, reason="install TeX, for example: apt install texlive-latex-recommended")
-def test_the_tables_compile(matrix: list[CellResult], make_cell: MakeCell, tmp_path: Path) -> None:
-    hostile = [make_cell(a, d, purify=1e-5) for a in ("none", "lsp") for d in HOSTILE]
+def test_the_tables_compile(matrix: list[CellResult], make_demo_cell: MakeCell, tmp_path: Path) -> None:
+    hostile = [make_demo_cell(a, d, purify=1e-5) for a in ("none", "lsp") for d in HOSTILE]
     for number, cells in enumerate((matrix, hostile)):
         (tmp_path / f"{number}.tex").write_text(
             "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n\\tiny\n"
