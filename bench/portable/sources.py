@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.portable.descriptions import Registered, differences
 from bench.portable.reading import Export
-from bench.registry import BY_KIND, plugin_module
+from bench.registry import BY_KIND, Entry, plugin_module
 from bench.registry.source import digest_of_file, of_this_repository, source_digest
 from bench.stages.jobs import ROLES
 from bench.store.atomic_folder import INDEX
@@ -38,10 +38,15 @@ def _sources(identity: Any, kind: str) -> Iterator[tuple[str, str]]:
 
 def _kind_named(kind: str, name: str, parameter: str) -> str:
     """The kind of the component that a parameter of another one names (`through` of `adaptive`: a defense)."""
-    registry = next((one for one in BY_KIND.values() if one.kind == kind), None)
-    entry = registry.get(name) if registry is not None else None
+    entry = _entry(kind, name)
     named = getattr(entry.cls, "others", {}).get(parameter) if entry is not None else None
     return BY_KIND[named].kind if named in BY_KIND else ""
+
+
+def _entry(kind: str, name: str) -> Entry[Any] | None:
+    """The registered component of a kind and a name, or None."""
+    registry = next((one for one in BY_KIND.values() if one.kind == kind), None)
+    return registry.get(name) if registry is not None else None
 
 
 def plugin_problems(export: Export) -> Iterator[str]:
@@ -50,8 +55,7 @@ def plugin_problems(export: Export) -> Iterator[str]:
     given = {label for plugin in (export.index.plugins if export.index else ()) for label in plugin.components}
     for label in sorted(computed.keys() | given):
         kind, _, name = label.partition(" ")
-        registry = next((one for one in BY_KIND.values() if one.kind == kind), None)
-        entry = registry.get(name) if registry is not None else None
+        entry = _entry(kind, name)
         ours = entry is not None and of_this_repository(entry.cls.__module__)
         if not ours and label not in given:
             yield f"{label}: neither this checkout nor a plug-in in {INDEX} has it; export again with --plugin FILE"
