@@ -45,7 +45,7 @@ class HeatRow:
 def heat_cell(attack: int, pair: Pair) -> HeatCell:
     """Values of the map for one defense against one attack; several sources are a range.
 
-    Left out are other budgets, other methods of the same name and oracles.
+    `Pair.alike` says which are left out.
     """
     shown = pair.alike
     values = [found.published.accuracy for found in shown]

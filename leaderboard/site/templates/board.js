@@ -86,7 +86,7 @@ function showColumns(state) {
 }
 
 const boxes = [...form.querySelectorAll("[name=column]")];
-const phone = matchMedia("(max-width: 600px)"); // as in site.css
+const phone = matchMedia("(max-width: 600px)"); // as in site.css; for scatter.js too
 const usual = (box) => box.defaultChecked && (!phone.matches || "narrow" in box.dataset);
 const ofAttack = (box) => box.dataset.column?.startsWith("at");
 

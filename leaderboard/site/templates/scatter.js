@@ -2,7 +2,6 @@
 
 // The charts: what is in sight is drawn at once, the others while the browser is idle, all of them before printing.
 
-const narrow = () => matchMedia("(max-width: 600px)").matches;
 const plots = [...document.querySelectorAll(".plot")];
 const stale = new Set(plots);
 const whenIdle = window.requestIdleCallback ?? setTimeout;
@@ -26,7 +25,7 @@ function styled(trace, chosen) {
       line: { color: marked.map((mark) => (mark ? css("--text") : color)), width: 2 },
     },
     error_y: trace.error_y && { ...trace.error_y, visible: trace.error_y.array.some((width) => width !== null), color, thickness: 1.5, width: 4 },
-    textfont: { color: css("--text"), size: narrow() ? 10 : 12 },
+    textfont: { color: css("--text"), size: phone.matches ? 10 : 12 },
     cliponaxis: false,
   };
 }
