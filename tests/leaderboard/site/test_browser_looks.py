@@ -20,6 +20,14 @@ MakeCell = Callable[..., CellResult]
 OpenPage = Callable[[str], "Page"]
 
 AXE = Path(__file__).parents[1] / "vendor" / "axe.min.js"
+PHONE = {"width": 390, "height": 844}
+
+
+def in_scheme(open_page: OpenPage, address: str, scheme: str) -> "Page":
+    """The page in light or dark colors."""
+    page = open_page(address)
+    page.emulate_media(color_scheme=scheme)
+    return page
 
 
 HOSTILE = [
@@ -40,7 +48,7 @@ def test_hostile_names_are_harmless(open_page: OpenPage, make_cell: MakeCell, tm
     ]
     folder = publish(cells, tmp_path / "site", methods=[Method("defense", HOSTILE[0], description=HOSTILE[4])])
     page = open_page(folder["index.html"].as_uri())
-    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_viewport_size(PHONE)
     for name in HOSTILE:
         page.locator("select[name=defense]").select_option(name)
         sync_api.expect(page.locator(".count")).to_have_text("1 of 6 rows")
@@ -51,7 +59,7 @@ def test_hostile_names_are_harmless(open_page: OpenPage, make_cell: MakeCell, tm
     longest = next(cell.key for cell in cells if cell.attack.text == cell.defense.text == HOSTILE[2])
     for name in (f"cell.html#{cells[-1].key}", f"cell.html#{longest}", "cell.html#%E0%A4%A", "methods.html"):
         page = open_page(f"{tmp_path.as_uri()}/site/{name}") if "%" not in name else page
-        page.set_viewport_size({"width": 390, "height": 844})
+        page.set_viewport_size(PHONE)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
     for opened in page.context.pages:
         assert opened.locator("main img[src=x], main script:not([type])").count() == 0
@@ -96,16 +104,15 @@ def test_a_name_from_right_to_left_turns_no_sentence_around(
 def test_a_phone_needs_no_sideways_scrolling(
     open_page: OpenPage, site: str, cells: list[CellResult], scheme: str, name: str
 ) -> None:
-    page = open_page(f"{site}/{name.format(key=cells[0].key)}")
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": 390, "height": 844})
+    page = in_scheme(open_page, f"{site}/{name.format(key=cells[0].key)}", scheme)
+    page.set_viewport_size(PHONE)
     page.wait_for_timeout(200)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_a_phone_shows_mean_and_cost_of_every_row_and_more_on_request(open_page: OpenPage, site: str) -> None:
     page = open_page(f"{site}/index.html")
-    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_viewport_size(PHONE)
     heads = page.locator(".board thead th.number:visible")
     sync_api.expect(heads).to_have_text(["mean %", "cost"])
     scroll = page.locator(".scroll:has(> .board)")
@@ -117,13 +124,13 @@ def test_a_phone_shows_mean_and_cost_of_every_row_and_more_on_request(open_page:
     sync_api.expect(heads).to_have_text(["mean %", "worst %", "cost"])
     page.locator("button[type=reset]").click()
     sync_api.expect(page.locator(".board thead th.curve")).to_be_visible()
-    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_viewport_size(PHONE)
     sync_api.expect(heads).to_have_text(["mean %", "cost"])
 
 
 def test_the_answer_on_a_phone_stands_before_the_facts_of_the_run(open_page: OpenPage, site: str) -> None:
     page = open_page(f"{site}/index.html")
-    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_viewport_size(PHONE)
     top = "(place) => place.getBoundingClientRect().top"
     answer, facts = (page.locator(f"{place}:visible").first.evaluate(top) for place in (".answers", ".run .facts"))
     assert answer < facts
@@ -133,7 +140,7 @@ def test_the_answer_on_a_phone_stands_before_the_facts_of_the_run(open_page: Ope
 def test_the_differences_of_a_comparison_are_in_sight_on_a_phone(open_page: OpenPage, site: str) -> None:
     place = "cifar10|paper|vgg|bfloat16"
     page = open_page(f"{site}/index.html#first={place}|dvae&second={place}|iss (best per attack)")
-    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_viewport_size(PHONE)
     assert page.locator("#compare .outcome").evaluate("(box) => box.scrollWidth <= box.clientWidth")
     line = page.locator("#compare tbody tr").first
     sync_api.expect(line.locator(".told")).to_have_text("+7.0 ± 3.5")
@@ -145,8 +152,7 @@ def test_the_differences_of_a_comparison_are_in_sight_on_a_phone(open_page: Open
 def test_axe_finds_no_serious_violation(
     open_page: OpenPage, site: str, cells: list[CellResult], scheme: str, name: str
 ) -> None:
-    page = open_page(f"{site}/{name.format(key=cells[0].key)}")
-    page.emulate_media(color_scheme=scheme)
+    page = in_scheme(open_page, f"{site}/{name.format(key=cells[0].key)}", scheme)
     page.wait_for_timeout(300)
     page.add_script_tag(path=AXE)
     found = page.evaluate("axe.run({ preload: false }).then((result) => result.violations)")
