@@ -181,8 +181,14 @@ function published(cell) {
 
 function again(cell) {
   const { command } = cell.provenance;
-  const origin = command ? [el("p", { class: "caption" }, "This cell is from (folders left out):"), el("pre", {}, command)] : [];
-  return card("Computing it again", el("pre", { class: "command" }, cell.reproduce), el("p", { class: "caption" }, "Undefended and clean training are added by the harness."), ...origin);
+  const origin = command ? [el("p", { class: "caption" }, "This cell is from (folders left out):"), commandLine(command)] : [];
+  return card("Computing it again", commandLine(cell.reproduce), el("p", { class: "caption" }, "Undefended and clean training are added by the harness."), ...origin);
+}
+
+// Lines break between options, not in their names.
+function commandLine(command) {
+  const parts = command.split(/ (?=--)/).flatMap((part, number) => [...(number ? [" "] : []), el("span", {}, part)]);
+  return el("pre", { class: "command" }, ...parts);
 }
 
 function provenance(cell) {

@@ -43,6 +43,17 @@ def test_a_number_leads_to_its_cell_and_images(page: "Page") -> None:
     sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("iss-jpeg against lsp")
 
 
+def test_a_command_breaks_between_its_options(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/cell.html#attack=lsp&defense=iss-jpeg&victim=vgg&seed=1")
+    page.set_viewport_size({"width": 390, "height": 844})
+    options = page.locator(".command span")
+    sync_api.expect(options.nth(1)).to_be_visible()
+    assert page.locator(".command").first.inner_text().startswith("bench run --")
+    lines = options.evaluate_all("all => all.map((one) => one.getBoundingClientRect().height / 13)")
+    assert len(lines) > 5
+    assert max(lines) < 2, lines  # each in one line, whose height is 1.5 times the 13 pixels of a letter
+
+
 def test_a_cell_has_an_address_by_name(open_page: OpenPage, site: str) -> None:
     page = open_page(f"{site}/cell.html#attack=lsp&defense=iss-jpeg&victim=vgg&seed=1")
     sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("iss-jpeg against lsp")
