@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.registry import Registry
 from bench.select.chain import split
 from bench.select.grammar import cut
@@ -24,9 +24,9 @@ def swept(registry: Registry[Any], selection: str, parameter: str) -> list[str]:
 
     Args:
         registry: of attacks or defenses.
-        selection: one component, or a chain of attacks; it does not set the parameter.
+        selection: one component, or a chain; it does not set the parameter.
         parameter: `NAME=VALUES`; VALUES is a comma list of numbers and of ranges `first..last:step`. A range without a
-            step has five values. In a chain NAME is `ATTACK.NAME`.
+            step has five values. In a chain NAME may be `PART.NAME`, and must be if several parts have the parameter.
 
     Raises:
         UserError: for a selection of several components, an unknown or not numeric parameter, a value that is no
@@ -63,10 +63,22 @@ def _place(registry: Registry[Any], selection: str, name: str, label: str) -> tu
     names = [cut(part, ":")[0].strip() for part in parts]
     owner, _, own = name.partition(".")
     if not own or owner not in names:
-        choices = ", ".join(f"{part}.{own or name}" for part in names)
-        raise UserError(f"{label}: in a chain name the attack that has the parameter; choices: {choices}")
+        owners = [one for one in names if one in registry and name in registry[one].parameters]
+        if len(owners) != 1:
+            select(registry, selection)  # what is wrong with the chain itself is reported first
+            raise UserError(f"{label}: {_which(registry, names, owners, name)}")
+        owner, own = owners[0], name
     at = names.index(owner)
     return "".join(f"{part}+" for part in parts[:at]), parts[at], "".join(f"+{part}" for part in parts[at + 1 :]), own
+
+
+def _which(registry: Registry[Any], names: list[str], owners: list[str], parameter: str) -> str:
+    """Answer to a parameter that several parts of a chain have, or none."""
+    if owners:
+        choices = ", ".join(f"{owner}.{parameter}" for owner in owners)
+        return f"several {registry.kind}s of the chain have this parameter; choices: {choices}"
+    known = [f"{name}.{own}" for name in names for own in registry[name].parameters]
+    return str(unknown("parameter", parameter, known))
 
 
 def _check_values(registry: Registry[Any], part: str, name: str, values: list[str], label: str) -> None:

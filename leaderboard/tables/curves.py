@@ -24,7 +24,7 @@ CURVE_COLUMNS = {
     **{name: CELL_COLUMNS[name] for name in GROUP},
     "varied": Column("string", "attack or defense: what has the parameter"),
     "component": Column("string", "its selection, without the parameter"),
-    "parameter": Column("string", "name of the parameter; in a chain with its attack, em.eps"),
+    "parameter": Column("string", "name of the parameter; in a chain with its part, em.eps"),
     "against": Column("string", "the defense, or the attack, that all points of the curve share"),
     "value": Column("float64", "value of the parameter"),
     "clean_test_accuracy": Column(

@@ -31,6 +31,12 @@ def test_other_parameters_and_the_rest_of_a_chain_stay():
     assert swept(attacks, "em:lr=0.2+ops", "em.eps=4/255,8/255")[0] == "em:lr=0.2:eps=4/255+ops"
 
 
+def test_a_chain_needs_no_name_of_the_part_if_one_alone_has_the_parameter():
+    expected = ["iss-gray+jpeg:quality=10", "iss-gray+jpeg:quality=90"]
+    assert swept(defenses, "iss-gray+jpeg", "quality=10,90") == expected
+    assert swept(defenses, "iss-gray+jpeg", "jpeg.quality=10,90") == expected
+
+
 @pytest.mark.parametrize(
     ("registry", "selection", "parameter", "message"),
     [
@@ -51,7 +57,12 @@ def test_other_parameters_and_the_rest_of_a_chain_stay():
         (defenses, "jpeg:quality=30", "quality=10,50", "sets 'quality' twice"),
         (defenses, "iss", "test_view=1,2", "names several .iss-gray, iss-jpeg, iss-bdr"),
         (defenses, "jpeg,dvae", "quality=10,50", "takes one defense"),
-        (attacks, "em+ops", "eps=4/255,8/255", "name the attack that has the parameter; choices: em.eps, ops.eps"),
+        (attacks, "em+lsp", "eps=1,2", "several attacks of the chain have this parameter; choices: em.eps, lsp.eps$"),
+        (defenses, "iss-jpeg+jpeg", "quality=10,90", "several defenses .*; choices: iss-jpeg.quality, jpeg.quality$"),
+        (defenses, "iss-gray+jpeg", "qualty=10,90", "unknown parameter 'qualty'; did you mean jpeg.quality"),
+        (defenses, "iss-gray+jpeg", "iss-gray.quality=10,90", "defense 'iss-gray' has no parameter 'quality'"),
+        (defenses, "iss-gray+jpg", "quality=10,90", "unknown defense 'jpg'; did you mean jpeg"),
+        (defenses, "iss+jpeg", "quality=10,90", "'iss' is several"),
         (attacks, "lsp", "eps=1,inf", "not a finite number|eps"),
     ],
 )
