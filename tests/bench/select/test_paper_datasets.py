@@ -20,7 +20,7 @@ IMAGENET = replace(SGD, epochs=100, crop_padding=0, random_resized_crop=True)
 
 CHANGED = {
     "cifar100": {
-        # yuyi-sd/D-VAE: configs/cifar100/resnet18DVAE, resnet18VAE, resnet18AE
+        # yuyi-sd/D-VAE: configs/cifar100/resnet18DVAE, resnet18VAE, resnet18AE, resnet18_ueraser
         "dvae": {"epochs": 100},
         "dvae-auto": {"epochs": 100},
         "vae": {"epochs": 100},
@@ -31,7 +31,7 @@ CHANGED = {
     },
     "svhn": {},
     "imagenet100": {
-        # yuyi-sd/D-VAE: configs/imagenet-mini/resnet18DVAE, resnet18VAE, resnet18_madrys
+        # yuyi-sd/D-VAE: configs/imagenet-mini/resnet18DVAE, resnet18VAE, resnet18_madrys, resnet18_ueraser
         "dvae": {"epochs": 20},
         "dvae-auto": {"epochs": 20},
         "vae": {"epochs": 20},
