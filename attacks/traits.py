@@ -12,7 +12,7 @@ _TABLE = {
     "hypo": Traits("sample-wise", bounded=True, surrogate=True),
     "sep": Traits("sample-wise", bounded=True, surrogate=True),
     "dc": Traits("sample-wise", bounded=True, surrogate=True),
-    "ntga": Traits("sample-wise", bounded=True, surrogate=False),
+    "ntga": Traits("sample-wise", bounded=True, surrogate=True),
     "pil": Traits("sample-wise", bounded=True, surrogate=True),
     "lsp": Traits("sample-wise", bounded=True, surrogate=False),
     "ar": Traits("sample-wise", bounded=True, surrogate=False),

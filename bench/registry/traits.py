@@ -14,7 +14,8 @@ class Traits:
         noise: `sample-wise`: each image has its own; `class-wise`: all images of a class are changed alike; `any
             noise`: a parameter decides.
         bounded: a norm bounds what is changed; None: a parameter decides.
-        surrogate: a model is trained while crafting; None: a parameter decides.
+        surrogate: the noise is found on a model: trained while crafting, or of a closed form (NTGA); None: a parameter
+            decides.
         against: the defense that the attack was designed to survive (`at`), or "" for plain training.
     """
 

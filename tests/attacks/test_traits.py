@@ -50,6 +50,8 @@ def test_words_select_all_attacks_that_have_them() -> None:
     assert [selected.name for selected in select(attacks, "unbounded")] == ["cuda"]
     both = {selected.name for selected in select(attacks, "surrogate,surrogate-free")}
     assert both == COMPLETE, "a word selects nothing that needs a parameter"
+    on_a_model = {selected.name for selected in select(attacks, "surrogate")}
+    assert on_a_model == {"em", "rem", "tap", "hypo", "sep", "dc", "ntga", "pil"}, "NTGA's model has a closed form"
 
 
 def test_no_word_is_the_name_of_a_component() -> None:
