@@ -30,10 +30,7 @@ class Flag(StrEnum):
         "Cells of the row failed, were skipped or were not run; the number says how many. It has no mean and no rank.",
     )
     FAILED = "failed", "A cell of the row ended with an error; the section on missing results shows it."
-    PROVISIONAL = (
-        "provisional",
-        "Fewer than three seeds on preset paper, fast or cpu. The row has no rank there.",
-    )
+    PROVISIONAL = "provisional", "Fewer than three seeds. The row has no rank by accuracy; a cost needs no seeds."
     TEST_DATA = (
         "uses test data",
         "The defense was given test images (uses test-set), so its accuracy is measured on images that it has seen. "

@@ -14,7 +14,6 @@ from leaderboard.tables.flags import Flag, Raised, has
 from leaderboard.tables.statistics import sample_std
 
 _SEEDS_OF_A_RANK = 3
-_PRESETS_WITH_SEEDS = {"cpu", "fast", "paper"}
 _CLEAN_LOSS = 0.10
 _ROUNDING = 1e-9
 _DEVIATION = 0.05
@@ -51,7 +50,7 @@ def _own(cells: pd.DataFrame, done: pd.DataFrame, table: pd.DataFrame) -> Iterat
         yield Flag.MISSING
     if (cells["status"] == "failed").any():
         yield Flag.FAILED
-    if preset.isin(_PRESETS_WITH_SEEDS).any() and len(table) < _SEEDS_OF_A_RANK:
+    if len(table) < _SEEDS_OF_A_RANK:
         yield Flag.PROVISIONAL
     if preset.isin(unvalidated()).any():
         yield Flag.UNVALIDATED

@@ -118,9 +118,9 @@ def test_damaged_fields_are_named(make_cell: MakeCell, tmp_path: Path, change: d
     assert not (tmp_path / "site").exists()
 
 
-def test_stores_that_disagree_are_refused(make_demo_cell: MakeCell, tmp_path: Path) -> None:
-    one = write_store(tmp_path / "one", [make_demo_cell(accuracy=0.5)])
-    two = write_store(tmp_path / "two", [make_demo_cell(accuracy=0.6)])
+def test_stores_that_disagree_are_refused(make_ranked_cell: MakeCell, tmp_path: Path) -> None:
+    one = write_store(tmp_path / "one", [make_ranked_cell(accuracy=0.5)])
+    two = write_store(tmp_path / "two", [make_ranked_cell(accuracy=0.6)])
     assert "accuracies differ (0.5 and 0.6)" in error_of(tmp_path / "site", one, two)
     result = publish(tmp_path / "site", one, two, more=("--first-wins",))
     assert result.exit_code == 0

@@ -49,10 +49,12 @@ def test_rows_that_cannot_be_told_apart_share_the_bold(make_cell: MakeCell) -> N
     assert [row_of(text, name)[1].startswith(r"\textbf") for name in "abc"] == [True, True, False]
 
 
-def test_bold_is_what_the_page_marks(make_demo_cell: MakeCell) -> None:
+def test_bold_is_what_the_page_marks(make_ranked_cell: MakeCell) -> None:
     """One seed: `b` shares rank 1, for 10,000 images leave 0.6 points open; against lsp it does not print alike."""
     values = {"a": (0.9, 0.5), "b": (0.896, 0.5), "c": (0.7, 0.5)}
-    cells = [make_demo_cell(t, n, v) for n, (lsp, clean) in values.items() for t, v in (("none", clean), ("lsp", lsp))]
+    cells = [
+        make_ranked_cell(t, n, v) for n, (lsp, clean) in values.items() for t, v in (("none", clean), ("lsp", lsp))
+    ]
     board = leaderboard_frame(cells_frame(cells))
     bold = [["textbf" in cell for cell in row_of(latex(cells), name)[1:5]] for name in "abc"]
     assert bold == [[True, True, True, True], [False, True, False, True], [False, False, False, True]]
@@ -64,22 +66,22 @@ def test_bold_is_what_the_page_marks(make_demo_cell: MakeCell) -> None:
     assert bold == [["**" in line[place] for place in places] for line in lines]
 
 
-def test_without_an_interval_only_what_prints_alike_shares_it(make_demo_cell: MakeCell) -> None:
-    cells = [make_demo_cell(t, n, v) for n, v in (("a", 0.9), ("b", 0.9003), ("c", 0.89)) for t in ("none", "lsp")]
+def test_without_an_interval_only_what_prints_alike_shares_it(make_ranked_cell: MakeCell) -> None:
+    cells = [make_ranked_cell(t, n, v) for n, v in (("a", 0.9), ("b", 0.9003), ("c", 0.89)) for t in ("none", "lsp")]
     assert [row_of(latex(cells), name)[1].startswith(r"\textbf") for name in "abc"] == [True, True, False]
 
 
 def test_nothing_is_bold_where_no_row_has_a_rank(make_cell: MakeCell) -> None:
     cells = [make_cell(t, n, v, purify=v) for n, v in (("a", 0.9), ("b", 0.8)) for t in ("none", "lsp")]
-    assert r"\textbf" not in latex(cells), "one seed of a preset of papers: all rows are provisional"
+    assert r"\textbf" not in latex(cells), "one seed: all rows are provisional"
 
 
-def test_a_negative_number_has_a_minus_sign(make_demo_cell: MakeCell) -> None:
+def test_a_negative_number_has_a_minus_sign(make_ranked_cell: MakeCell) -> None:
     """Training with `short` takes 20 to 60 s, without 100 s; both make the poison worse."""
     extra = {"trains_differently": True}
-    cells = [make_demo_cell(a, "none", v, seed=s) for a, v in (("none", 0.9), ("lsp", 0.5)) for s in (0, 1)]
+    cells = [make_ranked_cell(a, "none", v, seed=s) for a, v in (("none", 0.9), ("lsp", 0.5)) for s in (0, 1)]
     cells += [
-        make_demo_cell(a, "short", 0.4, seed=s, purify=0, train=20 + 40 * s, extra=extra)
+        make_ranked_cell(a, "short", 0.4, seed=s, purify=0, train=20 + 40 * s, extra=extra)
         for a in ("none", "lsp")
         for s in (0, 1)
     ]
@@ -95,8 +97,8 @@ def test_an_oracle_is_never_bold_and_stands_below_the_rule(matrix: list[CellResu
 
 
 @pytest.mark.parametrize("name", [r"\input{x}", "50%_a&b", "$x^2~{", "a\nb", "#1"])
-def test_names_are_never_commands(make_demo_cell: MakeCell, name: str) -> None:
-    text = latex([make_demo_cell(), make_demo_cell("lsp", name)])
+def test_names_are_never_commands(make_ranked_cell: MakeCell, name: str) -> None:
+    text = latex([make_ranked_cell(), make_ranked_cell("lsp", name)])
     assert escaped(name) in text
     body = text.split(r"\midrule")[1]
     assert r"\input" not in body.replace(r"\textbackslash{}", "")
@@ -111,8 +113,11 @@ def test_special_characters_are_all_escaped(text: str) -> None:
 HOSTILE = [r"\input{x}", "50%_a&b", "$x^2~{", "a\nb", "#1", "x" * 300, "مرحبا\u202eabc", "=cmd|'/C calc'!A0", "<é>"]
 
 
-def test_every_line_has_as_many_columns_as_the_head(matrix: list[CellResult], make_demo_cell: MakeCell) -> None:
-    for text in (latex(matrix), latex([make_demo_cell(a, d) for a in ("none", *HOSTILE) for d in ("none", *HOSTILE)])):
+def test_every_line_has_as_many_columns_as_the_head(matrix: list[CellResult], make_ranked_cell: MakeCell) -> None:
+    for text in (
+        latex(matrix),
+        latex([make_ranked_cell(a, d) for a in ("none", *HOSTILE) for d in ("none", *HOSTILE)]),
+    ):
         tables = re.findall(r"\\begin\{tabular\}\{(l(r+))\}\n(.*?)\\end\{tabular\}", text, re.DOTALL)
         assert len(tables) == text.count(r"\begin{tabular}") > 0
         for columns, _, body in tables:
@@ -124,8 +129,8 @@ def test_every_line_has_as_many_columns_as_the_head(matrix: list[CellResult], ma
 
 
 @pytest.mark.skipif(PDFLATEX is None, reason="install TeX, for example: apt install texlive-latex-recommended")
-def test_the_tables_compile(matrix: list[CellResult], make_demo_cell: MakeCell, tmp_path: Path) -> None:
-    hostile = [make_demo_cell(a, d, purify=1e-5) for a in ("none", "lsp") for d in HOSTILE]
+def test_the_tables_compile(matrix: list[CellResult], make_ranked_cell: MakeCell, tmp_path: Path) -> None:
+    hostile = [make_ranked_cell(a, d, purify=1e-5) for a in ("none", "lsp") for d in HOSTILE]
     for number, cells in enumerate((matrix, hostile)):
         (tmp_path / f"{number}.tex").write_text(
             "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n\\tiny\n"

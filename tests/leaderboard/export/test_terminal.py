@@ -64,9 +64,9 @@ def test_the_range_of_a_cost_is_shown_on_every_surface(make_cell: MakeCell) -> N
     assert r"& \textbf{4.1 s (3.9--4.4 s)} &" in latex_text(board)
 
 
-def test_ties_share_a_place_and_the_star(make_demo_cell: MakeCell) -> None:
+def test_ties_share_a_place_and_the_star(make_ranked_cell: MakeCell) -> None:
     values = {"a": (0.90, 0.92), "b": (0.89, 0.91), "c": (0.50, 0.51)}
-    cells = [make_demo_cell(t, n, v[s], seed=s) for n, v in values.items() for t in ("none", "lsp") for s in range(2)]
+    cells = [make_ranked_cell(t, n, v[s], seed=s) for n, v in values.items() for t in ("none", "lsp") for s in range(2)]
     lines = [line.split() for line in printed(cells, 80).splitlines()]
     assert [line[:3] for line in lines if line[1:2] in (["a"], ["b"], ["c"])][:3] == [
         ["=1", "a", "*91.0"],

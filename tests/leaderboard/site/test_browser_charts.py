@@ -45,11 +45,11 @@ COVERED = """(plot) => {
 
 
 def test_no_label_covers_a_point_at_any_width(
-    open_page: Callable[..., "Page"], make_demo_cell: MakeCell, tmp_path: Path
+    open_page: Callable[..., "Page"], make_ranked_cell: MakeCell, tmp_path: Path
 ) -> None:
     """Twenty defenses in a narrow band, undefended training far below; the heat map beside the chart is high."""
     values = {f"defense-{n:02}": (0.8 + 0.005 * (7 * n % 20), 0.2 * 1.15**n) for n in range(20)} | {"none": (0.1, 0.0)}
-    cells = [make_demo_cell(a, d, v, purify=s) for d, (v, s) in values.items() for a in ("none", "lsp")]
+    cells = [make_ranked_cell(a, d, v, purify=s) for d, (v, s) in values.items() for a in ("none", "lsp")]
     address = publish(cells, tmp_path / "site")["index.html"].as_uri()
     for width in (1440, 390):
         page = open_page(address, viewport={"width": width, "height": 900})

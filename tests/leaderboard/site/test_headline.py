@@ -46,26 +46,26 @@ def test_one_seed_says_what_the_test_images_alone_leave_open(matrix: list[CellRe
     )
 
 
-def test_seeds_that_agree_by_luck_make_no_defense_the_best(make_demo_cell: MakeCell) -> None:
+def test_seeds_that_agree_by_luck_make_no_defense_the_best(make_ranked_cell: MakeCell) -> None:
     for mean, text in ((0.904, "no defense helps"), (0.92, "a")):
-        cells = [make_demo_cell("lsp", d, v, seed=s) for d, v in (("none", 0.9), ("a", mean)) for s in range(3)]
+        cells = [make_ranked_cell("lsp", d, v, seed=s) for d, v in (("none", 0.9), ("a", mean)) for s in range(3)]
         assert next(iter(said(cells).values())).text == text, "10,000 test images leave 0.6 points"
 
 
-def test_a_tie_is_as_sure_as_its_less_sure_part(make_demo_cell: MakeCell) -> None:
+def test_a_tie_is_as_sure_as_its_less_sure_part(make_ranked_cell: MakeCell) -> None:
     spread = {"a": (0.90, 0.91), "b": (0.88, 0.92)}
-    cells = [make_demo_cell("lsp", d, v, seed=s) for d, values in spread.items() for s, v in enumerate(values)]
-    found = said([*cells, *(make_demo_cell("lsp", "none", 0.1, seed=s) for s in (0, 1))])
+    cells = [make_ranked_cell("lsp", d, v, seed=s) for d, values in spread.items() for s, v in enumerate(values)]
+    found = said([*cells, *(make_ranked_cell("lsp", "none", 0.1, seed=s) for s in (0, 1))])
     assert found["Best defenses, tied"].text == "a, b"
     assert found["How sure"].text == "± 25.4 points", "12.7 * 0.0283 / sqrt(2)"
     assert found["How sure"].note == "95 %, 2 seeds, n = 2 cells of b; the difference is within the interval"
 
 
-def test_ties_are_named_with_their_costs(make_demo_cell: MakeCell) -> None:
+def test_ties_are_named_with_their_costs(make_ranked_cell: MakeCell) -> None:
     costs = {"a": 30.0, "b": 2.0, "c": 1.0}
     accuracies = {"a": 0.9, "b": 0.9, "c": 0.5, "none": 0.1}
-    cells = [make_demo_cell("lsp", d, v, purify=costs.get(d, 0)) for d, v in accuracies.items()]
-    cells += [make_demo_cell("none", d, 0.9, purify=costs.get(d, 0)) for d in accuracies]
+    cells = [make_ranked_cell("lsp", d, v, purify=costs.get(d, 0)) for d, v in accuracies.items()]
+    cells += [make_ranked_cell("none", d, 0.9, purify=costs.get(d, 0)) for d in accuracies]
     found = said(cells)
     assert found["Best defenses, tied"].text == "a, b"
     assert (
@@ -76,7 +76,7 @@ def test_ties_are_named_with_their_costs(make_demo_cell: MakeCell) -> None:
     assert found["What it costs"].note == (
         "1.30× and 1.020× an undefended training; the best of the cheaper ones: c, 50.0\xa0% for 1 s"
     )
-    found = said([*cells, *(make_demo_cell(t, "d", 0.9, exclusive=False) for t in ("none", "lsp"))])
+    found = said([*cells, *(make_ranked_cell(t, "d", 0.9, exclusive=False) for t in ("none", "lsp"))])
     assert found["Best defenses, tied"].text == "a, b and 1 more"
     assert found["What it costs"].note.endswith("; d not ranked: not exclusive")
 
@@ -86,26 +86,26 @@ def test_the_cost_of_one_of_several_devices_says_so(make_cell: MakeCell) -> None
     assert said(cells)["What it costs"].note.endswith("not ranked: measured on Test GPU, others elsewhere")
 
 
-def test_where_no_poison_took_no_defense_is_best(make_demo_cell: MakeCell) -> None:
+def test_where_no_poison_took_no_defense_is_best(make_ranked_cell: MakeCell) -> None:
     accuracies = {"none": {"none": 0.9, "lsp": 0.89, "ops": 0.9}, "a": {"none": 0.9, "lsp": 0.91, "ops": 0.9}}
-    cells = [make_demo_cell(a, d, v) for d, by_attack in accuracies.items() for a, v in by_attack.items()]
+    cells = [make_ranked_cell(a, d, v) for d, by_attack in accuracies.items() for a, v in by_attack.items()]
     found = said(cells)
     assert list(found) == ["Best defense", "Without defense"]
     best = found["Best defense"]
     assert best.text == "no poison took"
     assert not best.leading
     assert best.note.startswith("All 2 attacks leave the undefended victim as accurate as on clean data")
-    took = [make_demo_cell("em", d, v) for d, v in (("none", 0.1), ("a", 0.8))]
+    took = [make_ranked_cell("em", d, v) for d, v in (("none", 0.1), ("a", 0.8))]
     best = said([*cells, *took])["Best defense"]
     assert best.text == "a"
     assert best.leading
     assert best.note.endswith("; 1 of 3 poisons took")
 
 
-def test_a_defense_that_is_not_better_than_none_is_not_the_best(make_demo_cell: MakeCell) -> None:
-    clean = [make_demo_cell("none", d, 0.9) for d in ("none", "a")]
+def test_a_defense_that_is_not_better_than_none_is_not_the_best(make_ranked_cell: MakeCell) -> None:
+    clean = [make_ranked_cell("none", d, 0.9) for d in ("none", "a")]
     for accuracy, how in ((0.275, "not above the"), (0.323, "above the")):
-        found = said([*clean, make_demo_cell("lsp", "none", 0.318), make_demo_cell("lsp", "a", accuracy)])
+        found = said([*clean, make_ranked_cell("lsp", "none", 0.318), make_ranked_cell("lsp", "a", accuracy)])
         assert list(found) == ["Best defense", "Without defense"]
         best = found["Best defense"]
         assert best.text == "no defense helps"
@@ -115,10 +115,10 @@ def test_a_defense_that_is_not_better_than_none_is_not_the_best(make_demo_cell: 
     assert best.note.endswith("by less than the 95 % interval"), "1.96 * sqrt(0.318 * 0.682 / 10,000) = 0.0091"
 
 
-def test_of_a_tie_only_what_is_better_than_none_is_named(make_demo_cell: MakeCell) -> None:
+def test_of_a_tie_only_what_is_better_than_none_is_named(make_ranked_cell: MakeCell) -> None:
     values = {"a": (0.60, 0.62), "b": (0.30, 0.40), "none": (0.34, 0.36)}
-    cells = [make_demo_cell("lsp", d, v, seed=s) for d, of in values.items() for s, v in enumerate(of)]
-    cells += [make_demo_cell("none", d, 0.9, seed=s) for d in values for s in (0, 1)]
+    cells = [make_ranked_cell("lsp", d, v, seed=s) for d, of in values.items() for s, v in enumerate(of)]
+    cells += [make_ranked_cell("none", d, 0.9, seed=s) for d in values for s in (0, 1)]
     found = said(cells)
     assert (found["Best defense"].text, found["Best defense"].value) == ("a", "61.0\xa0%")
     assert found["How sure"].note.endswith("; the difference from b is within the interval")

@@ -140,9 +140,9 @@ def test_costs_of_several_devices_stand_with_their_device_and_none_is_best(
     assert "Pareto front" not in page.split("</script>")[0].split("figures")[-1]
 
 
-def test_ties_share_the_mark_and_the_place(make_demo_cell: MakeCell) -> None:
+def test_ties_share_the_mark_and_the_place(make_ranked_cell: MakeCell) -> None:
     values = {"a": (0.90, 0.92), "b": (0.89, 0.91), "c": (0.50, 0.51)}
-    cells = [make_demo_cell(t, n, v[s], seed=s) for n, v in values.items() for t in ("none", "lsp") for s in range(2)]
+    cells = [make_ranked_cell(t, n, v[s], seed=s) for n, v in values.items() for t in ("none", "lsp") for s in range(2)]
     page = page_of(cells)
     assert re.findall(r'<td class="rank"[^>]*>([^<]*)', page) == ["=1", "=1", "3"]
     best = re.findall(r'<td class="number best m0" style="--v:[^>]*>([^<]*)', page)

@@ -22,15 +22,15 @@ def _flags(cells: list[CellResult]) -> dict[tuple[str, str, int], str]:
     [(0.97, Flag.NOT_TAKEN), (0.95, Flag.NOT_TAKEN), (0.866, Flag.NOT_TAKEN), (0.864, ""), (0.1, "")],
 )
 def test_a_tenth_above_chance_decides_for_all_cells_of_an_attack(
-    make_demo_cell: MakeCell, undefended: float, flag: str
+    make_ranked_cell: MakeCell, undefended: float, flag: str
 ) -> None:
     cells = [
-        make_demo_cell("none", "none", 0.95),
-        make_demo_cell("none", "dvae", 0.93),
-        make_demo_cell("lsp", "none", undefended),
-        make_demo_cell("lsp", "dvae", 0.9),
-        make_demo_cell("ops", "none", 0.2),
-        make_demo_cell("ops", "dvae", 0.9),
+        make_ranked_cell("none", "none", 0.95),
+        make_ranked_cell("none", "dvae", 0.93),
+        make_ranked_cell("lsp", "none", undefended),
+        make_ranked_cell("lsp", "dvae", 0.9),
+        make_ranked_cell("ops", "none", 0.2),
+        make_ranked_cell("ops", "dvae", 0.9),
     ]
     assert _flags(cells) == {
         ("none", "none", 0): "",

@@ -34,9 +34,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def cells(make_demo_cell: MakeCell) -> list[CellResult]:
+def cells(make_ranked_cell: MakeCell) -> list[CellResult]:
     made = [
-        make_demo_cell(attack, name, accuracy)
+        make_ranked_cell(attack, name, accuracy)
         for name, of_attacks in ACCURACIES.items()
         for attack, accuracy in zip(("none", "lsp", "ops"), (0.95, *of_attacks), strict=True)
     ]
@@ -61,7 +61,7 @@ def test_it_is_the_setting_with_the_best_mean_and_not_the_best_per_attack(cells:
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3, 4])
-def test_the_number_of_seeds_does_not_decide(make_demo_cell: MakeCell, seeds: int) -> None:
+def test_the_number_of_seeds_does_not_decide(make_ranked_cell: MakeCell, seeds: int) -> None:
     """`low` is 4.5 to 5.5 points below in each seed; `once` is above in the first."""
     accuracies = {
         "none": [0.1] * 4,
@@ -71,7 +71,7 @@ def test_the_number_of_seeds_does_not_decide(make_demo_cell: MakeCell, seeds: in
         "once": [0.51, 0.40, 0.40, 0.40],
     }
     cells = [
-        make_demo_cell(attack, name, of_seed, seed=seed)
+        make_ranked_cell(attack, name, of_seed, seed=seed)
         for name, of_name in accuracies.items()
         for attack in ("lsp", "ops")
         for seed, of_seed in enumerate(of_name[:seeds])

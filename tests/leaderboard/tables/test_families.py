@@ -46,7 +46,7 @@ class TestFamily:
         one = board_of([cell for cell in matrix if cell.attack.name != "ops"]).loc["iss (best per attack)"]
         assert pd.isna(one["held_out_mean"]), "no other attack to choose with"
 
-    def test_an_attack_is_left_out_with_all_its_settings(self, make_demo_cell: MakeCell) -> None:
+    def test_an_attack_is_left_out_with_all_its_settings(self, make_ranked_cell: MakeCell) -> None:
         """EM alone chooses jpeg:quality=10, the other attacks jpeg:quality=90; two settings of EM must not help it."""
         accuracies = {
             "none": (0.95, 0.1, 0.1, 0.1, 0.1),
@@ -55,7 +55,7 @@ class TestFamily:
         }
         attacks = ("none", "em", "em:poison_rate=0.8", "lsp", "ops")
         cells = [
-            make_demo_cell(attack, name, accuracy)
+            make_ranked_cell(attack, name, accuracy)
             for name, of_name in accuracies.items()
             for attack, accuracy in zip(attacks, of_name, strict=True)
         ]
@@ -65,9 +65,9 @@ class TestFamily:
         assert row["held_out_mean"] == pytest.approx((0.1 + 0.1 + 0.5 + 0.5) / 4), "for the others EM's two choose 10"
         assert board.loc["jpeg:quality=10", "mean_without_one"] == pytest.approx(0.5), "without both settings of EM"
 
-    def test_every_poison_from_a_file_is_an_attack(self, make_demo_cell: MakeCell) -> None:
+    def test_every_poison_from_a_file_is_an_attack(self, make_ranked_cell: MakeCell) -> None:
         files = {"from-file:path=a": 0.5, "from-file:path=b": 0.7}
-        cells = [make_demo_cell(attack, "none", accuracy) for attack, accuracy in files.items()]
+        cells = [make_ranked_cell(attack, "none", accuracy) for attack, accuracy in files.items()]
         assert board_of(cells).loc["none", "mean_without_one"] == pytest.approx(0.5)
 
     def test_several_settings_of_a_defense_are_a_family(self, matrix: list[CellResult], make_cell: MakeCell) -> None:

@@ -73,9 +73,9 @@ def test_every_flag_on_the_board_is_explained_in_its_tooltip_and_in_the_text(dou
     assert {name: html.unescape(text) for name, text in terms}.items() >= {f.value: f.explanation for f in Flag}.items()
 
 
-def test_flags_of_all_rows_stand_once_above_the_table(make_demo_cell: MakeCell) -> None:
+def test_flags_of_all_rows_stand_once_above_the_table(make_ranked_cell: MakeCell) -> None:
     accuracies = {("none", "none"): 0.9, ("none", "a"): 0.7, ("lsp", "none"): 0.1, ("lsp", "a"): 0.7}
-    cells = [make_demo_cell(*names, value, exclusive=False) for names, value in accuracies.items()]
+    cells = [make_ranked_cell(*names, value, exclusive=False) for names, value in accuracies.items()]
     tables = tables_of(frames_of(cells))
     page = render_pages([], tables, [])["index.html"]
     above, _, table = page.split("</table>")[0].partition("<table")
@@ -89,14 +89,14 @@ def test_flags_of_all_rows_stand_once_above_the_table(make_demo_cell: MakeCell) 
     assert not alone, "one row has flags of its own"
 
 
-def test_the_name_of_an_attack_is_no_flag(make_demo_cell: MakeCell) -> None:
+def test_the_name_of_an_attack_is_no_flag(make_ranked_cell: MakeCell) -> None:
     names = ("oracle", "missing", "a, b", "several devices")
-    cells = [make_demo_cell(name, logs={"poison": {"converged": False}}) for name in names]
-    board = tables_of(frames_of([*cells, make_demo_cell("lsp"), make_demo_cell("none", accuracy=0.95)])).board
+    cells = [make_ranked_cell(name, logs={"poison": {"converged": False}}) for name in names]
+    board = tables_of(frames_of([*cells, make_ranked_cell("lsp"), make_ranked_cell("none", accuracy=0.95)])).board
     flags = "attack not converged: a, b and missing and oracle and several devices"
     assert {str(one): one.flag for one in board["flags"][0]} == {flags: Flag.NOT_CONVERGED}
     assert described_flags(board.iloc[0]) == flags
-    defended = [make_demo_cell(name, "dvae", logs={"poison": {"converged": False}}) for name in names]
+    defended = [make_ranked_cell(name, "dvae", logs={"poison": {"converged": False}}) for name in names]
     page = render_pages(defended, tables_of(frames_of(defended)), [])["index.html"]
     assert '<tr class="single"' in page
     assert '<tr class="oracle"' not in page
@@ -109,9 +109,9 @@ def flags_of(cells: list[CellResult]) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(
     ("preset", "seeds", "rank"),
-    [("paper", 2, None), ("paper", 3, 1), ("fast", 1, None), ("cpu", 2, None), ("demo", 1, 1)],
+    [("paper", 2, None), ("paper", 3, 1), ("cpu", 1, None), ("demo", 1, None), ("demo", 3, 1), ("", 2, None)],
 )
-def test_fewer_than_three_seeds_are_provisional_and_have_no_rank_but_in_the_demo(
+def test_fewer_than_three_seeds_are_provisional_and_have_no_rank(
     make_cell: MakeCell, preset: str, seeds: int, rank: int | None
 ) -> None:
     cells = [
@@ -128,31 +128,31 @@ def test_fewer_than_three_seeds_are_provisional_and_have_no_rank_but_in_the_demo
 
 
 @pytest.mark.parametrize(("clean", "lost"), [(0.85, False), (0.849, True), (0.99, False)])
-def test_over_ten_points_of_clean_accuracy_are_too_much(make_demo_cell: MakeCell, clean: float, lost: bool) -> None:
-    cells = [make_demo_cell("none", "none", 0.95), make_demo_cell("lsp", "none", 0.1)]
-    cells += [make_demo_cell("none", "dvae", clean), make_demo_cell("lsp", "dvae", 0.8)]
+def test_over_ten_points_of_clean_accuracy_are_too_much(make_ranked_cell: MakeCell, clean: float, lost: bool) -> None:
+    cells = [make_ranked_cell("none", "none", 0.95), make_ranked_cell("lsp", "none", 0.1)]
+    cells += [make_ranked_cell("none", "dvae", clean), make_ranked_cell("lsp", "dvae", 0.8)]
     assert flags_of(cells) == {"dvae": ["clean accuracy lost"] * lost, "none": []}
     assert flags_of(cells[1:])["dvae"] == [], "nothing to compare with"
 
 
-def test_a_deviation_of_over_five_points_over_seeds_is_flagged_with_its_attacks(make_demo_cell: MakeCell) -> None:
+def test_a_deviation_of_over_five_points_over_seeds_is_flagged_with_its_attacks(make_ranked_cell: MakeCell) -> None:
     """Of two values the deviation is their distance / sqrt(2): 7.0 points give 4.95, 7.2 give 5.09."""
     of_ops = {0: 0.60, 1: 0.672}
-    cells = [make_demo_cell("lsp", "dvae", 0.6 + 0.07 * seed, seed=seed) for seed in (0, 1)]
-    cells += [make_demo_cell("ops", "dvae", of_ops[seed], seed=seed) for seed in (0, 1)]
+    cells = [make_ranked_cell("lsp", "dvae", 0.6 + 0.07 * seed, seed=seed) for seed in (0, 1)]
+    cells += [make_ranked_cell("ops", "dvae", of_ops[seed], seed=seed) for seed in (0, 1)]
     assert flags_of(cells) == {"dvae": ["varies over seeds: ops"]}
     assert flags_of([cell for cell in cells if cell.seed == 0]) == {"dvae": []}, "one seed has no deviation"
 
 
-def test_who_was_given_more_than_a_defender_has_is_flagged_and_not_ranked(make_demo_cell: MakeCell) -> None:
+def test_who_was_given_more_than_a_defender_has_is_flagged_and_not_ranked(make_ranked_cell: MakeCell) -> None:
     """It is better and cheaper than the others, and takes no place, no star and no corner of the front from them."""
     flags = {"test-set": "uses test data", "clean-originals": "uses clean originals"}
     flags["paired-data"] = flags["clean-originals"]
     for use, flag in flags.items():
         uses = {"informed": [use, "labels"], "cleaner": ["clean-data", "pretrained-weights"]}
-        cells = [make_demo_cell("none", "none", 0.95), make_demo_cell("lsp", "none", 0.1)]
-        cells += [make_demo_cell("none", name, 0.9) for name in uses]
-        cells += [make_demo_cell("lsp", "informed", 0.9, purify=1), make_demo_cell("lsp", "cleaner", 0.8)]
+        cells = [make_ranked_cell("none", "none", 0.95), make_ranked_cell("lsp", "none", 0.1)]
+        cells += [make_ranked_cell("none", name, 0.9) for name in uses]
+        cells += [make_ranked_cell("lsp", "informed", 0.9, purify=1), make_ranked_cell("lsp", "cleaner", 0.8)]
         cells = [replace(c, defense=replace(c.defense, uses=uses.get(c.defense.name, []))) for c in cells]
         assert flags_of(cells) == {"cleaner": [], "informed": [flag], "none": []}
         board = frames_of(cells).board
@@ -176,16 +176,16 @@ def test_who_was_given_more_than_a_defender_has_is_flagged_and_not_ranked(make_d
         ("none lsp", "lsp and none"),
     ],
 )
-def test_a_flag_of_every_attack_says_so(make_demo_cell: MakeCell, attacks: str, text: str) -> None:
+def test_a_flag_of_every_attack_says_so(make_ranked_cell: MakeCell, attacks: str, text: str) -> None:
     raising = attacks.split()
     cells = [
-        make_demo_cell(a, "dvae", logs={"poison": {"converged": a not in raising}}) for a in ("none", "lsp", "ops")
+        make_ranked_cell(a, "dvae", logs={"poison": {"converged": a not in raising}}) for a in ("none", "lsp", "ops")
     ]
     assert flags_of(cells) == {"dvae": [f"attack not converged: {text}"]}
 
 
-def test_the_only_attack_of_a_board_is_named(make_demo_cell: MakeCell) -> None:
-    assert flags_of([make_demo_cell("lsp", logs={"poison": {"converged": False}})]) == {
+def test_the_only_attack_of_a_board_is_named(make_ranked_cell: MakeCell) -> None:
+    assert flags_of([make_ranked_cell("lsp", logs={"poison": {"converged": False}})]) == {
         "none": ["attack not converged: lsp"]
     }
 

@@ -132,10 +132,10 @@ class TestBoard:
         assert board.loc["gray", names].tolist() == [gray[1], gray[0], gray[2]]
         assert board.loc[["bdr", "gray"], "cost_rank"].tolist() == ranks
 
-    def test_a_first_run_that_works_for_the_others_is_flagged_and_not_ranked(self, make_demo_cell: MakeCell) -> None:
-        cells = [make_demo_cell("lsp", name) for name in ("none", "even")]
-        cells += [make_demo_cell("lsp", "memo", purify=0.3, repeats=[0.3, 0.001, 0.001, 0.001, 0.001])]
-        in_all = [make_demo_cell("ops", name) for name in ("none", "even")]
+    def test_a_first_run_that_works_for_the_others_is_flagged_and_not_ranked(self, make_ranked_cell: MakeCell) -> None:
+        cells = [make_ranked_cell("lsp", name) for name in ("none", "even")]
+        cells += [make_ranked_cell("lsp", "memo", purify=0.3, repeats=[0.3, 0.001, 0.001, 0.001, 0.001])]
+        in_all = [make_ranked_cell("ops", name) for name in ("none", "even")]
         in_all += [replace(cells[-1], key="memo-ops", attack=in_all[0].attack, artifacts={"purify": "another"})]
         assert pd.isna(board_of(cells + in_all).loc["memo", "cost_rank"]), "every attack's first run worked for its own"
         board = board_of(cells)
@@ -143,11 +143,11 @@ class TestBoard:
         assert board.loc[["even", "memo"], "cost_rank"].tolist() == [1, pd.NA]
         assert board.loc["memo", ["cost_seconds", "cost_seconds_min"]].tolist() == [0.3, 0.001]
 
-    def test_a_long_purification_that_works_for_other_attacks_is_flagged(self, make_demo_cell: MakeCell) -> None:
-        cells = [make_demo_cell(attack, name) for attack in ("none", "lsp", "ops") for name in ("none", "even")]
+    def test_a_long_purification_that_works_for_other_attacks_is_flagged(self, make_ranked_cell: MakeCell) -> None:
+        cells = [make_ranked_cell(attack, name) for attack in ("none", "lsp", "ops") for name in ("none", "even")]
         cells = [replace(cell, clean_test_accuracy=0.9) if cell.attack.name == "none" else cell for cell in cells]
         for attack, seconds in (("none", 5.0), ("lsp", 0.01), ("ops", 0.01)):
-            cell = make_demo_cell(attack, "memo", 0.9, purify=seconds)
+            cell = make_ranked_cell(attack, "memo", 0.9, purify=seconds)
             cells.append(replace(cell, artifacts={**cell.artifacts, "purify": attack}))
         board = board_of(cells)
         assert (board.loc["memo", "flags"], board.loc["even", "flags"]) == ("uneven purification", "")
@@ -229,12 +229,12 @@ class TestBoard:
         assert (board.loc["dvae", "flags"], board.loc["iss-jpeg", "flags"]) == (flag and f"{flag}: lsp", "")
         assert (board.loc["dvae", "rank"], board.loc["dvae", "cost_rank"]) == (1, 3), "a flag hides nothing"
 
-    def test_the_clean_cell_is_one_of_those_whose_costs_are_shown(self, make_demo_cell: MakeCell) -> None:
+    def test_the_clean_cell_is_one_of_those_whose_costs_are_shown(self, make_ranked_cell: MakeCell) -> None:
         """Clean data takes the same work, so a defense that works there alone is seen."""
-        cells = [make_demo_cell(attack, "none", train=100) for attack in ("none", "lsp", "ops")]
+        cells = [make_ranked_cell(attack, "none", train=100) for attack in ("none", "lsp", "ops")]
         cells = [replace(cell, clean_test_accuracy=0.9) if cell.attack.name == "none" else cell for cell in cells]
         cells += [
-            make_demo_cell(attack, "gray", 0.9, purify=s) for attack, s in (("none", 3.0), ("lsp", 1.0), ("ops", 2.5))
+            make_ranked_cell(attack, "gray", 0.9, purify=s) for attack, s in (("none", 3.0), ("lsp", 1.0), ("ops", 2.5))
         ]
         row = board_of(cells).loc["gray"]
         assert row[["cost_seconds", "cost_seconds_min", "cost_seconds_max"]].tolist() == [2.5, 1.0, 3.0]
@@ -244,14 +244,14 @@ class TestBoard:
         assert row["flags"] == "not exclusive"
         assert pd.isna(row["cost_rank"])
 
-    def test_one_seed_ranks_no_finer_than_its_test_images_allow(self, make_demo_cell: MakeCell) -> None:
+    def test_one_seed_ranks_no_finer_than_its_test_images_allow(self, make_ranked_cell: MakeCell) -> None:
         for gap, place in ((0.003, 1), (0.03, 2)):
-            cells = [make_demo_cell("lsp", d, a) for d, a in (("a", 0.9), ("b", 0.9 - gap), ("none", 0.1))]
+            cells = [make_ranked_cell("lsp", d, a) for d, a in (("a", 0.9), ("b", 0.9 - gap), ("none", 0.1))]
             assert list(board_of(cells).loc[["a", "b"], "rank"]) == [1, place], "n = 10,000 leave 0.6 points"
 
-    def test_seeds_that_agree_by_luck_rank_no_finer_either(self, make_demo_cell: MakeCell) -> None:
+    def test_seeds_that_agree_by_luck_rank_no_finer_either(self, make_ranked_cell: MakeCell) -> None:
         accuracies = {"a": 0.9, "b": 0.897, "c": 0.87, "none": 0.1}
-        cells = [make_demo_cell("lsp", name, value, seed=s) for name, value in accuracies.items() for s in range(3)]
+        cells = [make_ranked_cell("lsp", name, value, seed=s) for name, value in accuracies.items() for s in range(3)]
         assert list(board_of(cells).loc[["a", "b", "c"], "rank"]) == [1, 1, 3]
 
     def test_costs_of_several_devices_are_not_ranked(self, matrix: list[CellResult], make_cell: MakeCell) -> None:

@@ -52,7 +52,7 @@ def test_without_a_curve_nothing_is_known(make_cell: MakeCell) -> None:
 
 
 @pytest.fixture
-def row(make_demo_cell: MakeCell) -> "pd.Series[object]":
+def row(make_ranked_cell: MakeCell) -> "pd.Series[object]":
     """Two seeds: `lsp` is at 85 % in both, `ops` at 80 % in one."""
     curves = {
         ("lsp", 0): (0.80, 0.85, 0.85, 0.90),
@@ -61,10 +61,10 @@ def row(make_demo_cell: MakeCell) -> "pd.Series[object]":
         ("ops", 1): (0.70, 0.80, 0.80, 0.78),
     }
     cells = [
-        with_curve(make_demo_cell(attack, "dvae", purify=10, train=100, seed=seed), curve)
+        with_curve(make_ranked_cell(attack, "dvae", purify=10, train=100, seed=seed), curve)
         for (attack, seed), curve in curves.items()
     ]
-    cells += [make_demo_cell(attack, "none", 0.34, seed=seed) for attack in ("lsp", "ops") for seed in (0, 1)]
+    cells += [make_ranked_cell(attack, "none", 0.34, seed=seed) for attack in ("lsp", "ops") for seed in (0, 1)]
     return frames_of(cells).board.set_index("defense").loc["dvae"]
 
 
@@ -75,11 +75,11 @@ def test_an_attack_is_at_a_target_in_every_seed(row: "pd.Series[object]") -> Non
     assert pd.isna(row["seconds_to_90"])
 
 
-def test_a_poison_that_did_not_take_is_not_recovered_from(make_demo_cell: MakeCell) -> None:
+def test_a_poison_that_did_not_take_is_not_recovered_from(make_ranked_cell: MakeCell) -> None:
     """`ops` leaves 94 of 95 %: its 85 % with the defense say nothing, and count in the mean alone."""
     levels = {"none": (0.95, 0.90), "lsp": (0.35, 0.85), "ops": (0.94, 0.85)}
     cells = [
-        with_curve(make_demo_cell(attack, defense, purify=10, train=100), (accuracy,))
+        with_curve(make_ranked_cell(attack, defense, purify=10, train=100), (accuracy,))
         for attack, of_attack in levels.items()
         for defense, accuracy in zip(("none", "dvae"), of_attack, strict=True)
     ]
@@ -107,16 +107,16 @@ def test_a_cost_by_point_is_that_of_the_points_above_undefended(row: "pd.Series[
 
 @pytest.mark.parametrize(("accuracy", "train"), [(0.5, 100), (0.4, 100), (0.9, 20)])
 def test_no_point_recovered_or_a_shorter_training_has_no_cost_by_point(
-    make_demo_cell: MakeCell, accuracy: float, train: float
+    make_ranked_cell: MakeCell, accuracy: float, train: float
 ) -> None:
-    cells = [make_demo_cell("lsp", "none", 0.5, train=100)]
-    cells += [make_demo_cell("lsp", "at", accuracy, purify=0, train=train, extra={"trains_differently": True})]
+    cells = [make_ranked_cell("lsp", "none", 0.5, train=100)]
+    cells += [make_ranked_cell("lsp", "at", accuracy, purify=0, train=train, extra={"trains_differently": True})]
     board = frames_of(cells).board
     assert board[["seconds_per_point", "joules_per_point"]].isna().all(axis=None)
 
 
-def test_energy_that_was_not_measured_gives_no_joules(make_demo_cell: MakeCell) -> None:
-    cells = [make_demo_cell("lsp", d, a, energy_joules=None, phase_joules={}) for d, a in (("none", 0.5), ("x", 0.9))]
+def test_energy_that_was_not_measured_gives_no_joules(make_ranked_cell: MakeCell) -> None:
+    cells = [make_ranked_cell("lsp", d, a, energy_joules=None, phase_joules={}) for d, a in (("none", 0.5), ("x", 0.9))]
     (found,) = frames_of(cells).board.query("defense == 'x'").to_dict("records")
     assert found["seconds_per_point"] == pytest.approx(10 / 40)
     assert pd.isna(found["joules_per_point"])
