@@ -41,6 +41,7 @@ ALLOWED_OF_BENCH = {
         "bench.formats",
         "bench.select.presets",
         "bench.select.docstrings",
+        "bench.select.grammar",
     },
 }
 MAY_PUBLISH = ("bench/cli/", "bench/run/python.py")

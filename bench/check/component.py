@@ -18,7 +18,7 @@ from bench.datasets.splits import Splits
 from bench.errors import ContractError, UserError, unknown
 from bench.registry import BY_KIND, load_plugin
 from bench.registry.source import modules_of
-from bench.select.chain import split
+from bench.select.grammar import split
 from bench.select.settings import demo_parameters
 from bench.select.spec import Defaults, Selected, select
 

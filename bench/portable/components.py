@@ -13,8 +13,7 @@ from bench.portable.names import KINDS
 from bench.portable.sources import sources_of
 from bench.registry import BY_KIND, Entry
 from bench.registry.source import files_of, of_this_repository, source_digest
-from bench.select.chain import split
-from bench.select.grammar import cut, unquote
+from bench.select.grammar import cut, split, unquote
 from bench.store.results import CellResult, Manifest
 
 

@@ -8,8 +8,7 @@ from typing import Any
 from bench.errors import UserError
 from bench.plan.keys import cell_key
 from bench.portable.names import name_problem
-from bench.select.chain import split
-from bench.select.grammar import cut, unquote
+from bench.select.grammar import cut, split, unquote
 from bench.select.spec import digest, written
 from bench.stages.clean_images import DECLARED
 from bench.stages.jobs import ROLES

@@ -7,8 +7,7 @@ from pathlib import Path
 from bench.errors import UserError
 from bench.registry import BY_KIND, datasets
 from bench.registry.source import of_this_repository
-from bench.select.chain import split
-from bench.select.grammar import cut, unquote
+from bench.select.grammar import cut, split, unquote
 from bench.select.spec import written
 from bench.store.results import CellResult, Component
 

@@ -6,22 +6,12 @@ images of the earlier ones by its own rule (`StacksOn`) or by adding what it add
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from bench.api import PartialPoison
 from bench.api.budget import Budget, BudgetSum, total_budget
-from bench.select.grammar import separators
-
-_LINK = re.compile(r"\+(?!\d)(?=\s*[\w*?\[\]-]*\s*(?:[:+]|$))")
-
-
-def split(word: str) -> list[str]:
-    """The parts of a selection. A `+` that is quoted or begins no attack's name is part of a value: `1e+2`."""
-    links = [at for at in separators(word, "+") if _LINK.match(word, at)]
-    return [word[start:end] for start, end in zip([0, *(at + 1 for at in links)], [*links, len(word)], strict=True)]
 
 
 @dataclass(frozen=True)

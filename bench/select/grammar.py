@@ -7,6 +7,7 @@ a quote takes that character as it is; before any other character it is itself (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bench.errors import UserError
 
 SEPARATORS = ",:=+"
 _SPECIAL = SEPARATORS + '"'
+_LINK = re.compile(r"\+(?!\d)(?=\s*[\w*?\[\]-]*\s*(?:[:+]|$))")
 QUOTE_PATHS = 'a path that contains one of , : = + is quoted, as in npz:"C:/a,b.npz"'
 
 
@@ -46,6 +48,12 @@ def separators(text: str, which: str) -> list[int]:
         UserError: if a quote is not closed.
     """
     return [position for position, char, separates in _read(text) if separates and char in which]
+
+
+def split(word: str) -> list[str]:
+    """The parts of a chain. A `+` that is quoted or begins no component's name is part of a value: `1e+2`."""
+    links = [at for at in separators(word, "+") if _LINK.match(word, at)]
+    return [word[start:end] for start, end in zip([0, *(at + 1 for at in links)], [*links, len(word)], strict=True)]
 
 
 def cut(text: str, separator: str, most: int = -1) -> list[str]:

@@ -25,9 +25,9 @@ from typing import Any
 
 from bench.errors import UserError, of_component, unknown
 from bench.registry import BY_KIND, Entry, Registry
-from bench.select.chain import Chain, split
+from bench.select.chain import Chain
 from bench.select.defense_chain import chain_of_defenses
-from bench.select.grammar import QUOTE_PATHS, cut, existing_path, quote, unquote
+from bench.select.grammar import QUOTE_PATHS, cut, existing_path, quote, split, unquote
 from bench.select.values import parse_value
 from bench.store.results import PAYS_ONCE_SECONDS
 

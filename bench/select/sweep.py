@@ -10,8 +10,7 @@ from typing import Any
 
 from bench.errors import UserError, unknown
 from bench.registry import Registry
-from bench.select.chain import split
-from bench.select.grammar import cut
+from bench.select.grammar import cut, split
 from bench.select.spec import select
 from bench.select.values import parse_value
 

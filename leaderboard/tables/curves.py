@@ -7,13 +7,13 @@ at least three values of it, they are its points. `bench sweep` makes such cells
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from bench import formats
+from bench.select.grammar import cut, quote, split, unquote
 from leaderboard.tables.adaptive import in_order, names_adaptive
 from leaderboard.tables.columns import CELL_COLUMNS, GROUP, Column, typed
 from leaderboard.tables.statistics import half_width_95, mean
@@ -24,7 +24,7 @@ CURVE_COLUMNS = {
     **{name: CELL_COLUMNS[name] for name in GROUP},
     "varied": Column("string", "attack or defense: what has the parameter"),
     "component": Column("string", "its selection, without the parameter"),
-    "parameter": Column("string", "name of the parameter; in a chain with its part, em.eps"),
+    "parameter": Column("string", "its name; in a chain with its part, em.eps; of the attack in base=em, base.eps"),
     "against": Column("string", "the defense, or the attack, that all points of the curve share"),
     "value": Column("float64", "value of the parameter"),
     "clean_test_accuracy": Column(
@@ -126,13 +126,23 @@ def _accuracy(group: pd.DataFrame, attack: str, defense: str, seeds: list[int]) 
 
 
 def without_parameter(selection: str, parameter: str) -> str:
-    """A selection without the numeric value of one parameter: `jpeg:quality=30` gives `jpeg`.
+    """A selection without the value of one parameter: `jpeg:quality=30` gives `jpeg`.
 
-    The parameter of a chain is named with its attack: `em.eps`.
+    A parameter of a chain is named with its part, `em.eps`; one of a component that a parameter names, with that
+    parameter: `base.eps` of `adaptive:base="em:eps=4/255"`.
     """
-    owner, _, own = parameter.rpartition(".")
-    before = rf"((?:^|\+){re.escape(owner)}(?::[^+]*?)?)" if owner else "()"
-    return re.sub(rf"{before}:{re.escape(own)}=[^:+]+", r"\1", selection, count=1)
+    owner, _, own = parameter.partition(".")
+    parts = split(selection)
+    if len(parts) > 1:
+        return "+".join(without_parameter(part, own) if cut(part, ":")[0] == owner else part for part in parts)
+    kept = []
+    for segment in cut(selection, ":"):
+        key, _, value = segment.partition("=")
+        if own and key == owner:
+            kept.append(f"{key}={quote(without_parameter(unquote(value), own))}")
+        elif key != parameter or not value:
+            kept.append(segment)
+    return ":".join(kept)
 
 
 def point_text(points: pd.DataFrame, at: Any) -> str:

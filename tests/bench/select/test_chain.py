@@ -18,7 +18,8 @@ from bench.errors import ContractError, UserError
 from bench.plan.describe import describe
 from bench.plan.plan import make_plan
 from bench.registry import attacks
-from bench.select.chain import Chain, split
+from bench.select.chain import Chain
+from bench.select.grammar import split
 from bench.select.identity import identity
 from bench.select.matrix import make_matrix
 from bench.select.settings import Settings, read_settings

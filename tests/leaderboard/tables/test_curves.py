@@ -106,6 +106,20 @@ def test_the_terminal_has_a_row_for_each_value(quality: list[CellResult]) -> Non
         ("em", "eps", "em"),
         ("em:eps=4/255+rem:eps=8/255", "rem.eps", "em:eps=4/255+rem"),
         ("em:eps=4/255+rem:eps=8/255", "em.eps", "em+rem:eps=8/255"),
+        ('adaptive:base="em:eps=4/255":through=iss-jpeg', "base.eps", "adaptive:base=em:through=iss-jpeg"),
+        (
+            'adaptive:base="em:eps=4/255":through="jpeg:quality=30"',
+            "through.quality",
+            'adaptive:base="em:eps=4/255":through=jpeg',
+        ),
+        ('adaptive:base="em:eps=4/255":through=jpeg+ops', "adaptive.base.eps", "adaptive:base=em:through=jpeg+ops"),
+        (
+            'adaptive:base=em:through="iss-gray+jpeg:quality=30"',
+            "through.jpeg.quality",
+            'adaptive:base=em:through="iss-gray+jpeg"',
+        ),
+        ('adaptive:base="em:eps=4/255":through=jpeg', "eps", 'adaptive:base="em:eps=4/255":through=jpeg'),
+        ('npz:"a:eps=1+b.npz":eps=2', "eps", 'npz:"a:eps=1+b.npz"'),
     ],
 )
 def test_the_component_is_named_without_the_parameter(selection: str, parameter: str, rest: str) -> None:
