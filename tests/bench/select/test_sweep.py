@@ -2,7 +2,9 @@ import pytest
 
 from bench.errors import UserError
 from bench.registry import attacks, defenses
+from bench.select.spec import select
 from bench.select.sweep import swept
+from bench.select.values import parse_value
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,24 @@ def test_a_chain_needs_no_name_of_the_part_if_one_alone_has_the_parameter():
 
 
 @pytest.mark.parametrize(
+    ("selection", "parameter", "first"),
+    [
+        ("adaptive:base=em:through=jpeg", "base.eps=4/255,8/255", 'adaptive:base="em:eps=4/255":through=jpeg'),
+        ("adaptive:em:through=jpeg", "base.eps=4/255,8/255", 'adaptive:base="em:eps=4/255":through=jpeg'),
+        ('adaptive:base="em:lr=1":through=jpeg', "base.steps=2,3", 'adaptive:base="em:lr=1:steps=2":through=jpeg'),
+        ("adaptive:base=em:through=jpeg+ops", "base.eps=4/255,8/255", 'adaptive:base="em:eps=4/255":through=jpeg+ops'),
+        ("ops+adaptive:em:through=jpeg", "adaptive.through.quality=9,8", 'ops+adaptive:em:through="jpeg:quality=9"'),
+    ],
+)
+def test_a_parameter_of_the_component_that_another_names(selection, parameter, first):
+    assert swept(attacks, selection, parameter)[0] == first
+    (point,) = select(attacks, first)
+    name, _, values = parameter.partition("=")
+    (found,) = [value for key, value in point.parameters.items() if key.endswith(name)]
+    assert found == parse_value(float, values.partition(",")[0])
+
+
+@pytest.mark.parametrize(
     ("registry", "selection", "parameter", "message"),
     [
         (defenses, "jpeg", "qualty=10,30", "no parameter 'qualty'; did you mean quality?"),
@@ -63,6 +83,9 @@ def test_a_chain_needs_no_name_of_the_part_if_one_alone_has_the_parameter():
         (defenses, "iss-gray+jpeg", "iss-gray.quality=10,90", "defense 'iss-gray' has no parameter 'quality'"),
         (defenses, "iss-gray+jpg", "quality=10,90", "unknown defense 'jpg'; did you mean jpeg"),
         (defenses, "iss+jpeg", "quality=10,90", "'iss' is several"),
+        (attacks, "adaptive:base=em:through=jpeg", "base.epss=1,2", "'em' has no parameter 'epss'; did you mean eps"),
+        (attacks, "adaptive:through=jpeg", "base.eps=1,2", "'adaptive' needs base"),
+        (attacks, "adaptive:base=em:through=jpeg", "bas.eps=1,2", "no parameter 'bas.eps'; did you mean base"),
         (attacks, "lsp", "eps=1,inf", "not a finite number|eps"),
     ],
 )
