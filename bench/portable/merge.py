@@ -14,35 +14,25 @@ from bench.portable.reading import Export
 from bench.portable.sources import sources_of
 from bench.store.results import CellResult, Manifest
 
+Choice = dict[str, tuple[Export, CellResult]]
+"""By path of a cell, the folder from which it is taken, and the cell."""
 
-def merge(
-    exports: Sequence[Export], out: Path, first_wins: bool = False, replaced: Collection[str] = ()
-) -> tuple[int, int, list[str]]:
-    """Writes the cells of several folders to one, without tensors.
 
-    A finished cell is taken before a failed one, then that of the first folder. A cell keeps the manifests that it was
-    recorded from: an artifact that two folders have measured has both manifests. So has one of an undefended cell whose
-    record is left out: its training is what the costs of other defenses on that machine are compared with.
+def choose(exports: Sequence[Export], first_wins: bool = False, replaced: Collection[str] = ()) -> Choice:
+    """The cells of several folders, each once: a finished one before a failed one, then that of the first folder.
 
     Args:
         exports: folders without problems.
-        out: see `write_export`; may be one of them.
         first_wins: take the first folder's cell where accuracies differ, instead of none.
         replaced: defenses by name, of which the cells of all folders but the last one that has any are left out.
 
-    Returns:
-        Numbers of cells written, and of those that were left out; folders whose costs lost what they compare with.
-
     Raises:
-        UserError: if folders disagree on an accuracy or on a plug-in, no folder has a defense to be replaced, or the
-            folder cannot be written.
+        UserError: if folders disagree on an accuracy, or no folder has a defense to be replaced.
     """
     last = _last_with(exports, replaced)
-    chosen: dict[str, tuple[Export, CellResult]] = {}
-    count = 0
+    chosen: Choice = {}
     for export in exports:
         for path, cell in export.cells.items():
-            count += 1
             if last.get(cell.defense.name, export) is not export:
                 continue
             other_export, other = chosen.setdefault(path, (export, cell))
@@ -55,6 +45,27 @@ def merge(
                     )
             elif cell.status == "done" and other.status != "done":
                 chosen[path] = (export, cell)
+    return chosen
+
+
+def write_merged(exports: Sequence[Export], chosen: Choice, out: Path) -> list[str]:
+    """Writes chosen cells to one folder, without tensors.
+
+    A cell keeps the manifests that it was recorded from: an artifact that two folders have measured has both manifests.
+    So has one of an undefended cell whose record is left out: its training is what the costs of other defenses on that
+    machine are compared with.
+
+    Args:
+        exports: folders without problems.
+        chosen: see `choose`.
+        out: see `write_export`; may be one of the folders.
+
+    Returns:
+        Folders whose costs lost what they compare with.
+
+    Raises:
+        UserError: if folders disagree on a plug-in, or the folder cannot be written.
+    """
     contents: dict[str, bytes | Path] = {path: json_bytes(asdict(cell)) for path, (_, cell) in chosen.items()}
     for export, cell in chosen.values():
         for stage, key in cell.artifacts.items():
@@ -72,7 +83,7 @@ def merge(
                 without[str(export.root)] = None
     plugins, files = _plugins(chosen.values())
     write_export(out, contents | files, plugins)
-    return len(chosen), count - len(chosen), list(without)
+    return list(without)
 
 
 def _add(contents: dict[str, bytes | Path], manifest: Manifest) -> None:

@@ -103,20 +103,25 @@ def verify(
     metavar="DEFENSE",
     help="Of this defense, take the last folder's cells alone.",
 )
-def merge(folders: tuple[Path, ...], out: Path, first_wins: bool, replaced: tuple[str, ...]) -> int:
+@click.option("--extend", is_flag=True, help="Rows of the first folder may lack the other folders' attacks and seeds.")
+def merge(folders: tuple[Path, ...], out: Path, first_wins: bool, replaced: tuple[str, ...], extend: bool) -> int:
     """Merge exported folders to one, which has each cell once. They are checked before, as by `bench verify`."""
+    from bench.cli.merge import refuse_incomplete
     from bench.cli.verify import print_checks
-    from bench.portable.merge import merge as write
+    from bench.portable.merge import choose, write_merged
     from bench.portable.reading import read_export
 
     exports = [read_export(folder) for folder in folders]
     if sum(print_checks(export) for export in exports):
         return 1
-    written, left_out, without = write(exports, out, first_wins, replaced)
-    for folder in without:
+    chosen = choose(exports, first_wins, replaced)
+    if not extend:
+        refuse_incomplete(exports[0], [cell for _, cell in chosen.values()])
+    for folder in write_merged(exports, chosen, out):
         click.echo(
             f"note: {folder}: its undefended victims were trained by another source than those that are kept, and are "
             "left out; defenses that this folder measured on another machine have no x training"
         )
-    click.echo(f"{out}: {formats.counted(written, 'cell')}; {left_out} left out, which another folder has")
+    left_out = sum(len(export.cells) for export in exports) - len(chosen)
+    click.echo(f"{out}: {formats.counted(len(chosen), 'cell')}; {left_out} left out, which another folder has")
     return 0

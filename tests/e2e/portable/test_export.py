@@ -1,6 +1,7 @@
 """Results that travel without tensors: the real `bench export`, `publish` and `merge` on one tiny run."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from bench.cli.methods import methods
 from bench.errors import UserError
 from bench.portable.checks import check_export
 from bench.portable.folder import json_bytes
-from bench.portable.merge import merge
+from bench.portable.merge import choose, write_merged
 from bench.portable.reading import read_export
 from leaderboard.site.methods import Method
 from tests.e2e.conftest import TINY
@@ -143,6 +144,22 @@ def test_folders_of_two_machines_are_merged(bench, made, tmp_path):
     assert sorted(map(len, again.manifests.values())) == [1] * 8 + [2] * 6, "a merged folder keeps both"
 
 
+def test_complete_rows_stay_complete_unless_the_board_is_extended(bench, made, tmp_path):
+    """Clean data plays the part of the attack that the first folder does not have."""
+    first = part(made, tmp_path / "first", lambda attack, defense: attack == "lsp")
+    before = contents(first)
+    more = part(made, tmp_path / "more", lambda attack, defense: attack == "none" and defense != "iss-gray")
+    ended = bench("merge", first, more, "--out", "first")
+    assert ended.code == 2
+    assert "1 row of " in ended.err
+    assert re.search(r"They lack:\n.* iss-gray / linear\S*: seed 0: none\n", ended.err)
+    assert contents(first) == before
+    rest = part(made, tmp_path / "rest", lambda attack, defense: attack == "none")
+    assert bench("merge", first, more, rest, "--out", "all").code == 0, "the result of all folders counts"
+    assert bench("merge", first, more, "--out", "first", "--extend").code == 0
+    assert len(read_export(first).cells) == 5
+
+
 def test_folders_that_disagree_are_not_merged(bench, made, forged, tmp_path):
     before = next(c for c in read_export(made / "export").cells.values() if (c.attack.name, c.defense.name) == FORGED)
     forged(perfect)
@@ -165,15 +182,16 @@ def test_a_corrected_plug_in_replaces_its_cells(made, tmp_path):
     folders = [read_export(made / "export"), read_export(corrected)]
     some = replace(folders[0], cells={path: c for path, c in folders[0].cells.items() if c.attack.name == "lsp"})
     with pytest.raises(UserError, match=r"plugins/halve_x.py: another folder has another file .* --replace DEFENSE"):
-        merge([some, folders[1]], tmp_path / "both")
-    assert merge(folders, tmp_path / "both", replaced=["halve-x"]) == (6, 6, [])
+        write_merged([some, folders[1]], choose([some, folders[1]]), tmp_path / "both")
+    assert write_merged(folders, choose(folders, replaced=["halve-x"]), tmp_path / "both") == []
     merged = read_export(tmp_path / "both")
     assert (merged.root / "plugins" / "halve_x.py").read_text() == "# corrected"
     assert merged.index.plugins[0].components == {"defense halve-x": "0"}
     (corrected / "plugins" / "halve_x.py").rename(corrected / "plugins" / "other.py")
     rewrite(corrected / "export.json", lambda index: index["plugins"][0].update(file="plugins/other.py"))
     hash_again(corrected)
+    folders = [some, read_export(corrected)]
     with pytest.raises(UserError, match="defense halve-x: the folders computed it with different sources; --replace"):
-        merge([some, read_export(corrected)], tmp_path / "neither")
+        write_merged(folders, choose(folders), tmp_path / "neither")
     with pytest.raises(UserError, match="--replace nothing: no folder has this defense; they have halve-x"):
-        merge(folders, tmp_path / "neither", replaced=["nothing"])
+        choose(folders, replaced=["nothing"])
