@@ -16,13 +16,18 @@ from rich.table import Table
 
 from bench.api import ChangesRecipe, FitsOnce, SeesTestImages, TrainsDifferently
 from bench.errors import UserError, unknown
-from bench.registry import BY_KIND, Entry, load_plugin
+from bench.formats import counted
+from bench.registry import BY_KIND, Entry, Registry, load_plugin
 from bench.select import presets, tasks
 from bench.select.docstrings import meanings, read_docstring
 from bench.select.spec import written
 
 _OPTIONS = {kind: f"--{kind}" for kind in ("attacks", "defenses", "victims")}
 _OPTIONS |= {"datasets": "--dataset", "executors": "--executor"}
+_CHAINS = {
+    "attacks": "em+ops (CIFAR-10-S); each part is crafted from the clean images",
+    "defenses": "iss-gray+jpeg:quality=30; each part purifies what the one before it made",
+}
 
 
 def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
@@ -50,9 +55,12 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
     console.print(table)
     for problem in BY_KIND[kind].broken.values() if kind in BY_KIND else ():
         console.print(f"missing: {problem}", style="red")
+    if kind in _CHAINS:
+        console.print(f"Chains: {_CHAINS[kind]}.")
     if kind == "attacks":
-        console.print("Chains: em+ops (CIFAR-10-S); each part is crafted from the clean images.")
         console.print("Words in brackets select all such attacks: --attacks class-wise")
+    if kind in BY_KIND and (words := _words_for_several(BY_KIND[kind])):
+        console.print(f"Words for several: {'; '.join(words)}")
     if kind == "victims":
         console.print("Every timm model name is a victim too: resnet18, resnet50, densenet121, mobilenetv2_100, ...")
     if kind in ("attacks", "defenses", "victims"):
@@ -61,8 +69,16 @@ def print_list(kind: str, plugins: tuple[Path, ...]) -> None:
     console.print("`bench describe NAME` shows paper, parameters, cost and an example.")
 
 
+def _words_for_several(registry: Registry[Any]) -> list[str]:
+    """Families and sweeps with their members; the words of traits stand at each component."""
+    traits = {word for name in registry if (its := registry.traits(name)) for word in its.words}
+    return [f"{word} = {', '.join(its)}" for word, its in registry.groups().items() if word not in traits]
+
+
 def print_description(name: str, plugins: tuple[Path, ...]) -> None:
     """Prints what a component, a preset or a task is: paper, knowledge it uses, parameters, cost, an example.
+
+    Of a word that selects several components, prints those.
 
     Raises:
         UserError: for a name that nothing has.
@@ -74,7 +90,12 @@ def print_description(name: str, plugins: tuple[Path, ...]) -> None:
     if name in tasks.names():
         console.print((tasks.FOLDER / f"{name}.toml").read_text(encoding="utf-8").rstrip())
         return
-    if not found and name not in presets.names():
+    groups = {kind: group for kind, registry in BY_KIND.items() if (group := registry.groups().get(name))}
+    for kind, members in groups.items():
+        console.print(f"{name}: word for {counted(len(members), kind[:-1])}", style="bold")
+        console.print(f"selects: {', '.join(members)}")
+        console.print(f"example: {_command(kind, name)}", soft_wrap=True)
+    if not found and not groups and name not in presets.names():
         found = [("victims", _timm_entry(name))]
     for kind, entry in found:
         _describe(console, card(kind, name, entry))
@@ -86,7 +107,8 @@ def _timm_entry(name: str) -> Entry[Any]:
     try:
         return BY_KIND["victims"].find(name)[0]
     except UserError:
-        names = [*presets.names(), *tasks.names(), *(known for registry in BY_KIND.values() for known in registry)]
+        names = [*presets.names(), *tasks.names()]
+        names += [known for registry in BY_KIND.values() for known in (*registry, *registry.groups())]
         broken = [problem for registry in BY_KIND.values() for problem in registry.broken.values()]
         raise unknown("component", name, names, " ".join(["`bench list KIND` lists them.", *broken])) from None
 
@@ -183,6 +205,11 @@ def _example(kind: str, name: str, entry: Entry[Any]) -> str:
     names = [key for key in entry.needed if key != "model"]
     bare = names == [entry.positional]
     selection = ":".join([name, *(key.upper() if bare else f"{key}={key.upper()}" for key in names)])
+    return _command(kind, selection)
+
+
+def _command(kind: str, selection: str) -> str:
+    """A run with a selection of a kind."""
     others = {"attacks": "--defenses iss", "defenses": "--attacks lsp,ops"}.get(kind, "--attacks lsp --defenses iss")
     return f"bench run {_OPTIONS[kind]} {selection} {others}"
 

@@ -12,7 +12,14 @@ import pytest
         ),
         (
             "defenses",
-            ["dvae", "(family iss)", "leave out what needs a parameter: avatar (weights), clean-mix (images)"],
+            [
+                "dvae",
+                "(family iss)",
+                "Chains: iss-gray+jpeg:quality=30;",
+                "jpeg-sweep = jpeg:quality=10, jpeg:quality=30,",
+                "; iss = iss-gray, iss-jpeg, iss-bdr;",
+                "leave out what needs a parameter: avatar (weights), clean-mix (images)",
+            ],
         ),
         ("victims", ["small-cnn", "timm"]),
         ("datasets", ["shapes", "cifar10", "npz"]),
@@ -49,6 +56,8 @@ def test_lists_break_no_word_at_80_columns(bench, monkeypatch, kind, words):
             ],
         ),
         ("none", ["none: attack", "none: defense"]),
+        ("jpeg-sweep", ["word for 5 defenses", "selects: jpeg:quality=10, jpeg:quality=30", "--defenses jpeg-sweep"]),
+        ("unbounded", ["unbounded: word for 1 attack", "selects: cuda", "--attacks unbounded"]),
         ("resnet18", ["resnet18: victim", "weight_decay"]),
         ("npz", ["npz: dataset", "--dataset npz:PATH"]),
         ("fast", ["fast: preset (unvalidated", "dvae: epochs=30"]),
@@ -77,6 +86,7 @@ def test_describe_suggests_the_nearest_name(bench):
     shown = bench("describe", "dvaee")
     assert shown.code == 2
     assert "did you mean dvae?" in shown.err
+    assert "did you mean jpeg-sweep?" in bench("describe", "jpeg-swep").err
 
 
 def test_help_is_complete(bench):
