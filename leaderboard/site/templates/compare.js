@@ -25,14 +25,14 @@ function offer(picker, candidates) {
   return candidates.find((row) => picker.value && rowName(row) === picker.value);
 }
 
-// Half the 95 % interval: over seeds, or with one seed what a test set of n images leaves open.
-const doubt = (accuracy, half, n) => (half ? Number(half) : 1.96 * Math.sqrt((accuracy * (1 - accuracy)) / n));
+// Half the 95 % interval: over seeds, and at least what a test set of n images leaves open; difference.py has the same rule.
+const doubt = (accuracy, half, n) => Math.max(Number(half), 1.96 * Math.sqrt((accuracy * (1 - accuracy)) / n));
 
 function difference(head, ours, theirs) {
   const cells = [ours, theirs].map((row) => row.cells[head.cellIndex]);
   if (cells.some((cell) => !cell.dataset.sort)) return null;
   const [a, b] = cells.map((cell) => Number(cell.dataset.sort));
-  const [x, y] = cells.map((cell) => doubt(Number(cell.dataset.sort), cell.dataset.half, Number(ours.dataset.images)));
+  const [x, y] = cells.map((cell) => doubt(Number(cell.dataset.sort), cell.dataset.half ?? 0, Number(ours.dataset.images)));
   const width = Math.hypot(x, y);
   const told = Math.abs(a - b) >= width && inPoints(a) !== inPoints(b);
   return { a, b, width, sign: told ? Math.sign(a - b) : 0 };

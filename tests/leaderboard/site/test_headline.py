@@ -1,6 +1,7 @@
 """The first five seconds: what the tiles above the board say."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 
@@ -41,7 +42,7 @@ def test_one_seed_says_what_the_test_images_alone_leave_open(matrix: list[CellRe
     assert sure.text == "one seed, no interval"
     # 1.96 * sqrt(0.9 * 0.1 / 10,000) = 0.00588
     assert sure.note.replace("\xa0", " ") == (
-        "8.0 points ahead of iss-jpeg; n = 2 cells of dvae on 10,000 test images, "
+        "8.0 points ahead of iss-jpeg, one training each; n = 2 cells of dvae on 10,000 test images, "
         "which alone leave ± 0.6 points in each"
     )
 
@@ -56,9 +57,10 @@ def test_a_tie_is_as_sure_as_its_less_sure_part(make_ranked_cell: MakeCell) -> N
     spread = {"a": (0.90, 0.91), "b": (0.88, 0.92)}
     cells = [make_ranked_cell("lsp", d, v, seed=s) for d, values in spread.items() for s, v in enumerate(values)]
     found = said([*cells, *(make_ranked_cell("lsp", "none", 0.1, seed=s) for s in (0, 1))])
-    assert found["Best defenses, tied"].text == "a, b"
+    assert found["Best defenses"].text == "a and b: not told apart"
     assert found["How sure"].text == "± 25.4 points", "12.7 * 0.0283 / sqrt(2)"
-    assert found["How sure"].note == "95 %, 2 seeds, n = 2 cells of b; the difference is within the interval"
+    width = "interval of the difference ±\xa026.2"  # the root of 6.35 squared + 25.41 squared
+    assert found["How sure"].note == f"95 %, 2 seeds, n = 2 cells of b; 0.5 points between a and b, {width}"
 
 
 def test_ties_are_named_with_their_costs(make_ranked_cell: MakeCell) -> None:
@@ -67,17 +69,14 @@ def test_ties_are_named_with_their_costs(make_ranked_cell: MakeCell) -> None:
     cells = [make_ranked_cell("lsp", d, v, purify=costs.get(d, 0)) for d, v in accuracies.items()]
     cells += [make_ranked_cell("none", d, 0.9, purify=costs.get(d, 0)) for d in accuracies]
     found = said(cells)
-    assert found["Best defenses, tied"].text == "a, b"
-    assert (
-        found["Best defenses, tied"].note.replace("\xa0", " ") == "mean accuracy, worst 90.0 % (lsp) and 90.0 % (lsp)"
-    )
-    assert found["Best defenses, tied"].value == "90.0\xa0%"
-    assert found["What it costs"].text == "30\xa0s (a), 2\xa0s (b)"
-    assert found["What it costs"].note == (
-        "1.30× and 1.020× an undefended training; the best of the cheaper ones: c, 50.0\xa0% for 1 s"
-    )
+    best = found["Best defenses"]
+    assert best.text == "a and b: not told apart"
+    assert best.note.replace("\xa0", " ") == "mean accuracy and cost; worst 90.0 % (lsp) and 90.0 % (lsp)"
+    assert best.values == ("a: 90.0\xa0% for 30\xa0s", "b: 90.0\xa0% for 2\xa0s")
+    assert found["What it costs"].text == "1.30× and 1.020×"
+    assert found["What it costs"].note == ("an undefended training; the best of the cheaper ones: c, 50.0\xa0% for 1 s")
     found = said([*cells, *(make_ranked_cell(t, "d", 0.9, exclusive=False) for t in ("none", "lsp"))])
-    assert found["Best defenses, tied"].text == "a, b and 1 more"
+    assert found["Best defenses"].text == "a, b and 1 more: not told apart"
     assert found["What it costs"].note.endswith("; d not ranked: not exclusive")
 
 
@@ -120,5 +119,39 @@ def test_of_a_tie_only_what_is_better_than_none_is_named(make_ranked_cell: MakeC
     cells = [make_ranked_cell("lsp", d, v, seed=s) for d, of in values.items() for s, v in enumerate(of)]
     cells += [make_ranked_cell("none", d, 0.9, seed=s) for d in values for s in (0, 1)]
     found = said(cells)
-    assert (found["Best defense"].text, found["Best defense"].value) == ("a", "61.0\xa0%")
-    assert found["How sure"].note.endswith("; the difference from b is within the interval")
+    assert (found["Best defense"].text, found["Best defense"].values) == ("a", ("61.0\xa0%",))
+    assert (
+        found["How sure"]
+        .note.replace("\xa0", " ")
+        .endswith("; 26.0 points between a and b, interval of the difference ± 64.8")
+    )
+
+
+def test_a_lead_below_the_interval_of_the_difference_is_none(make_cell: MakeCell) -> None:
+    """One seed, 10,000 images: 0.98 points at 59.5 % and 59.7 % give 1.36; nothing is ranked."""
+    costs = {"dvae": 96.0, "jpeg": 1.0, "gray": 0.3}
+    values = {"dvae": 0.597, "jpeg": 0.595, "gray": 0.16, "none": 0.15}
+    cells = [
+        make_cell(a, d, 0.9 if a == "none" else v, purify=costs.get(d, 0))
+        for d, v in values.items()
+        for a in ("none", "lsp")
+    ]
+    found = said(cells)
+    best = found["Highest means, provisional"]
+    assert best.text == "dvae and jpeg: not told apart"
+    assert best.values == ("dvae: 59.7\xa0% for 96\xa0s", "jpeg: 59.5\xa0% for 1\xa0s")
+    assert not best.leading, "no rank, no mark"
+    sure = found["How sure"].note.replace("\xa0", " ")
+    assert sure.startswith("0.2 points between dvae and jpeg, interval of the difference ± 1.4; n = 1 cell of dvae on")
+    apart = said([replace(c, clean_test_accuracy=0.617) if c.defense.name == "dvae" else c for c in cells])
+    assert apart["Highest mean, provisional"].text == "dvae", "2.2 points"
+
+
+def test_the_cheapest_is_said_only_where_every_defense_has_a_mean_and_a_cost(make_ranked_cell: MakeCell) -> None:
+    costs = {"a": 1.0, "b": 30.0}
+    cells = [make_ranked_cell("lsp", d, v, purify=costs.get(d, 0)) for d, v in (("a", 0.9), ("b", 0.5), ("none", 0.1))]
+    assert said(cells)["What it costs"].note.endswith("an undefended training; the cheapest")
+    failed = make_ranked_cell("lsp", "c", status="failed")
+    assert said([*cells, failed])["What it costs"].note.endswith("an undefended training")
+    tie = make_ranked_cell("lsp", "c", 0.9, purify=60.0)
+    assert said([*cells, tie])["What it costs"].note.endswith("; the cheapest: a")
