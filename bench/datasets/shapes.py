@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from bench.api import DataInfo, ImageSet
 from bench.datasets.splits import Splits
-from bench.datasets.subsets import Subset
+from bench.datasets.subsets import Sizes, Subset
 from bench.registry import datasets
 
 _EDGE_PIXELS = 2.5  # width of the soft edge
@@ -49,12 +49,17 @@ class Shapes(Subset):
         if not 16 <= self.size <= 512:
             raise ValueError(f"size must be in 16..512 pixels, got {self.size}")
 
+    @property
+    def sizes(self) -> Sizes:
+        """Of both splits; `clean` takes nothing from them."""
+        return Sizes(self.train or 2000, self.test or 1000, len(_OUTLINES), (3, self.size, self.size))
+
     def load(self, root: Path) -> Splits:
         """Draws both splits; `root` is not used."""
         generator = torch.Generator().manual_seed(2 * self.seed)
         return Splits(
-            _draw_set(self.train or 2000, self.size, generator),
-            _draw_set(self.test or 1000, self.size, torch.Generator().manual_seed(2 * self.seed + 1)),
+            _draw_set(self.sizes.train_images, self.size, generator),
+            _draw_set(self.sizes.test_images, self.size, torch.Generator().manual_seed(2 * self.seed + 1)),
             clean=_draw_set(self.clean, self.size, generator) if self.clean else None,
         )
 

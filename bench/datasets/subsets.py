@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +15,20 @@ from bench.errors import UserError
 from bench.formats import counted
 
 
+class Sizes(NamedTuple):
+    """Numbers of training images, test images and classes, and the shape of an image: channels, height, width."""
+
+    train_images: int
+    test_images: int
+    num_classes: int
+    shape: tuple[int, int, int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subset:
     """Base of data sets of which a part can be taken.
+
+    One whose sizes are known before it is read has them as `sizes`, with which `bench verify` compares cells.
 
     Attributes:
         train: number of training images, drawn with the same share of every class; all of them if none.
@@ -38,6 +50,12 @@ class Subset:
                 raise ValueError(f"{name} must be at least 1, got {count}; leave it out to take all images")
         if self.clean < 0:
             raise ValueError(f"clean must be at least 0, got {self.clean}")
+
+    def part_of(self, whole: Sizes) -> Sizes:
+        """Sizes of what `cut` leaves."""
+        train = whole.train_images - self.clean if self.train is None else self.train
+        test = whole.test_images if self.test is None else self.test
+        return whole._replace(train_images=max(1, train), test_images=test)
 
     def cut(self, splits: Splits) -> Splits:
         """The chosen part of both splits.

@@ -13,7 +13,7 @@ import torch
 
 from bench.api import DataInfo, ImageSet
 from bench.datasets.splits import Splits
-from bench.datasets.subsets import Subset
+from bench.datasets.subsets import Sizes, Subset
 from bench.errors import UserError, of_the_machine
 from bench.registry import datasets
 
@@ -30,6 +30,11 @@ _FILES = {
 class Cifar10(Subset):
     """CIFAR-10: 50,000 + 10,000 images, 32x32, 10 classes."""
 
+    @property
+    def sizes(self) -> Sizes:
+        """Of the chosen part."""
+        return self.part_of(Sizes(50_000, 10_000, 10, (3, 32, 32)))
+
     def load(self, root: Path) -> Splits:
         """Reads the official batches below `root`, downloading them if they are absent."""
         from torchvision.datasets import CIFAR10
@@ -42,6 +47,11 @@ class Cifar10(Subset):
 class Cifar100(Subset):
     """CIFAR-100: 50,000 + 10,000 images, 32x32, 100 classes."""
 
+    @property
+    def sizes(self) -> Sizes:
+        """Of the chosen part."""
+        return self.part_of(Sizes(50_000, 10_000, 100, (3, 32, 32)))
+
     def load(self, root: Path) -> Splits:
         """Reads the official batches below `root`, downloading them if they are absent."""
         from torchvision.datasets import CIFAR100
@@ -53,6 +63,11 @@ class Cifar100(Subset):
 @dataclass(frozen=True, kw_only=True)
 class Svhn(Subset):
     """SVHN, cropped digits: 73,257 + 26,032 images, 32x32, 10 classes."""
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the chosen part."""
+        return self.part_of(Sizes(73_257, 26_032, 10, (3, 32, 32)))
 
     def load(self, root: Path) -> Splits:
         """Reads the two `.mat` files below `root`, downloading them if they are absent."""

@@ -9,12 +9,14 @@ from bench.plan.keys import SCHEMA_EPOCH
 from bench.portable.coordinates import chain, coordinates, short
 from bench.portable.descriptions import Registered, differences
 from bench.portable.folder import manifest_path
+from bench.portable.plausibility import plausible
 from bench.portable.reading import Export
 from bench.portable.sources import plugin_problems
 from bench.run.records import judged, measured
 from bench.select.spec import digest
 from bench.stages.jobs import STAGES
 from bench.store.artifacts import DATA_FILE
+from bench.store.data_files import bytes_of_predictions
 from bench.store.results import SCHEMA_VERSION, CellResult, Manifest, artifact_path, cost_problems
 
 
@@ -46,7 +48,7 @@ def check_export(export: Export) -> list[str]:
 def _of_cell(
     cell: CellResult, path: str, found: Mapping[str, Mapping[str, Manifest]], registered: Registered
 ) -> Iterator[str]:
-    if (problem := coordinates(cell, path)) or (problem := _plausible(cell)):
+    if (problem := coordinates(cell, path)) or (problem := plausible(cell)):
         yield problem
         return
     if cell.status == "done" and set(cell.artifacts) != set(STAGES):
@@ -75,30 +77,6 @@ def _described(cell: CellResult, manifests: Mapping[str, Manifest]) -> Iterator[
 def measurement(cell: CellResult, stage: str, manifests: Sequence[Manifest]) -> Manifest:
     """The manifest that a cell's record is of: after a merge, an artifact may have been measured several times."""
     return next((one for one in manifests if one.cost == cell.costs.get(stage)), manifests[0])
-
-
-def _plausible(cell: CellResult) -> str:
-    """The first value of a cell that no run gives."""
-    shape, images = cell.dataset["shape"], cell.dataset["test_images"]
-    if cell.status != "done":
-        return "" if cell.error and "message" in cell.error else "error: a cell that is not finished says why"
-    right = (cell.clean_test_accuracy or 0.0) * (cell.test_images or 0)
-    if len(shape) != 3 or cell.dataset["num_classes"] < 2 or cell.dataset["train_images"] < 1:
-        return "dataset: has no shape of three sizes, no two classes or no training image"
-    if cell.test_images != images:
-        return f"test_images: {cell.test_images}, the data set has {images}"
-    if abs(right - round(right)) > 1e-6 * max(right, 1.0):
-        return f"clean_test_accuracy: {cell.clean_test_accuracy} of {images} images is {right:g} images"
-    if [point["epoch"] for point in cell.curve] != list(range(1, len(cell.curve) + 1)):
-        return "curve: has no point for each epoch from 1"
-    if bool(cell.curve) != ("recipe" in cell.victim.extra):
-        return "curve: has points if the victim has a recipe, and none if it is fitted at once"
-    if cell.curve and (last := cell.curve[-1].get("clean_test_accuracy")) != cell.clean_test_accuracy:
-        return f"clean_test_accuracy: {cell.clean_test_accuracy}, the curve ends at {last}"
-    for name in ("clean_test_accuracy", "train_accuracy"):
-        if wrong := [value for point in cell.curve if not 0 <= (value := point.get(name) or 0) <= 1]:
-            return f"curve: {name} {wrong[0]} is not in 0..1"
-    return ""
 
 
 def _record(cell: CellResult, manifests: Mapping[str, Manifest]) -> str:
@@ -150,6 +128,9 @@ def _of_manifest(manifest: Manifest, stage: str, key: str) -> Iterator[str]:
         recipe, curve = manifest.payload.get("recipe"), manifest.payload.get("curve")
         if not isinstance(recipe, Mapping) or not isinstance(curve, list) or recipe.get("epochs", 0) != len(curve):
             yield "payload.recipe.epochs: is not the number of points of payload.curve"
+        count = manifest.payload.get("test_images")
+        if not isinstance(count, int) or manifest.data_bytes != bytes_of_predictions(count):
+            yield f"data_bytes: {manifest.data_bytes} is not that of payload.test_images ({short(count)}) predictions"
     try:
         datetime.fromisoformat(cost.created)
     except ValueError:

@@ -45,14 +45,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> DataFile:
     offset = 0
     for name, tensor in tensors.items():
         end = offset + tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _DTYPES[str(tensor.dtype)],
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, end],
-        }
+        header[name] = _entry(_DTYPES[str(tensor.dtype)], list(tensor.shape), [offset, end])
         offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
     checksum = hashlib.sha256()
     images_digest = ""
     with naming(path), path.open("wb") as file:
@@ -61,7 +55,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> DataFile:
             file.write(block)
             checksum.update(block)
 
-        put(len(text).to_bytes(8, "little") + text)
+        put(_head(header))
         for number, (name, tensor) in enumerate(tensors.items()):
             data = tensor.contiguous().numpy().data.cast("B") if tensor.numel() else memoryview(b"")
             for start in range(0, len(data), _CHUNK):
@@ -71,6 +65,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> DataFile:
         file.flush()
         os.fsync(file.fileno())
         return DataFile(path, checksum.hexdigest(), file.tell(), images_digest)
+
+
+def bytes_of_predictions(count: int) -> int:
+    """Size of a file that holds one tensor, `predictions` int32 (count,): the data of a training."""
+    return len(_head({"predictions": _entry("I32", [count], [0, 4 * count])})) + 4 * count
+
+
+def _entry(dtype: str, shape: list[int], data_offsets: list[int]) -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": data_offsets}
+
+
+def _head(header: Mapping[str, object]) -> bytes:
+    """The bytes of a file before the first tensor, padded to a multiple of eight."""
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def reserve(path: Path, size: int) -> None:

@@ -7,10 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.api import DataInfo, ImageSet
 from bench.datasets import decoding, loading
-from bench.datasets.splits import content_digest
-from bench.datasets.subsets import stratified_rows
+from bench.datasets.splits import Splits, content_digest
+from bench.datasets.subsets import Sizes, Subset, stratified_rows
 from bench.errors import UserError
+from bench.registry import datasets
+from bench.select.spec import select
 
 
 def save(path: Path, **changes) -> str:
@@ -36,6 +39,26 @@ def test_shapes_are_deterministic_balanced_and_disjoint():
     assert one.digests[0] != load("shapes:train=200:test=100:seed=1").digests[0]
     train = {image.numpy().tobytes() for image in one.train.images}
     assert not any(image.numpy().tobytes() in train for image in one.test.images)
+
+
+@pytest.mark.parametrize("text", ["shapes", "shapes:train=20:test=30:clean=10:size=16"])
+def test_sizes_are_known_before_a_data_set_is_read(text):
+    sizes, splits = select(datasets, text)[0].component.sizes, load(text)
+    assert sizes[:3] == (len(splits.train), len(splits.test), splits.train.info.num_classes)
+    assert sizes.shape == splits.train.info.shape == tuple(splits.test.images.shape[1:])
+
+
+@pytest.mark.parametrize(
+    ("given", "train", "test"),
+    [({}, 40, 10), ({"clean": 4}, 36, 10), ({"train": 12, "clean": 4}, 12, 10), ({"train": 20, "test": 6}, 20, 6)],
+)
+def test_sizes_of_a_part_are_those_of_its_images(given, train, test):
+    info = DataInfo("any", 2, (1, 2, 2))
+    images = {n: ImageSet(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.arange(n) % 2, info) for n in (40, 10)}
+    part = Subset(**given)
+    splits = part.cut(Splits(images[40], images[10]))
+    assert (len(splits.train), len(splits.test)) == (train, test)
+    assert part.part_of(Sizes(40, 10, 2, (1, 2, 2))) == (train, test, 2, (1, 2, 2))
 
 
 def test_shapes_classes_cannot_be_told_by_a_linear_model_on_pixels_or_mean_colors():

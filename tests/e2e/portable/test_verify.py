@@ -95,6 +95,17 @@ def recipe_of_both(cell, folder, manifest):
     rewrite(manifest("train"), lambda value: value["payload"]["recipe"].update(lr=9.0))
 
 
+def more_poisoned_images(cell, folder, manifest):
+    cell["scores"]["poisoned_images"] = 65
+    rewrite(manifest("poison"), lambda value: value["payload"]["scores"].update(poisoned_images=65))
+
+
+def more_test_images(cell, folder, manifest):
+    cell["test_images"] = cell["dataset"]["test_images"] = 64
+    cell["dataset"].update(spec="npz:path=shapes.npz")
+    rewrite(manifest("train"), lambda value: value["payload"].update(test_images=64))
+
+
 def device_of_costs(cell, folder, manifest):
     for stage, cost in cell["costs"].items():
         cost["device"] = "NVIDIA H100, float32, deterministic"
@@ -133,6 +144,17 @@ FORGERIES = {
         lambda cell, *_: cell["dataset"].update(name="cifar10"),
         "dataset.name: 'cifar10', dataset.spec 'shapes:train=64:test=32' gives 'shapes'",
     ),
+    "training images": (
+        lambda cell, *_: cell["dataset"].update(train_images=500),
+        "dataset.train_images: 500, 'shapes:train=64:test=32' has 64",
+    ),
+    "shape": (lambda cell, *_: cell["dataset"].update(shape=[3, 64, 64]), "dataset.shape: [3, 64, 64], 'shapes"),
+    "selection of a data set": (
+        lambda cell, *_: cell["dataset"].update(spec="shapes:trian=64"),
+        "dataset.spec: dataset 'shapes' has no parameter 'trian'",
+    ),
+    "poisoned images": (more_poisoned_images, "scores.poisoned_images: 65, the data set has 64 training images"),
+    "test images": (more_test_images, "data_bytes: 216 is not that of payload.test_images (64) predictions"),
     "family": (lambda cell, *_: cell["attack"].update(family="iss"), "attack.family: 'iss', this checkout has ''"),
     "paper": (lambda cell, *_: cell["attack"].update(source="arXiv:1"), "attack.source: 'arXiv:1', this checkout has"),
     "knowledge": (lambda cell, *_: cell["victim"].update(uses=["x"]), "victim.uses: ['x'], this checkout has []"),
