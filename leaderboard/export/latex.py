@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench import formats
-from leaderboard.tables.groups import BEST_RULE, groups, is_best
+from leaderboard.tables.groups import BEST_RULE, groups, is_best, not_counted_note
 from leaderboard.tables.shown import (
     ADAPTIVE_NOTE,
     Shown,
@@ -59,6 +59,7 @@ def _table(names: list[str], group: pd.DataFrame) -> str:
     lines = [
         "",
         f"% {escaped(', '.join(names))}",
+        *[f"% {escaped(note)}" for note in [not_counted_note(group)] if note],
         f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         "\\toprule",
         *_above(len(heads) - len(adaptive), len(adaptive)),

@@ -16,7 +16,7 @@ from bench import formats
 from leaderboard.export.text import described_flags
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import shared_flags
-from leaderboard.tables.groups import groups, is_best, place
+from leaderboard.tables.groups import groups, is_best, not_counted_note, place
 from leaderboard.tables.shown import ADAPTIVE_NOTE, Shown, View, adaptive_columns, attack_columns, shown_in
 
 _NAME_WIDTH = 26
@@ -43,6 +43,8 @@ def print_leaderboard(board: pd.DataFrame, console: Console) -> None:
             for table in _by_attack("accuracy by attack", attack_columns(group), group, console.width):
                 console.print()
                 console.print(table)
+            if note := not_counted_note(group):
+                console.print(Text(note, "dim"))
             for table in _by_attack("adaptive attacks", adaptive_columns(group), group, console.width):
                 console.print()
                 console.print(table)

@@ -16,7 +16,7 @@ from bench import formats
 from leaderboard.tables.columns import BOARD_COLUMNS, as_text
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import shown_flags
-from leaderboard.tables.groups import BEST_RULE, groups, is_best, place
+from leaderboard.tables.groups import BEST_RULE, groups, is_best, not_counted_note, place
 from leaderboard.tables.shown import (
     ADAPTIVE_NOTE,
     Shown,
@@ -63,19 +63,19 @@ def markdown_text(board: pd.DataFrame) -> str:
     parts = ["# purify-bench leaderboard", _LEGEND]
     for names, group in groups(board):
         parts += [f"## {', '.join(map(_escaped, names))}", _markdown_table(group)]
-        if note := envelope_note(group):
-            parts.append(_escaped(note))
+        parts += [_escaped(note) for note in (not_counted_note(group), envelope_note(group)) if note]
         if columns := adaptive_columns(group):
             parts += [f"Adaptive attacks: {ADAPTIVE_NOTE}.", _adaptive_table(group, columns)]
     return "\n\n".join(parts) + "\n"
 
 
 _LEGEND = (
-    "Clean test accuracy in percent after the last epoch. Mean and worst are over attacks; ± 95 % is the Student-t "
-    "half-width over seeds. Recovery, over the poisons that took: 0 as undefended, 1 as trained on clean data. Cost: "
-    "purification, extra training time and the view of the test images, medians, in brackets the range measured; 1.00× "
-    "costs nothing beyond an undefended training, less is a shorter training. Rows that lack cells have no mean and no "
-    "rank; an oracle row was chosen with test labels and is not ranked. "
+    "Clean test accuracy in percent after the last epoch. Mean and worst are over the attacks that count: without "
+    "poisons that did not take, if any took. ± 95 % is the Student-t half-width over seeds. Recovery, over the poisons "
+    "that took: 0 as undefended, 1 as trained on clean data. Cost: purification, extra training time and the view of "
+    "the test images, medians, in brackets the range measured; 1.00× costs nothing beyond an undefended training, less "
+    "is a shorter training. Rows that lack cells have no mean and no rank; an oracle row was chosen with test labels "
+    "and is not ranked. "
     f"{BEST_RULE}."
 )
 

@@ -14,6 +14,7 @@ from leaderboard.tables.adaptive import names_adaptive
 from leaderboard.tables.columns import AND
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import Flag, has, shared_flags, shown_flags
+from leaderboard.tables.groups import not_counted_note
 from leaderboard.tables.shown import ADAPTIVE_NOTE
 
 
@@ -52,6 +53,7 @@ def heat_caption(group: pd.DataFrame, cells: pd.DataFrame, columns: Sequence[str
         "In the file for one column, attacks are the rows." if attacks_are_rows(group, "single") else "",
         "" if has_numbers(group, "single") else "The file for one column has no room for numbers: use the double one.",
         _adaptive(columns),
+        not_counted_note(group),
         _cut_names([*group["defense_selection"], *columns]),
         _conditions(cells),
         _flags(group),

@@ -163,14 +163,15 @@ def _attack_cell(row: pd.Series[Any], name: str, attack: int, board: pd.DataFram
     if pair is None or pair.accuracy is None:
         return Cell(formats.DASH, "", column=f"at at{attack}", **_best_known(pair))
     best = is_best(row, of_attack(name), board)
-    note = "" if pair.half_width_95 is None else f"± {formats.percent(pair.half_width_95)}"
+    notes = [] if pair.half_width_95 is None else [f"± {formats.percent(pair.half_width_95)}"]
+    uncounted = name in row["not_counted"]
     link = pair.keys[min(pair.keys)] if pair.keys else ""
     return Cell(
         formats.percent(pair.accuracy),
         str(pair.accuracy),
         best,
-        note,
-        f"at at{attack}",
+        ", ".join([*notes, *["not counted"] * uncounted]),
+        f"at at{attack}{' uncounted' * uncounted}",
         link,
         half_width=_number(pair.half_width_95),
         **_best_known(pair),

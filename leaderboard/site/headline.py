@@ -56,7 +56,7 @@ def headline(board: pd.DataFrame, test_images: int) -> list[Answer]:
     helping = best[[_helps(row, board, test_images) for _, row in best.iterrows()]]
     answer = _no_help(best.iloc[0], board) if helping.empty else _best(helping)
     if took < attacks:
-        answer = replace(answer, note=f"{answer.note}; {took} of {attacks} poisons took")
+        answer = replace(answer, note=f"{answer.note}; {took} of {attacks} poisons took, and only these count")
     if ranked.empty:
         note = f"{answer.note}; fewer than three seeds, so nothing is ranked"
         question = f"Highest mean{'s' if len(helping) > 1 else ''}, provisional"
@@ -88,7 +88,7 @@ def _no_help(row: pd.Series[Any], board: pd.DataFrame) -> Answer:
 
 def _took(row: pd.Series[Any]) -> tuple[int, int]:
     """Of how many attacks the poison took, and how many there are, for a row with all its cells."""
-    return int(row["attacks_that_took"]), int(row["n"] // row["seeds"])
+    return int(row["attacks_that_took"]), int(row["n"] // row["seeds"]) + len(row["not_counted"])
 
 
 def _provisional(board: pd.DataFrame) -> list[bool]:

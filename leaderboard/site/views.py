@@ -24,6 +24,7 @@ from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text, ha
 from leaderboard.tables.curves import curves_frame
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import Flag, shared_flags
+from leaderboard.tables.groups import not_counted_note
 from leaderboard.tables.shown import Shown, View, of_attack, shown_in
 from leaderboard.tables.table import Frames, current_cells
 
@@ -70,6 +71,7 @@ class Group:
     has_intervals: bool
     several_devices: bool
     undrawn: list[str]
+    not_counted: str
     envelope: str
     test_images: int
 
@@ -210,7 +212,7 @@ def _group(
         preset=first["preset"],
         victim=first["victim_selection"],
         precision=first["precision"],
-        facts=_facts(cells),
+        facts=_facts(cells, first["not_counted"]),
         answers=headline(board, int(first_cell["test_images"])),
         attacks=[numbers[name] for name in present],
         heat=heat,
@@ -221,20 +223,25 @@ def _group(
         has_intervals=bool(board["half_width_95"].notna().any()),
         several_devices=on_several_devices(board),
         undrawn=[formats.isolated(name) for name in board.loc[undrawn, "defense_selection"]],
+        not_counted=not_counted_note(board),
         envelope=envelope_note(board),
         test_images=int(first_cell["test_images"]),
     )
 
 
-def _facts(cells: pd.DataFrame) -> list[tuple[str, str]]:
+def _facts(cells: pd.DataFrame, not_counted: Sequence[str]) -> list[tuple[str, str]]:
+    """Facts of a group; `not_counted` are the attacks whose poison did not take."""
     first = cells.iloc[0]
     poisoned = cells[cells["attack"] != "none"]
     adaptive, counted = is_adaptive(poisoned["attack"]), poisoned["counted"].astype(bool)
-    swept = ", ".join(map(formats.isolated, sorted(set(poisoned.loc[~adaptive & ~counted, "attack_selection"]))))
+    untaken = poisoned["attack_selection"].isin(not_counted)
+    points = sorted(set(poisoned.loc[~adaptive & ~counted & ~untaken, "attack_selection"]))
+    swept = ", ".join(map(formats.isolated, points))
     facts = [
         ("images", f"{first['train_images']:,} train, {first['test_images']:,} test"),
         ("attacks", _attacks(poisoned[counted])),
         ("points of curves alone", f"{swept}: in no mean, worst, rank or count" if swept else ""),
+        ("poisons that did not take", _attacks(poisoned[untaken])),
         ("adaptive attacks", _attacks(poisoned[adaptive])),
         ("seeds", ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))),
         ("device", "; ".join(sorted({AND.join(devices) for devices in cells["device"] if devices})) or formats.DASH),

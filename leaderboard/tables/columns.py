@@ -62,8 +62,9 @@ CELL_COLUMNS = {
     "attack_traits": Column("object", "kind of the attack with its default parameters", separator=", "),
     "counted": Column(
         "boolean",
-        "true if means, ranks and counts of the board have it; false for adaptive attacks and for points of a curve "
-        "over a parameter of an attack, of which the default counts (else the largest value)",
+        "true if means, ranks and counts of the board have it; false for adaptive attacks, for points of a curve "
+        "over a parameter of an attack, of which the default counts (else the largest value), and for attacks whose "
+        "poison did not take, where another attack counts",
     ),
     "defense": Column("string", "registered name of the defense; none: undefended"),
     "defense_selection": Column("string", "name and non-default parameters"),
@@ -155,7 +156,9 @@ BOARD_COLUMNS = {
     "defense_selection": CELL_COLUMNS["defense_selection"],
     "family": CELL_COLUMNS["family"],
     "uses": CELL_COLUMNS["uses"],
-    "mean_accuracy": Column("float64", "clean test accuracy, mean over attacks (none excluded) and seeds", "fraction"),
+    "mean_accuracy": Column(
+        "float64", "clean test accuracy, mean over the attacks that count (without clean data) and seeds", "fraction"
+    ),
     "half_width_95": Column("float64", "95 % Student-t half-width over seeds of the mean over attacks", "fraction"),
     "peak_accuracy": Column(
         "float64",
@@ -181,7 +184,7 @@ BOARD_COLUMNS = {
         "which the choice by accuracy takes; no part of cost_seconds",
         "s",
     ),
-    "worst_accuracy": Column("float64", "lowest mean over seeds of one attack", "fraction"),
+    "worst_accuracy": Column("float64", "lowest mean over seeds of one attack that counts", "fraction"),
     "worst_attack": Column("string", "the attack it belongs to"),
     "best_known_accuracy": Column(
         "float64",
@@ -226,7 +229,14 @@ BOARD_COLUMNS = {
         "rehearsals of first steps (loading, allocating, compiling), median over the same cells; not charged",
         "s",
     ),
-    "attacks_that_took": Column("Int64", "attacks without the flag `poison did not take`, of those behind the mean"),
+    "attacks_that_took": Column(
+        "Int64", "attacks behind the mean without the flag `poison did not take`; 0: none took, so all count"
+    ),
+    "not_counted": Column(
+        "object",
+        "attacks whose poison did not take: behind no value of the row but their own accuracy; empty if none took",
+        separator=", ",
+    ),
     **{
         f"attacks_at_{target}": Column(
             "Int64", f"attacks that took and against which every seed has {target} % after the last epoch"

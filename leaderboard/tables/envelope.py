@@ -1,7 +1,7 @@
 """The baseline envelope: the best of gray and JPEG at five qualities, with one setting for all attacks.
 
-Reviewers ask that a defense beats these cheap filters. The setting is chosen by its mean over all attacks, with test
-labels, so the envelope is a little too good: it has the best of up to six tries.
+Reviewers ask that a defense beats these cheap filters. The setting is chosen by its mean over the attacks that count,
+with test labels, so the envelope is a little too good: it has the best of up to six tries.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from leaderboard.tables.columns import accuracy_column, half_width_column
 from leaderboard.tables.flags import Flag, Raised
 from leaderboard.tables.statistics import mean
 from leaderboard.tables.targets import TARGETS
@@ -85,7 +86,9 @@ def best_per_attack(members: pd.DataFrame) -> pd.DataFrame:
     return members[members["defense_selection"] == members["attack_selection"].map(best)]
 
 
-def family_row(name: str, row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def family_row(
+    name: str, row: Mapping[str, Any], members: Sequence[Mapping[str, Any]], not_counted: Sequence[str] = ()
+) -> dict[str, Any]:
     """Turns the row of the chosen cells into the family's: it costs what all members cost, for one has to run all.
 
     The trainings of the victim that the comparison takes are no part of that cost, as they are not in the papers; they
@@ -95,6 +98,7 @@ def family_row(name: str, row: Mapping[str, Any], members: Sequence[Mapping[str,
         name: of the family.
         row: leaderboard row of the cells from `best_per_attack`.
         members: the members' leaderboard rows.
+        not_counted: attacks whose accuracies stand beside the others.
     """
     extra = _over(members, "cost_multiple", lambda values: sum(value - 1 for value in values))
     return {
@@ -110,8 +114,18 @@ def family_row(name: str, row: Mapping[str, Any], members: Sequence[Mapping[str,
         "peak_host_bytes": _over(members, "peak_host_bytes", max),
         "device": _united(members, "device"),
         **{column: members[0][column] for column in _OF_GROUP},
+        **{column: value for attack in not_counted for column, value in _best_against(attack, members).items()},
         "flags": (Raised(Flag.ORACLE), *_flags(row, members)),
     }
+
+
+def _best_against(attack: str, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The two columns of an attack, of the member with the highest accuracy; none if one of them lacks it."""
+    accuracy, half_width = accuracy_column(attack), half_width_column(attack)
+    if any(member.get(accuracy) is None for member in members):
+        return {}
+    best = max(members, key=lambda member: float(member[accuracy]))
+    return {accuracy: best[accuracy], half_width: best[half_width]}
 
 
 def _flags(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> tuple[Raised, ...]:

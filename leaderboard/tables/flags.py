@@ -98,7 +98,8 @@ class Flag(StrEnum):
     )
     NOT_TAKEN = (
         "poison did not take",
-        "Without a defense the victim is as accurate as on clean data, so the attack says nothing about defenses.",
+        "Without a defense the victim is as accurate as on clean data, so the attack says nothing about defenses. It "
+        "counts in no mean, worst, rank, cost or envelope, unless no attack took.",
     )
     OTHER_COSTS = (
         "other costs in another store",

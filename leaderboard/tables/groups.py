@@ -29,6 +29,17 @@ def place(row: pd.Series[Any], rows: pd.DataFrame) -> str:
     return f"={row['rank']}" if (rows["rank"] == row["rank"]).sum() > 1 else str(row["rank"])
 
 
+def not_counted_note(rows: pd.DataFrame) -> str:
+    """A sentence for readers about the attacks that a group of the board shows and does not count; "" without them."""
+    names = rows["not_counted"].iloc[0]
+    listed = ", ".join(map(formats.isolated, names))
+    return (
+        f"Not counted, for the poison did not take: {listed}. In no mean, worst, rank, cost or envelope."
+        if names
+        else ""
+    )
+
+
 BEST_RULE = (
     "Bold, in every view: rank 1 in mean and cost, a shared place too; against one attack the highest value of the "
     "ranked rows, and what differs from it by less than the larger of the two 95 % intervals over seeds; elsewhere, "
@@ -39,7 +50,8 @@ BEST_RULE = (
 def is_best(row: pd.Series[Any], column: Shown, rows: pd.DataFrame) -> bool:
     """True if a row is best in this column by `BEST_RULE`, the rule of every view.
 
-    A cost that is not ranked (several devices, not exclusive) is never best.
+    A cost that is not ranked (several devices, not exclusive) is never best, and nothing is against a poison that did
+    not take.
 
     Args:
         row: of the leaderboard.
@@ -47,6 +59,8 @@ def is_best(row: pd.Series[Any], column: Shown, rows: pd.DataFrame) -> bool:
         rows: those of the group.
     """
     rank = "cost_rank" if column.best == "low" else "rank"
+    if column.name in map(accuracy_column, row["not_counted"]):
+        return False
     if not column.best or rows["rank"].isna().all():
         return False
     if formats.is_missing(row[rank]) or formats.is_missing(row[column.name]):

@@ -24,10 +24,10 @@ from leaderboard.tables.columns import (
     typed,
 )
 from leaderboard.tables.costs import Spread, row_costs
-from leaderboard.tables.counted import with_counted
+from leaderboard.tables.counted import left_out, with_counted
 from leaderboard.tables.effect import with_effect_flags
 from leaderboard.tables.families import best_per_attack, families, family_row, held_out, same_attack, tuning_seconds
-from leaderboard.tables.flags import Flag, has, never_ranked
+from leaderboard.tables.flags import Flag, Raised, has, never_ranked
 from leaderboard.tables.ranking import accuracy_ranks, cost_ranks
 from leaderboard.tables.row_flags import add_group_flags, row_flags
 from leaderboard.tables.statistics import binomial_half_width_95, half_width_95, mean, tie_width
@@ -99,9 +99,9 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each defense and group (`GROUP`); columns as in `BOARD_COLUMNS`, then two an attack.
 
     Expected are all attacks and all seeds that appear anywhere in a row's group. A row that lacks one of those cells
-    has no mean, no worst attack, no recovery, no cost and no rank. Poisons that did not take count in the mean and
-    in ranks, and not where something is recovered or reached. Adaptive attacks are in the columns `best_known_*`
-    and their own alone; points of a curve over an attack's parameter are in none. Undefended rows, families' best per
+    has no mean, no worst attack, no recovery, no cost and no rank. Poisons that did not take are in their own columns
+    and in `not_counted` alone, if another attack counts. Adaptive attacks are in the columns `best_known_*` and their
+    own alone; points of a curve over an attack's parameter are in none. Undefended rows, families' best per
     attack, provisional rows and defenses that were given test images or clean originals are listed without ranks.
     Single defenses come first, then those of `NEVER_RANKED`, undefended and incomplete ones.
 
@@ -109,9 +109,10 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
         frame: from `cells_frame`.
     """
     frame = current_cells(frame)
-    shown = frame["counted"].astype(bool) | is_adaptive(frame["attack"])
-    attacks = in_order(set(frame.loc[shown, "attack_selection"]) - {"none"})
     rows = [row for _, group in frame.groupby(GROUP, sort=True) for row in _group_rows(group)]
+    shown = frame["counted"].astype(bool) | is_adaptive(frame["attack"])
+    beside = {attack for row in rows for attack in row["not_counted"]}
+    attacks = in_order({*frame.loc[shown, "attack_selection"], *beside} - {"none"})
     accuracies = {accuracy_column(name): Column("float64", "mean over seeds", "fraction") for name in attacks}
     widths = {half_width_column(name): Column("float64", "interval of that mean", "fraction") for name in attacks}
     return typed(rows, BOARD_COLUMNS | accuracies | widths)
@@ -119,13 +120,16 @@ def leaderboard_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
     seeds, by_defense = sorted(group["seed"].unique()), group.groupby("defense_selection", sort=True)
+    beside = group[left_out(group)]
+    not_counted = tuple(sorted(beside["attack_selection"].unique()))
     group = group[group["counted"].astype(bool)]
     attacks = sorted(group["attack_selection"].unique())
     singles = []
     for _, cells in by_defense:
         counted = cells[cells["counted"].astype(bool)]
         row = _row(cells if counted.empty else counted, attacks, seeds)
-        singles.append(row | best_known(row, cells[is_adaptive(cells["attack"])], seeds))
+        row |= best_known(row, cells[is_adaptive(cells["attack"])], seeds)
+        singles.append(row | _beside(row, beside[beside["defense_selection"] == row["defense_selection"]], seeds))
     add_group_flags(singles)
     _rank(singles)
     oracles = []
@@ -134,9 +138,9 @@ def _group_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
         if name and len(members) >= 2 and all(row["mean_accuracy"] is not None for row in members):
             chosen = _row(best_per_attack(cells), attacks, seeds)
             tuning = {"tuning_seconds": tuning_seconds(cells[cells["status"] == "done"])}
-            oracles.append(family_row(str(name), chosen, members) | held_out(cells) | tuning)
+            oracles.append(family_row(str(name), chosen, members, not_counted) | held_out(cells) | tuning)
     for row in (*singles, *oracles):
-        row.update(_per_point(row))
+        row.update(_per_point(row), not_counted=not_counted)
     return sorted([*singles, *oracles], key=_sort_key)
 
 
@@ -161,8 +165,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
     row |= {"family": cells["family"].iloc[0], "uses": cells["uses"].iloc[0], "rank": None, "cost_rank": None}
     row |= {"mean_accuracy": None, "n": len(poisoned), "seeds": len(seeds), "missing": missing}
     row |= {"clean_accuracy": by_attack.get("none"), "device": _devices(done)}
-    row |= {accuracy_column(attack): by_attack[attack] for attack in poisons}
-    row |= {half_width_column(attack): half_width_95(table[attack]) for attack in poisons}
+    row |= _accuracies(table[poisons])
     row["flags"] = row_flags(cells, table)
     if missing or not poisons:
         return row
@@ -187,6 +190,21 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
         **row_targets(taken),
         **{name: None if done[name].isna().any() else int(done[name].max()) for name in _PEAKS},
     }
+
+
+def _accuracies(table: pd.DataFrame) -> dict[str, float | None]:
+    """The two columns of each attack, from accuracies with a line a seed."""
+    means = {accuracy_column(str(attack)): mean(table[attack]) for attack in table}
+    return means | {half_width_column(str(attack)): half_width_95(table[attack]) for attack in table}
+
+
+def _beside(row: Mapping[str, Any], cells: pd.DataFrame, seeds: list[int]) -> dict[str, Any]:
+    """Accuracies of a row against poisons that did not take, and its flags with theirs."""
+    done = cells[cells["status"] == "done"]
+    if done.empty:
+        return {}
+    table = done.pivot(index="seed", columns="attack_selection", values="clean_test_accuracy").reindex(index=seeds)
+    return _accuracies(table) | {"flags": (*row["flags"], Raised(Flag.NOT_TAKEN, tuple(map(str, table))))}
 
 
 def _without_one(by_attack: Mapping[str, float | None], alike: Sequence[Sequence[str]]) -> float | None:

@@ -64,10 +64,12 @@ function compared(ours, theirs) {
   const names = [ours, theirs].map((row) => row.dataset.defense);
   const words = { 1: `${names[0]} is higher`, "-1": `${names[1]} is higher`, 0: "not told apart" };
   const count = { 1: 0, "-1": 0, 0: 0 };
+  const untaken = (head) => ours.cells[head.cellIndex].classList.contains("uncounted");
+  const aside = (head) => head.classList.contains("adaptive") || untaken(head);
   const body = LINES.map((head) => {
     const found = difference(head, ours, theirs);
     if (!found) return null;
-    if (head.classList.contains("at") && !head.classList.contains("adaptive")) count[found.sign] += 1;
+    if (head.classList.contains("at") && !aside(head)) count[found.sign] += 1;
     const signed = `${found.a > found.b ? "+" : ""}${inPoints(found.a - found.b)}`;
     const worst = head.dataset.field === "worst_accuracy"; // of one attack or of two: without an interval
     return line(NAMES[head.dataset.field] ?? headOf(head), [inPoints(found.a), inPoints(found.b), worst ? signed : `${signed} ± ${inPoints(found.width)}`, worst ? "no interval" : words[found.sign]], !worst && found.sign);
@@ -80,9 +82,10 @@ function compared(ours, theirs) {
   body.splice(behindMean, 0, ...costs(ours, theirs, names));
   grid.createTBody().append(...body.filter(Boolean));
   const oracle = [ours, theirs].some((row) => row.classList.contains("oracle")) ? " One of them was chosen with test labels." : "";
-  const aside = LINES.some((head) => head.classList.contains("adaptive")) ? " (adaptive ones are not counted)" : "";
+  const others = [["adaptive ones", LINES.some((head) => head.classList.contains("adaptive"))], ["poisons that did not take", LINES.some(untaken)]];
+  const without = others.filter(([, present]) => present).map(([name]) => name).join(" and ");
   const total = count[1] + count[-1] + count[0];
-  return [node("p", `Of ${total} attacks${aside}: ${words[1]} against ${count[1]}, ${words[-1]} against ${count[-1]}, ${words[0]} against ${count[0]}.${oracle}`), grid];
+  return [node("p", `Of ${total} attacks${without && ` (${without} are not counted)`}: ${words[1]} against ${count[1]}, ${words[-1]} against ${count[-1]}, ${words[0]} against ${count[0]}.${oracle}`), grid];
 }
 
 function compare() {

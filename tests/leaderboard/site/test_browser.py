@@ -139,6 +139,8 @@ def test_what_cannot_be_told_apart_is_no_lead(open_page: OpenPage, make_ranked_c
         for name, of in values.items()
         for attack, accuracy in zip(("lsp", "ops", "adaptive:base=em"), (*of, 0.5), strict=True)
     ]
+    cells += [make_ranked_cell("em", name, 0.9) for name in ("a", "b", "none")]
+    cells.append(make_ranked_cell("none", "none", 0.9))
     site = publish(cells, tmp_path / "site")["index.html"].as_uri()
     place = "cifar10|demo|resnet18|bfloat16"
     page = open_page(f"{site}#first={place}|a&second={place}|b")
@@ -150,7 +152,7 @@ def test_what_cannot_be_told_apart_is_no_lead(open_page: OpenPage, make_ranked_c
         ["adaptive:base=em", "50.0", "50.0", "0.0 ± 1.4", "not told apart"],
     ]
     counts = "a is higher against 0, b is higher against 1, not told apart against 1."
-    summary = f"Of 2 attacks (adaptive ones are not counted): {counts}"
+    summary = f"Of 2 attacks (adaptive ones and poisons that did not take are not counted): {counts}"
     sync_api.expect(page.locator("#compare .outcome p")).to_have_text(summary)
     page.evaluate("location.hash = 'first=unknown'")
     sync_api.expect(page.locator("#compare .outcome > *")).to_have_count(0)

@@ -98,7 +98,7 @@ def test_where_no_poison_took_no_defense_is_best(make_ranked_cell: MakeCell) -> 
     best = said([*cells, *took])["Best defense"]
     assert best.text == "a"
     assert best.leading
-    assert best.note.endswith("; 1 of 3 poisons took")
+    assert best.note.endswith("; 1 of 3 poisons took, and only these count")
 
 
 def test_a_defense_that_is_not_better_than_none_is_not_the_best(make_ranked_cell: MakeCell) -> None:
