@@ -8,8 +8,8 @@ the projection alone; `aug`, the augmentation alone; `op-aug`, both.
 Deviations:
 - The authors keep floats, which leave [0, 1]. Every set is uint8 here: images are clipped and rounded. What comes back
   of the removed directions is logged (`returned_share`), and how many values were clipped (`clipped_share`).
-  That can cost everything: on the embedded set a third of all values is clipped, and the victim is at chance also on
-  clean images (docs/measurements.md). `center=true`, ours, lets the mean image keep its share, and clips next to none.
+  After few batches of the classifier (40 in place of the paper's 980) a third of all values can be clipped, and the
+  victim is at chance: small sets need smaller batches (docs/measurements.md).
 - The basis comes from a singular value decomposition, not from QR: the same space, also if two rows are the same.
 - The victim keeps its own recipe; theirs is 50 epochs with a weight decay of 1e-4.
 """
