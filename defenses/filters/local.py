@@ -79,6 +79,12 @@ class Median(Filter):
 
         return filtered(images_u8, lambda images: median_blur(images, self.size))
 
+    def differentiable(self, images_01: Tensor) -> Tensor:
+        """The same medians; the gradient of each goes to the one pixel that it is."""
+        from kornia.filters import median_blur
+
+        return median_blur(images_01, self.size)
+
 
 @defenses.register("bilateral", source="folklore", deterministic=True)
 @dataclass(frozen=True)
@@ -115,6 +121,13 @@ class Bilateral(Filter):
 
         space = (self.sigma_space, self.sigma_space)
         return filtered(images_u8, lambda images: bilateral_blur(images, self.size, self.sigma_color, space))
+
+    def differentiable(self, images_01: Tensor) -> Tensor:
+        """The same without rounding, for attackers who know of it."""
+        from kornia.filters import bilateral_blur
+
+        space = images_01.new_full((1, 2), self.sigma_space)  # kornia would copy numbers to a GPU, and wait for it
+        return bilateral_blur(images_01, self.size, self.sigma_color, space)
 
 
 def _check_margin(name: str, margin: int, train: ImageSet, remedy: str) -> None:
