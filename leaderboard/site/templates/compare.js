@@ -34,8 +34,9 @@ function difference(head, ours, theirs) {
   const [a, b] = cells.map((cell) => Number(cell.dataset.sort));
   const [x, y] = cells.map((cell) => doubt(Number(cell.dataset.sort), cell.dataset.half ?? 0, Number(ours.dataset.images)));
   const width = Math.hypot(x, y);
-  const told = Math.abs(a - b) >= width && inPoints(a) !== inPoints(b);
-  return { a, b, width, sign: told ? Math.sign(a - b) : 0 };
+  const apart = Math.abs(a - b) >= width && inPoints(a) !== inPoints(b);
+  const once = cells.some((cell) => !cell.dataset.half); // one training each: nothing is known of another one
+  return { a, b, width, outcome: !apart ? "same" : once ? "once" : a > b ? "first" : "second" };
 }
 
 function line(name, texts, told) {
@@ -62,17 +63,19 @@ function costs(ours, theirs, names) { // cost and × training, told apart where 
 
 function compared(ours, theirs) {
   const names = [ours, theirs].map((row) => row.dataset.defense);
-  const words = { 1: `${names[0]} is higher`, "-1": `${names[1]} is higher`, 0: "not told apart" };
-  const count = { 1: 0, "-1": 0, 0: 0 };
+  const words = { first: `${names[0]} is higher`, second: `${names[1]} is higher`, once: "outside the interval of the test images", same: "not told apart" };
+  const count = { first: 0, second: 0, once: 0, same: 0 };
   const untaken = (head) => ours.cells[head.cellIndex].classList.contains("uncounted");
   const aside = (head) => head.classList.contains("adaptive") || untaken(head);
   const body = LINES.map((head) => {
     const found = difference(head, ours, theirs);
     if (!found) return null;
-    if (head.classList.contains("at") && !aside(head)) count[found.sign] += 1;
-    const signed = `${found.a > found.b ? "+" : ""}${inPoints(found.a - found.b)}`;
+    const { a, b, width, outcome } = found;
+    if (head.classList.contains("at") && !aside(head)) count[outcome] += 1;
     const worst = head.dataset.field === "worst_accuracy"; // of one attack or of two: without an interval
-    return line(NAMES[head.dataset.field] ?? headOf(head), [inPoints(found.a), inPoints(found.b), worst ? signed : `${signed} ± ${inPoints(found.width)}`, worst ? "no interval" : words[found.sign]], !worst && found.sign);
+    const signed = `${a > b ? "+" : ""}${inPoints(a - b)}${worst || outcome === "once" ? "" : ` ± ${inPoints(width)}`}`;
+    const result = worst ? "no interval" : outcome === "once" ? `${words.once}; one training each` : words[outcome];
+    return line(NAMES[head.dataset.field] ?? headOf(head), [inPoints(a), inPoints(b), signed, result], !worst && ["first", "second"].includes(outcome));
   });
   const head = node("tr", "");
   head.append(...["accuracy in %", ...names, "difference", "result"].map((text) => node("th", text, { scope: "col" })));
@@ -84,8 +87,10 @@ function compared(ours, theirs) {
   const oracle = [ours, theirs].some((row) => row.classList.contains("oracle")) ? " One of them was chosen with test labels." : "";
   const others = [["adaptive ones", LINES.some((head) => head.classList.contains("adaptive"))], ["poisons that did not take", LINES.some(untaken)]];
   const without = others.filter(([, present]) => present).map(([name]) => name).join(" and ");
-  const total = count[1] + count[-1] + count[0];
-  return [node("p", `Of ${total} attacks${without && ` (${without} are not counted)`}: ${words[1]} against ${count[1]}, ${words[-1]} against ${count[-1]}, ${words[0]} against ${count[0]}.${oracle}`), grid];
+  const total = Object.values(count).reduce((a, b) => a + b, 0);
+  const told = Object.keys(words).filter((each) => (count.once ? count[each] || each === "same" : each !== "once"));
+  const once = count.once ? " One training each: another one gives another difference." : "";
+  return [node("p", `Of ${total} attacks${without && ` (${without} are not counted)`}: ${told.map((each) => `${words[each]} against ${count[each]}`).join(", ")}.${once}${oracle}`), grid];
 }
 
 function compare() {
