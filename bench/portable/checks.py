@@ -11,6 +11,7 @@ from bench.portable.descriptions import Registered, differences
 from bench.portable.folder import manifest_path
 from bench.portable.plausibility import plausible
 from bench.portable.reading import Export
+from bench.portable.repeats import repeats
 from bench.portable.sources import plugin_problems
 from bench.run.records import judged, measured
 from bench.select.spec import digest
@@ -30,6 +31,7 @@ def check_export(export: Export) -> list[str]:
             listed = export.index.files.get(data) if export.index else None
             if listed is not None and path == manifest_path(stage, key) and listed != manifest.checksum:
                 problems.append(f"{path}: checksum: {manifest.checksum[:12]!a}..., {data} has {listed[:12]}...")
+    problems += repeats(export.manifests)
     used, registered = set(), Registered()
     for path, cell in export.cells.items():
         found = {stage: export.manifests.get((stage, key), {}) for stage, key in cell.artifacts.items()}

@@ -53,6 +53,11 @@ def accuracy(value, points=0):
 
 
 def perfect(cell, folder, manifest):
-    """An accuracy of 1, with all that follows from it."""
+    """An accuracy of 1, with all that follows from it: other predictions too."""
     accuracy(1.0, 1)(cell, folder, manifest)
-    rewrite(manifest("train"), lambda m: m["payload"].update({n: cell[n] for n in ("curve", "clean_test_accuracy")}))
+
+    def forge(value):
+        value["payload"].update({name: cell[name] for name in ("curve", "clean_test_accuracy")})
+        value["checksum"] = sha256(b"perfect").hexdigest()
+
+    rewrite(manifest("train"), forge)

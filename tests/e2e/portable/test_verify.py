@@ -106,6 +106,14 @@ def more_test_images(cell, folder, manifest):
     rewrite(manifest("train"), lambda value: value["payload"].update(test_images=64))
 
 
+def perfect_with_the_predictions_of_others(cell, folder, manifest):
+    perfect(cell, folder, manifest)
+    own = manifest("train")
+    other = next(path for path in folder.glob("artifacts/train/*/*/manifest.json") if path != own)
+    checksum = json.loads(other.read_text())["checksum"]
+    rewrite(own, lambda value: value.update(checksum=checksum))
+
+
 def device_of_costs(cell, folder, manifest):
     for stage, cost in cell["costs"].items():
         cost["device"] = "NVIDIA H100, float32, deterministic"
@@ -155,6 +163,7 @@ FORGERIES = {
     ),
     "poisoned images": (more_poisoned_images, "scores.poisoned_images: 65, the data set has 64 training images"),
     "test images": (more_test_images, "data_bytes: 216 is not that of payload.test_images (64) predictions"),
+    "predictions": (perfect_with_the_predictions_of_others, "with the same predictions"),
     "family": (lambda cell, *_: cell["attack"].update(family="iss"), "attack.family: 'iss', this checkout has ''"),
     "paper": (lambda cell, *_: cell["attack"].update(source="arXiv:1"), "attack.source: 'arXiv:1', this checkout has"),
     "knowledge": (lambda cell, *_: cell["victim"].update(uses=["x"]), "victim.uses: ['x'], this checkout has []"),
