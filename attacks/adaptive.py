@@ -55,7 +55,7 @@ class Adaptive(PartialPoison):
     Attributes:
         base: an attack that trains a surrogate: em, rem, tap, hypo or sep.
         through: a defense with a differentiable version: iss-gray, iss-jpeg, iss-bdr, jpeg, gaussian-blur, low-pass,
-            median or bilateral; or with one that is trained first: dvae or dvae-auto.
+            median, bilateral, or a chain of these in quotes; or one that is trained first: dvae or dvae-auto.
         craft_on: `all`: with poison_rate < 1 the attack sees all images; or `subset`.
     """
 

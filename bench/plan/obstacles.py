@@ -27,8 +27,8 @@ def find_unreadable(attacks: Iterable[Selected]) -> dict[str, str]:
     found: dict[str, str] = {}
     for attack in attacks:
         try:
-            for part in attack.parts or (attack, *attack.others.values()):
-                _ = part.content
+            for one in attack.acting:
+                _ = one.content
         except (OSError, ValueError, UserError) as error:
             why = of_component(f"attack {attack.text!r}", attack.entry.name, of_the_machine(error) or error)
             found[f"attack {attack.full_text}"] = why

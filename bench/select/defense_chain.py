@@ -17,6 +17,7 @@ from bench.api import (
     ChangesRecipe,
     ChecksFit,
     Context,
+    Differentiable,
     ImageSet,
     KnowsStep,
     Purifies,
@@ -65,6 +66,14 @@ class _Purifying(DefenseChain):
                 images = part.purify(images, own)
                 pass_on(name, own, ctx)
         return images
+
+
+class _WithGradients(DefenseChain):
+    def differentiable(self, images_01: Tensor) -> Tensor:
+        """The images after the differentiable version of every part."""
+        for _, part in self.parts:
+            images_01 = part.differentiable(images_01)
+        return images_01
 
 
 class _Viewing(DefenseChain):
@@ -116,6 +125,7 @@ def chain_of_defenses(parts: Parts) -> DefenseChain:
     last = parts[-1][1]
     faces: dict[type[DefenseChain], bool] = {
         _Purifying: any(isinstance(part, Purifies) for _, part in parts),
+        _WithGradients: all(isinstance(part, Differentiable) for _, part in parts),
         _Viewing: any(_views(part) for _, part in parts),
         _Training: isinstance(last, TrainsDifferently),
         _KnowingItsStep: isinstance(last, TrainsDifferently) and isinstance(last, KnowsStep),

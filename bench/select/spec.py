@@ -69,6 +69,12 @@ class Selected:
         theirs = {f"{key}.{n}": value for key, other in self.others.items() for n, value in other.parameters.items()}
         return own | {key: other.name for key, other in self.others.items()} | theirs
 
+    @property
+    def acting(self) -> list[Selected]:
+        """The registered components that do its work: itself or the parts of a chain, and those that they name."""
+        inner = self.parts or self.others.values()
+        return [*([] if self.parts else [self]), *(acting for one in inner for acting in one.acting)]
+
     @functools.cached_property
     def content(self) -> str | None:
         """Digest of the files the component reads, if it has any (`content_digest()`)."""
@@ -173,6 +179,8 @@ def _named(registry: Registry[Any], word: str, own: _Tables, elsewhere: Mapping[
             parts += found
         except UserError as error:
             problems.append(str(error))
+    if problems and (keys := [key for part in parts for key in part.others]):
+        problems.append(f'{label}: a chain that a parameter names stands in quotes: {keys[-1]}="first+second"')
     if problems:
         raise UserError("\n".join(problems))
     return [_chain(registry, label, tuple(parts))]
@@ -251,8 +259,9 @@ def _others(
     found = {}
     for key, kind in getattr(entry.cls, "others", {}).items():
         chosen = select(BY_KIND[kind], parsed[key], *tables.get(kind, ((), ())))
-        if len(chosen) != 1 or chosen[0].parts:
-            raise UserError(f"{label}: {key}={parsed[key]!r} must name one component, and no chain")
+        if len(chosen) != 1:
+            names = ", ".join(one.name for one in chosen)
+            raise UserError(f"{label}: {key}={parsed[key]!r} must name one component, and names several ({names})")
         found[key] = chosen[0]
     return found
 

@@ -117,8 +117,8 @@ def _check_planned(job: Job, acting: Mapping[str, Selected]) -> None:
 def _load_libraries(acting: Iterable[Selected]) -> None:
     """Imports what the components would import while they work, before a clock starts."""
     for selected in acting:
-        for part in selected.parts or (selected, *selected.others.values()):
-            load_imports(part.entry.cls.__module__)
+        for one in selected.acting:
+            load_imports(one.entry.cls.__module__)
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from bench.training.pgd import pgd
 from bench.training.surrogates import build_surrogate
 
 FILTERS = ["gaussian-blur", "low-pass", "median", "bilateral"]
-THROUGH = ["iss-gray", "iss-jpeg", "jpeg:quality=50", "iss-bdr", *FILTERS]
+THROUGH = ["iss-gray", "iss-jpeg", "jpeg:quality=50", "iss-bdr", "low-pass+iss-gray", *FILTERS]
 QUICK = {"em": {"steps": 3, "batch_size": 40, "lr": 0.05, "surrogate": "s-net", "max_rounds": 3}}
 
 
@@ -38,11 +38,13 @@ def attack(text: str):
 
 @pytest.mark.parametrize("text", THROUGH)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_differentiable_version_is_near_the_defense(text: str, channels: int) -> None:
+def test_the_differentiable_version_is_near_the_defense(text: str, channels: int, make_context) -> None:
+    info = DataInfo("x", 4, (channels, 32, 32))
     images_u8 = (images(channels=channels, side=32) * 255).round().byte()
     found = defense(text).differentiable(images_u8 / 255)
     assert found.shape == images_u8.shape
-    away = (found * 255 - defense(text).apply(images_u8).float()).abs()
+    purified = defense(text).purify(ImageSet(images_u8, torch.zeros(4).long(), info), make_context()).images
+    away = (found * 255 - purified.float()).abs()
     assert away.mean() < (3.0 if "jpeg" in text else 0.51)  # levels; saturated colors are the worst case
 
 
@@ -116,6 +118,8 @@ def test_the_key_holds_both_components_and_other_keys_hold_none() -> None:
         "adaptive:base=em:through=jpeg",
         'adaptive:base=em:through="jpeg:quality=30"',
         'adaptive:base="em:eps=16/255":through=iss-jpeg',
+        'adaptive:base=em:through="iss-gray+iss-jpeg"',
+        'adaptive:base=em:through="iss-jpeg+iss-gray"',
     ]
     found = [identity(attack(text)) for text in texts]
     assert all(one != other for n, one in enumerate(found) for other in found[:n])
@@ -128,6 +132,8 @@ def test_the_key_holds_both_components_and_other_keys_hold_none() -> None:
     [
         "adaptive:base=em:through=iss-jpeg",
         'adaptive:base="em:eps=16/255":through="jpeg:quality=30":poison_rate=0.5',
+        'adaptive:base=em:through="iss-gray+jpeg:quality=30"',
+        'adaptive:base=em:through="iss-gray+jpeg:quality=30"+ops',
         "adaptive:base=em:through=iss-gray+ops",
     ],
 )
@@ -137,6 +143,16 @@ def test_a_selection_is_read_back_with_all_parameters(text: str) -> None:
     (again,) = select(attacks, selected.full_text)  # another process knows no preset
     assert again.parameters == selected.parameters
     assert again.component.budget == selected.component.budget
+
+
+def test_what_an_attack_through_a_chain_was_crafted_through() -> None:
+    """Name and parameters are those of the chain as a defense: the board finds its row by them."""
+    selected, chain = attack('adaptive:base=em:through="iss-gray+jpeg:quality=30"'), "iss-gray+jpeg:quality=30"
+    through = {key.removeprefix("through."): v for key, v in selected.parameters.items() if key.startswith("through.")}
+    assert through == select(defenses, chain)[0].parameters
+    assert selected.parameters["through"] == "iss-gray+jpeg"
+    assert [one.name for one in selected.acting] == ["adaptive", "em", "iss-gray", "jpeg"]
+    assert [one.name for one in attack("em+ops").acting] == ["em", "ops"]
 
 
 def test_all_attacks_are_those_that_know_no_defense() -> None:
@@ -152,8 +168,10 @@ def test_all_attacks_are_those_that_know_no_defense() -> None:
         ("adaptive:base=pil:through=iss-jpeg", "no surrogate network that can look through a defense.*; choices: em"),
         ("adaptive:base=em:through=wavelet", "no differentiable version; choices: .*iss-bdr, iss-gray, iss-jpeg"),
         ('adaptive:base="em:poison_rate=0.5":through=iss-gray', "write them behind it"),
-        ('adaptive:base="em+ops":through=iss-gray', "must name one component, and no chain"),
-        ("adaptive:base=em:through=iss", "must name one component"),
+        ('adaptive:base="em+ops":through=iss-gray', "base=em.ops: this attack has no surrogate network"),
+        ("adaptive:base=em:through=iss", "must name one component, and names several .iss-gray, iss-jpeg, iss-bdr"),
+        ('adaptive:base=em:through="jpeg+wavelet"', "through=jpeg.wavelet: this defense has no differentiable version"),
+        ("adaptive:base=em:through=iss-gray+jpeg", 'unknown attack .jpeg.[^$]*in quotes: through="first.second"'),
         ("adaptive:base=em:through=iss-jpg", "unknown defense 'iss-jpg'"),
         ("adaptive:base=em", "needs through"),
     ],

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.api import Recipe
+from bench.api import Differentiable, Recipe
 from bench.check.contracts import CONTRACTS, checks_of
 from bench.errors import UserError
 from bench.plan.describe import faces
@@ -59,6 +59,15 @@ def test_views_are_composed(tiny):
     both = chosen("iss-gray:test_view=true+jpeg:test_view=true").component
     assert torch.equal(both.view(images), jpeg.view(gray.view(images)))
     assert torch.equal(chosen("iss-gray+jpeg:test_view=true").component.view(images), jpeg.view(images))
+
+
+def test_a_chain_has_gradients_if_every_part_has(tiny):
+    images_01 = tiny.test.images.float() / 255
+    gray, jpeg = (chosen(name).component for name in ("iss-gray", "jpeg"))
+    seen = chosen("iss-gray+jpeg").component.differentiable(images_01)
+    assert torch.equal(seen, jpeg.differentiable(gray.differentiable(images_01)))
+    assert not isinstance(chosen("iss-gray+wavelet").component, Differentiable)
+    assert not isinstance(chosen("jpeg+at").component, Differentiable)
 
 
 def test_the_last_part_acts_in_the_training():

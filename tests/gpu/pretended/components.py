@@ -40,6 +40,7 @@ MORE = {
         "from-file:path={noise}",
         "adaptive:base=em:through=iss-gray",
         "adaptive:base=tap:through=iss-bdr",
+        'adaptive:base=em:through="low-pass+median+bilateral"',
         "em:mode=class",
         "em:poison_rate=0.5:craft_on=subset",
         "em" + TIGHT,
