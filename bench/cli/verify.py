@@ -144,10 +144,20 @@ def _content(export: Export) -> list[str]:
     return [
         f"{counted(len(cells), 'cell')}, {len(done)} finished; {counted(len(export.manifests), 'artifact')}",
         f"task: {task_label(cells) or 'none that all cells are of'}",
+        *_defenses(export),
         *(f"measured on {device}" for device in devices),
         f"versions: {', '.join(versions) or 'none'}",
         *(f"command: {command}" for command in commands),
     ]
+
+
+def _defenses(export: Export) -> list[str]:
+    """The defenses by name, those of the folder's plug-ins first: a submission may hold cells of other people's."""
+    added = {label for plugin in (export.index.plugins if export.index else ()) for label in plugin.components}
+    names = {cell.defense.name for cell in export.cells.values()}
+    own = {name for name in names if any(f"defense {part}" in added for part in name.split("+"))}
+    told = {"defenses of its plug-ins": own, "other defenses" if own else "defenses": names - own}
+    return [f"{words}: {', '.join(sorted(found))}" for words, found in told.items() if found]
 
 
 def _plain(text: str) -> str:

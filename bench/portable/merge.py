@@ -18,22 +18,30 @@ Choice = dict[str, tuple[Export, CellResult]]
 """By path of a cell, the folder from which it is taken, and the cell."""
 
 
-def choose(exports: Sequence[Export], first_wins: bool = False, replaced: Collection[str] = ()) -> Choice:
+def choose(
+    exports: Sequence[Export], first_wins: bool = False, replaced: Collection[str] = (), only: Collection[str] = ()
+) -> Choice:
     """The cells of several folders, each once: a finished one before a failed one, then that of the first folder.
 
     Args:
         exports: folders without problems.
         first_wins: take the first folder's cell where accuracies differ, instead of none.
         replaced: defenses by name, of which the cells of all folders but the last one that has any are left out.
+        only: defenses by name, besides `none`, of which the last folder's cells are taken; all if there are none.
 
     Raises:
-        UserError: if folders disagree on an accuracy, or no folder has a defense to be replaced.
+        UserError: if folders disagree on an accuracy, or there is no such defense.
     """
     last = _last_with(exports, replaced)
+    own = {cell.defense.name for cell in exports[-1].cells.values()}
+    if missing := sorted(set(only) - own):
+        raise UserError(f"--only {missing[0]}: {exports[-1].root} has no such defense; it has {', '.join(sorted(own))}")
     chosen: Choice = {}
     for export in exports:
         for path, cell in export.cells.items():
             if last.get(cell.defense.name, export) is not export:
+                continue
+            if only and export is exports[-1] and cell.defense.name not in {*only, "none"}:
                 continue
             other_export, other = chosen.setdefault(path, (export, cell))
             if other.status == cell.status == "done" and other.clean_test_accuracy != cell.clean_test_accuracy:

@@ -103,8 +103,21 @@ def verify(
     metavar="DEFENSE",
     help="Of this defense, take the last folder's cells alone.",
 )
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="DEFENSE",
+    help="Of the last folder, take the cells of this defense and of none alone.",
+)
 @click.option("--extend", is_flag=True, help="Rows of the first folder may lack the other folders' attacks and seeds.")
-def merge(folders: tuple[Path, ...], out: Path, first_wins: bool, replaced: tuple[str, ...], extend: bool) -> int:
+def merge(
+    folders: tuple[Path, ...],
+    out: Path,
+    first_wins: bool,
+    replaced: tuple[str, ...],
+    only: tuple[str, ...],
+    extend: bool,
+) -> int:
     """Merge exported folders to one, which has each cell once. They are checked before, as by `bench verify`."""
     from bench.cli.merge import refuse_incomplete
     from bench.cli.verify import print_checks
@@ -114,7 +127,7 @@ def merge(folders: tuple[Path, ...], out: Path, first_wins: bool, replaced: tupl
     exports = [read_export(folder) for folder in folders]
     if sum(print_checks(export) for export in exports):
         return 1
-    chosen = choose(exports, first_wins, replaced)
+    chosen = choose(exports, first_wins, replaced, only)
     if not extend:
         refuse_incomplete(exports[0], [cell for _, cell in chosen.values()])
     for folder in write_merged(exports, chosen, out):
@@ -123,5 +136,5 @@ def merge(folders: tuple[Path, ...], out: Path, first_wins: bool, replaced: tupl
             "left out; defenses that this folder measured on another machine have no x training"
         )
     left_out = sum(len(export.cells) for export in exports) - len(chosen)
-    click.echo(f"{out}: {formats.counted(len(chosen), 'cell')}; {left_out} left out, which another folder has")
+    click.echo(f"{out}: {formats.counted(len(chosen), 'cell')}; {left_out} left out")
     return 0

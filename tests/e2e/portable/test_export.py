@@ -127,7 +127,7 @@ def test_folders_of_two_machines_are_merged(bench, made, tmp_path):
     assert check_export(read_export(one)) == check_export(read_export(other)) == []
     ended = bench("merge", one, other, "--out", "one")
     assert ended.code == 0, ended.out + ended.err
-    assert "one: 6 cells; 2 left out, which another folder has" in ended.out
+    assert "one: 6 cells; 2 left out\n" in ended.out
     merged = read_export(one)
     assert check_export(merged) == []
     devices = {(cell.defense.name, cost.device) for cell in merged.cells.values() for cost in cell.costs.values()}
@@ -172,6 +172,18 @@ def test_folders_that_disagree_are_not_merged(bench, made, forged, tmp_path):
     (tmp_path / "forged" / "plugins" / "halving.py").write_text("def half(x):\n    return x\n")
     hash_again(tmp_path / "forged")
     assert "plugins/halve_x.py: is not the source" in bench(*folders, "--first-wins").out
+
+
+def test_of_a_submission_one_defense_is_taken_with_the_undefended(bench, made, tmp_path):
+    ended = bench("merge", made / "export", "--out", "own", "--only", "halve-x")
+    assert ended.code == 0, ended.err
+    assert "own: 4 cells; 2 left out\n" in ended.out
+    own, submission = read_export(tmp_path / "own"), read_export(made / "export")
+    assert check_export(own) == []
+    assert {cell.defense.name for cell in own.cells.values()} == {"halve-x", "none"}
+    assert len(choose([submission, own], only=["halve-x"])) == 6, "the cells of the board are not left out"
+    with pytest.raises(UserError, match=r"--only dvae: .* has no such defense; it has halve-x, iss-gray, none"):
+        choose([own, submission], only=["dvae"])
 
 
 def test_a_corrected_plug_in_replaces_its_cells(made, tmp_path):

@@ -24,6 +24,7 @@ def test_an_exported_folder_passes_its_check(bench, made):
     assert (ended.code, ended.err) == (0, "")
     assert "6 cells, 6 finished; 14 artifacts" in ended.out
     assert "note" not in ended.out
+    assert "defenses of its plug-ins: halve-x\nother defenses: iss-gray, none\n" in ended.out
     assert "command: bench run --attacks lsp --defenses halve-x,iss-gray --plugin halve_x.py" in ended.out
 
 
