@@ -14,6 +14,7 @@ from leaderboard.figures.style import COLORS, GRAY, cut, new_figure, rendered, t
 _LEAST, _MOST, _STEP = 2.5, 4.9, 0.6  # heights in inches
 _FEW, _EACH = 8, 0.1  # inches for each defense more than these
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+_ENVELOPE = {"single": "envelope", "double": "baseline envelope"}
 _SYMBOLS = {
     "circle": "o",
     "square": "s",
@@ -64,8 +65,8 @@ def _drawn(content: dict[str, Any], group: pd.DataFrame, size: str, height: floa
     renderer = rendered(page)
     thin_ticks(axes, renderer)
     levels = [
-        Label(None, line["y"][0], line["name"].partition(",")[0])  # the caption has the rest of the name
-        for line in lines
+        Label(None, line["y"][0], _ENVELOPE[size] if line["meta"] == "envelope" else line["name"], line=number)
+        for number, line in enumerate(lines)
         if line["meta"] != "front"
     ]
     named = [label for cloud in clouds for label in _labels(cloud, group, size)]

@@ -27,13 +27,15 @@ Floats = NDArray[np.float64]
 class Label:
     """A text for a point of the plot, in data coordinates; `half_width` is half of the point's error bar.
 
-    The label of a horizontal line has no `x`, and stands anywhere along it.
+    The label of a horizontal line has no `x`, and the number of its line. It stands where nothing covers that line, or
+    points there.
     """
 
     x: float | None
     y: float
     text: str
     half_width: float = 0.0
+    line: int = -1
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class _Places:
 
     def __getitem__(self, kept: NDArray[np.intp]) -> _Places:
         return _Places(self.at[kept], self.side[kept], self.boxes[kept], self.leaders[kept])
+
+    def joined(self, more: _Places) -> _Places:
+        """These places, and more."""
+        return _Places(*(np.concatenate(both) for both in zip(vars(self).values(), vars(more).values(), strict=True)))
 
 
 def place_labels(
@@ -81,12 +87,17 @@ def place_labels(
     spots = [spot(label.x, label.y) for label in labels]
     sizes = [_size(axes, label.text, renderer) * scale for label in labels]
     bars = [[spot(label.x, label.y + sign * label.half_width) for sign in (-1, 1)] for label in labels]
-    soft = _pieces([[spot(*each) for each in line] for line in lines] + bars)
+    drawn = [_pieces([[spot(*each) for each in line]]) for line in lines]
+    soft = np.concatenate([*drawn, _pieces(bars)])
     markers = [None if label.x is None else _padded(at, _MARKER) for label, at in zip(labels, spots, strict=True)]
     places = []
     for n, label in enumerate(labels):
-        found, cost = _on_line(spots[n], sizes[n], inside) if label.x is None else _around(spots[n], sizes[n])
         others = [marker for m, marker in enumerate(markers) if m != n and marker is not None]
+        if label.x is None:
+            covering = [*(pieces for m, pieces in enumerate(drawn) if m != label.line), np.reshape(others, (-1, 4))]
+            found, cost = _along(spots[n], sizes[n], inside, np.concatenate(covering))
+        else:
+            found, cost = _around(spots[n], sizes[n], _MARKER + 1)
         cost += _COVERED * _touch(found.boxes, soft).sum(axis=1)
         free = ((found.boxes[:, :2] >= 0) & (found.boxes[:, 2:] <= inside)).all(axis=1)
         for other in others:
@@ -95,7 +106,8 @@ def place_labels(
         places.append(found[order[free[order]]])
     chosen = _chosen(places)
     return [
-        None if n not in chosen else _drawn(axes, label, places[n], chosen[n], inside) for n, label in enumerate(labels)
+        None if n not in chosen else _drawn(axes, label.text, places[n], chosen[n], inside)
+        for n, label in enumerate(labels)
     ]
 
 
@@ -119,25 +131,39 @@ def _chosen(places: Sequence[_Places]) -> dict[int, int]:
     return chosen
 
 
-def _around(spot: Floats, size: Floats) -> tuple[_Places, Floats]:
-    """Places around a point, and what they cost."""
+def _around(spot: Floats, size: Floats, gap: float) -> tuple[_Places, Floats]:
+    """Places around a point, and what they cost; lines to it end at this distance from it."""
     angles = np.radians(np.array(_ANGLES))
     toward = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     toward, distance = np.tile(toward, (len(_DISTANCES), 1)), np.repeat(_DISTANCES, len(_ANGLES))[:, None]
-    at, start = spot + toward * distance, spot + toward * (_MARKER + 1)
+    at, start = spot + toward * distance, spot + toward * gap
     leaders = np.where(distance[:, None] > _LEADER, np.stack([start, at - toward], axis=1), np.nan)
     side = np.where(np.abs(toward) < (0.2, 0.45), 0, np.sign(toward))
     turns = np.tile(np.arange(len(_ANGLES)), len(_DISTANCES))
     return _Places(at, side, _boxes(at, side, size), leaders), distance[:, 0] + 0.1 * turns
 
 
-def _on_line(spot: Floats, size: Floats, inside: Floats) -> tuple[_Places, Floats]:
-    """Places above and below a horizontal line, and what they cost: those at its right end least."""
+def _along(spot: Floats, size: Floats, inside: Floats, covering: Floats) -> tuple[_Places, Floats]:
+    """Places for the label of a horizontal line, and what they cost.
+
+    Above and below the line, those at its right end and at visible pieces least; and around the longest visible piece.
+    """
     steps = np.arange(max(1, int((inside[0] - size[0]) / _STEP)))
     up = np.tile([1.0, -1.0], len(steps))
     at = np.stack([inside[0] - _AIR - _STEP * np.repeat(steps, 2), spot[1] + _ABOVE * up], axis=1)
     side = np.stack([-np.ones_like(up), up], axis=1)
-    return _Places(at, side, _boxes(at, side, size), np.full((len(at), 2, 2), np.nan)), 0.2 * np.repeat(steps, 2)
+    places = _Places(at, side, _boxes(at, side, size), np.full((len(at), 2, 2), np.nan))
+    pieces = _pieces([[np.array([0.0, spot[1]]), np.array([inside[0], spot[1]])]])
+    hidden = _touch(pieces, covering).any(axis=1)
+    level = np.full(len(at), spot[1])
+    spans = np.column_stack([places.boxes[:, 0], level, places.boxes[:, 2], level])
+    cost = 0.2 * np.repeat(steps, 2) + _COVERED * _touch(spans, pieces[hidden]).sum(axis=1)
+    if hidden.all():
+        return places, cost
+    runs = np.split(pieces, np.flatnonzero(np.diff(hidden)) + 1)
+    visible = max(runs[int(hidden[0]) :: 2], key=len)
+    around, more = _around((visible[0, :2] + visible[-1, 2:]) / 2, size, 0.0)
+    return places.joined(around), np.concatenate([cost, more])
 
 
 def _boxes(at: Floats, side: Floats, size: Floats) -> Floats:
@@ -199,16 +225,16 @@ def _size(axes: Axes, text: str, renderer: RendererBase) -> Floats:
     return np.array([extent.width, extent.height])
 
 
-def _drawn(axes: Axes, label: Label, places: _Places, place: int, inside: Floats) -> Annotation:
+def _drawn(axes: Axes, text: str, places: _Places, place: int, inside: Floats) -> Annotation:
     across, up = places.side[place].astype(int)
-    at = tuple(places.at[place] / inside)
-    line = {"arrowstyle": "-", "linewidth": 0.4, "color": "#808080", "shrinkA": 0, "shrinkB": _MARKER + 1}
+    at = places.at[place] / inside
     far = not np.isnan(places.leaders[place]).any()
+    line = {"arrowstyle": "-", "linewidth": 0.4, "color": "#808080", "shrinkA": 0, "shrinkB": 0}
     return axes.annotate(
-        label.text,
-        at if label.x is None else (label.x, label.y),
-        xycoords="axes fraction" if label.x is None else "data",
-        xytext=at,
+        text,
+        tuple(places.leaders[place, 0] / inside if far else at),
+        xycoords="axes fraction",
+        xytext=tuple(at),
         textcoords="axes fraction",
         ha=("right", "center", "left")[across + 1],
         va=("top", "center", "bottom")[up + 1],

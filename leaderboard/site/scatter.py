@@ -140,10 +140,10 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
     axis, (bottom, top) = _axis(points), _accuracy_range(group, points)
     front = [] if on_several_devices(group) else _front(points, axis)
     lines = [
+        _line("Pareto front", "front", "solid", front),  # the first, so that it covers no other line
         _line("clean baseline", "reference", "dot", _level(group, "clean_accuracy", axis)),
         _line("undefended", "reference", "dash", _level(group, "mean_accuracy", axis)),
         _line(*_envelope(group, axis)),
-        _line("Pareto front", "front", "solid", front),
     ]
 
     def relative(power: float, accuracy: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -187,6 +187,27 @@ def test_no_label_covers_another(frames: Frames, size: str) -> None:
         assert overlapping(page) == []
     named = {text.get_text() for text in pages[-1].axes[0].texts}
     assert {"dvae", "iss-gray", "jpeg:quality=50", "iss (best per attack)", "undefended"} <= named
+
+
+@pytest.mark.parametrize(("size", "name"), [("single", "envelope"), ("double", "baseline envelope")])
+def test_the_envelope_is_named_where_the_front_does_not_cover_it(
+    matrix: list[CellResult], size: str, name: str
+) -> None:
+    page = scatter(frames_of(matrix), size)
+    (axes,) = page.axes
+    lines = {line.get_linestyle(): line for line in axes.lines if len(line.get_xdata()) > 1}
+    front, envelope = lines["-"], lines["-."]
+    assert axes.lines.index(front) < axes.lines.index(envelope), "drawn first, so below"
+    covered = [
+        (left, right)
+        for (left, y), (right, up) in pairwise(zip(front.get_xdata(), front.get_ydata(), strict=True))
+        if y == up == envelope.get_ydata()[0]
+    ]
+    assert covered
+    (label,) = (text for text in axes.texts if text.get_text() == name)
+    with styled():
+        box = Text.get_window_extent(label, rendered(page)).transformed(axes.transData.inverted())
+    assert all(box.x1 <= left or right <= box.x0 for left, right in covered)
 
 
 def test_many_defenses_are_all_named_in_one_column(make_cell: MakeCell) -> None:

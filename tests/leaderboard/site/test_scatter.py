@@ -45,6 +45,7 @@ def test_the_front_leaves_out_the_oracle(matrix: list[CellResult]) -> None:
     drawn = traces(matrix)
     assert drawn["oracle: best per attack"]["y"] == pytest.approx([83])
     assert sorted(set(drawn["Pareto front"]["y"])) == pytest.approx([65, 82, 90])
+    assert next(iter(drawn)) == "Pareto front", "below the lines that it would cover"
 
 
 def test_a_cost_of_zero_stands_left_of_all_others(make_cell: MakeCell) -> None:
