@@ -117,7 +117,7 @@ def drifts(reruns: Sequence[Rerun]) -> list[Drift]:
 def chosen_cells(export: Export, count: int | None, seed: int) -> list[CellResult]:
     """Finished cells: all of them, or a random sample in which those of the folder's plug-ins come first.
 
-    Then come those of other defenses, and the undefended ones last.
+    Then come those of other defenses, and the undefended ones last; of each, poisoned cells before those of clean data.
 
     Raises:
         UserError: if one names a component that this process does not have.
@@ -125,9 +125,10 @@ def chosen_cells(export: Export, count: int | None, seed: int) -> list[CellResul
     done = sorted((cell for cell in export.cells.values() if cell.status == "done"), key=lambda cell: cell.key)
     files = {label: one.file for one in (export.index.plugins if export.index else ()) for label in one.components}
 
-    def place(cell: CellResult) -> int:
+    def place(cell: CellResult) -> tuple[bool, bool, bool]:
         manifests = (one for item in cell.artifacts.items() for one in export.manifests[item].values())
-        return 0 if files.keys() & sources_of(manifests).keys() else 1 if cell.defense.name != "none" else 2
+        in_plugin = bool(files.keys() & sources_of(manifests).keys())
+        return not in_plugin, not in_plugin and cell.defense.name == "none", cell.attack.name == "none"
 
     cells = done
     if count is not None:

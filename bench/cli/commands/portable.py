@@ -43,7 +43,9 @@ def export(cells: tuple[str, ...], store: Path, plugins: tuple[Path, ...], out: 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--rerun", metavar="N|all", help="Compute N finished cells again, drawn at random, plug-ins first; or all."
+    "--rerun",
+    metavar="N|all",
+    help="Compute N finished cells again, drawn at random, plug-ins and poisoned cells first; or all.",
 )
 @click.option("--sample-seed", type=int, help="Of the draw (default: a random one, which is printed).")
 @click.option("--other-source", is_flag=True, help="A cell may agree though its source differs from this checkout's.")

@@ -253,9 +253,13 @@ def test_nothing_to_compute_again_is_no_agreement(made, capsys):
 
 def test_a_sample_takes_plug_ins_then_defenses_then_the_undefended(made):
     export = read_export(made / "export")
-    drawn = {seed: [cell.defense.name for cell in chosen_cells(replace(export), 5, seed)] for seed in range(3)}
-    assert set(map(tuple, drawn.values())) == {("halve-x", "halve-x", "iss-gray", "iss-gray", "none")}
-    assert len({chosen_cells(export, 1, seed)[0].key for seed in range(9)}) == 2
+    for seed in range(3):
+        drawn = [(cell.defense.name, cell.attack.name) for cell in chosen_cells(export, 5, seed)]
+        assert [defense for defense, _ in drawn] == ["halve-x", "halve-x", "iss-gray", "iss-gray", "none"]
+        assert [attack for _, attack in drawn] == ["lsp", "none"] * 2 + ["lsp"], "a defense is for poisons"
+    cell = chosen_cells(export, 1, 0)[0]
+    alike = replace(export, cells={key: replace(cell, key=key) for key in "abcdef"})
+    assert len({chosen_cells(alike, 1, seed)[0].key for seed in range(9)}) > 1, "else the submitter knows the draw"
 
 
 def test_a_cell_of_another_source_does_not_agree_unasked(made, capsys, monkeypatch):
