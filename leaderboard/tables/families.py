@@ -25,8 +25,13 @@ _OF_GROUP = ("envelope_accuracy", "envelope_defense", "envelope_settings")
 
 
 def families(rows: pd.DataFrame) -> pd.Series[str]:
-    """Name of the family of each cell or row: the defense's own name where it has none, "" if undefended."""
-    return rows["family"].where(rows["family"] != "", rows["defense"]).where(rows["defense"] != "none", "")
+    """Name of the family that each cell or row is of; "" if it is of none.
+
+    A family has its defenses with the preset's own parameters, as the paper has: gray and JPEG-10, not JPEG at a
+    quality that was swept. A defense without a family makes one of all its settings.
+    """
+    declared = rows["family"].where(rows["defense_selection"] == rows["defense"], "")
+    return declared.where(rows["family"] != "", rows["defense"].where(rows["defense"] != "none", ""))
 
 
 def held_out(members: pd.DataFrame) -> dict[str, float | None]:
@@ -115,8 +120,13 @@ def family_row(
         "device": _united(members, "device"),
         **{column: members[0][column] for column in _OF_GROUP},
         **{column: value for attack in not_counted for column, value in _best_against(attack, members).items()},
-        "flags": (Raised(Flag.ORACLE), *_flags(row, members)),
+        "flags": (Raised(Flag.ORACLE, _declared(members)), *_flags(row, members)),
     }
+
+
+def _declared(members: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Names of the members that there are of a family; of a defense without one all settings are, so none is named."""
+    return tuple(str(member["defense_selection"]) for member in members if member["family"])
 
 
 def _best_against(attack: str, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

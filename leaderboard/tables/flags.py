@@ -22,8 +22,8 @@ class Flag(StrEnum):
 
     ORACLE = (
         "oracle",
-        "The best member of a family, or of several settings of a defense, for each attack, chosen with test labels. "
-        "It costs what all members cost, and is never ranked.",
+        "The best for each attack, chosen with test labels: of these members of a family, with the preset's own "
+        "parameters, or of all settings of a defense. It costs what all of them cost, and is never ranked.",
     )
     MISSING = (
         "missing",
@@ -117,17 +117,18 @@ NEVER_RANKED = (Flag.ORACLE, Flag.TEST_DATA, Flag.ORIGINALS)
 
 @dataclass(frozen=True)
 class Raised:
-    """A flag of a leaderboard row, with the attacks whose cells raise it; without attacks it is the row's own.
+    """A flag of a leaderboard row, with the attacks whose cells raise it; without names it is the row's own.
 
-    `everywhere` if these are all attacks of the group, and more than one; `none`, clean data, is no attack.
+    The names of an oracle are those of its members. `everywhere` if the names are all attacks of the group, and more
+    than one; `none`, clean data, is no attack.
     """
 
     flag: Flag
-    attacks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     everywhere: bool = False
 
     def __str__(self) -> str:
-        names = ["all attacks", *["clean data"] * ("none" in self.attacks)] if self.everywhere else self.attacks
+        names = ["all attacks", *["clean data"] * ("none" in self.names)] if self.everywhere else self.names
         return f"{self.flag}: {' and '.join(names)}" if names else str(self.flag)
 
 

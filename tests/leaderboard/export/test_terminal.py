@@ -47,7 +47,7 @@ def test_flags_and_missing_cells_are_shown(matrix: list[CellResult], make_cell: 
     cells = [c for c in matrix if (c.attack.name, c.defense.name, c.seed) != ("lsp", "dvae", 1)]
     text = printed([*cells, make_cell("lsp", "dvae", status="failed", seed=1)], 80)
     assert "dvae: 1 missing, failed" in text
-    assert "iss (best per attack): oracle" in text
+    assert "iss (best per attack): oracle: iss-gray and iss-jpeg" in text
 
 
 def test_names_are_never_markup(make_cell: MakeCell) -> None:

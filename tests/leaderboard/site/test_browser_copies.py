@@ -78,8 +78,10 @@ def test_markdown_shows_what_the_page_shows(take: Callable[[str, str], str]) -> 
         "| --- | --- | ---: | ---: |",
         "| 2 | iss-jpeg | 82.0 ± 2.5 | 4 s |",
         "| 3 | iss-gray | 65.0 ± 2.5 | **200 ms** |",
+        "| – | iss (best per attack) | 83.0 ± 2.5 | 4.2 s |",
         "",
-        "All rows: n = 6 cells, 3 seeds, 10000 test images, device Test GPU.",
+        "All rows: n = 6 cells, 3 seeds, 10000 test images, device Test GPU.  ",
+        "iss (best per attack): oracle: iss-gray and iss-jpeg.",
     ]
     odd = take("victim=vgg&column=mean_accuracy", "Markdown")
     assert r"| a\_b\|c&d:x=1 |" in odd

@@ -71,7 +71,9 @@ def test_their_accuracies_stay_on_the_board_and_are_never_the_best(four: list[Ce
     )
     assert rows["half_width_95[em]"].notna().all()
     assert rows.loc["x", "flags"] == "poison did not take: em and tap, below the baseline envelope"
-    assert rows.loc["iss (best per attack)", "flags"] == "oracle, poison did not take: em and tap"
+    assert (
+        rows.loc["iss (best per attack)", "flags"] == "oracle: iss-gray and iss-jpeg, poison did not take: em and tap"
+    )
     ((_, group),) = groups(board)
     best = {a: [is_best(row, of_attack(a), group) for _, row in group.iterrows()] for a in (*TOOK, *NOT)}
     assert [attack for attack, marked in best.items() if any(marked)] == list(TOOK)
