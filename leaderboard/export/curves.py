@@ -10,6 +10,7 @@ from rich.text import Text
 
 from bench import formats
 from leaderboard.tables.curves import CURVE, LEAST_VALUES, curves_frame, point_text
+from leaderboard.tables.datasets import data_names
 from leaderboard.tables.table import current_cells
 
 
@@ -21,13 +22,14 @@ def print_curves(cells: pd.DataFrame, console: Console) -> None:
         console: to print on.
     """
     frame = curves_frame(current_cells(cells))
+    data = data_names(frame)
     if frame.empty:
         console.print(
             f"no curve: a line takes {LEAST_VALUES} values with finished cells of the same seeds", style="dim"
         )
     for _, points in frame.groupby(CURVE, sort=False):
         first = points.iloc[0]
-        words = [first["dataset_selection"], f"victim {first['victim_selection']}", first["precision"]]
+        words = [data[points.index[0]], f"victim {first['victim_selection']}", first["precision"]]
         title = f"{first['component']}: accuracy in % by {first['parameter']}"
         console.print(Text(" · ".join([title, *filter(None, words)]), "bold"))
         console.print(_table(points))

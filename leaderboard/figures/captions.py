@@ -101,7 +101,7 @@ def _conditions(cells: pd.DataFrame) -> str:
     """Data, recipe, numbers of images and seeds, machine."""
     first, done = cells.iloc[0], cells[cells["status"] == "done"]
     seeds = sorted(cells["seed"].unique())
-    place = [f"Data set {formats.isolated(first['dataset_selection'])}"]
+    place = [f"Data set {formats.isolated(first['dataset'])}"]
     place += [f"preset {first['preset']}"] * bool(first["preset"])
     place += [f"victim {formats.isolated(first['victim_selection'])}"] + [first["precision"]] * bool(first["precision"])
     devices = sorted({AND.join(devices) for devices in done["device"] if devices})

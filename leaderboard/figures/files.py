@@ -19,6 +19,7 @@ from leaderboard.figures.style import FORMATS, WIDTHS, saved, styled
 from leaderboard.site.scatter import AXES, CostAxis, figure
 from leaderboard.tables.columns import GROUP
 from leaderboard.tables.curves import CURVE, curves_frame
+from leaderboard.tables.datasets import data_names
 from leaderboard.tables.table import Frames, current_cells
 
 COSTS = {axis.name: axis for axis in AXES}
@@ -47,8 +48,9 @@ def draw_figures(frames: Frames, cost: CostAxis = AXES[0]) -> Drawn:
     Raises:
         UserError: if there is nothing to draw.
     """
-    current = current_cells(frames.cells)
-    board, points = frames.board.reset_index(drop=True), curves_frame(current)
+    current, board = current_cells(frames.cells), frames.board.reset_index(drop=True)
+    current, board = (frame.assign(dataset=data_names(frame)) for frame in (current, board))
+    points = curves_frame(current)
     drawn, folders = Drawn(), set[str]()
     with styled():
         for place, group in board.groupby(GROUP, sort=False):
@@ -87,7 +89,7 @@ def _draw_group(
 
 
 def _folder(row: pd.Series[str], taken: set[str]) -> str:
-    words = (row["dataset_selection"], row["preset"], row["victim_selection"], row["precision"])
+    words = (row["dataset"], row["preset"], row["victim_selection"], row["precision"])
     return _free(_plain("-".join(filter(None, words))), taken)
 
 

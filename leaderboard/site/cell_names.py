@@ -6,18 +6,23 @@ import json
 
 import pandas as pd
 
+from leaderboard.tables.datasets import data_names
 from leaderboard.tables.table import current_cells
 
 NAMES = {
-    "dataset": "dataset_selection",
+    "dataset": "dataset",
     "preset": "preset",
     "victim": "victim_selection",
     "precision": "precision",
     "attack": "attack_selection",
     "defense": "defense_selection",
     "seed": "seed",
+    "selection": "dataset_selection",
 }
-"""Parts of an address, `cell.html#dataset=cifar10&attack=lsp&...`, and their columns."""
+"""Parts of an address, `cell.html#dataset=cifar10&attack=lsp&...`, and their columns.
+
+The last is no part: an address may name the data set as it was selected too.
+"""
 
 
 def names_file(frame: pd.DataFrame) -> bytes:
@@ -26,7 +31,7 @@ def names_file(frame: pd.DataFrame) -> bytes:
     Args:
         frame: from `cells_frame`; of several attempts at a cell the one on the board has the name.
     """
-    current = current_cells(frame).sort_values("key")
+    current = current_cells(frame.assign(dataset=data_names(frame))).sort_values("key")
     texts: dict[str, int] = {}
     columns = [current[column].astype("string").fillna("") for column in NAMES.values()]
     cells = [

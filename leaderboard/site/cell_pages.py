@@ -27,6 +27,7 @@ from leaderboard.site.phase_names import phase_in_words, when
 from leaderboard.site.sheets import Sheet, Sheets
 from leaderboard.tables.cell_rows import cell_row
 from leaderboard.tables.columns import COORDINATES
+from leaderboard.tables.datasets import data_names
 
 _CHARGED = {
     "purify_seconds": "purification",
@@ -51,6 +52,7 @@ def cell_files(
     """
     rows = frame.set_index("key")[[*_COMPARED, *_CHARGED]].astype(object).to_dict("index")
     relatives = _Relatives(frame)
+    data = dict(zip(frame["key"], data_names(frame), strict=True))
     artifacts = _Artifacts(stores)
     elsewhere: dict[str, list[CellResult]] = {}
     for cell in repeated:
@@ -59,6 +61,7 @@ def cell_files(
     for cell in sorted(cells, key=lambda cell: cell.key):
         others = elsewhere.get(cell.key, [])
         record = _record(cell) | {
+            "data": data[cell.key],
             "headline": _headline(cell, rows[cell.key], relatives.accuracies(cell.key)),
             "charged": [[name, formats.seconds(rows[cell.key][column])] for column, name in _CHARGED.items()],
             "costs": _cost_rows(cell, others),

@@ -23,6 +23,7 @@ from leaderboard.site.scatter import AXES
 from leaderboard.site.sparkline import HEIGHT, WIDTH, sparklines
 from leaderboard.site.views import Page, Tables, page_view
 from leaderboard.tables.columns import BOARD_COLUMNS
+from leaderboard.tables.datasets import data_names
 from leaderboard.tables.envelope import SETTINGS
 from leaderboard.tables.flags import Flag, has
 from leaderboard.tables.groups import BEST_RULE
@@ -145,7 +146,7 @@ def _facts(cells: Sequence[CellResult], frame: pd.DataFrame, board: pd.DataFrame
         if column in frame
     ]
     facts = [
-        ("data set", ", ".join(sorted(frame["dataset_selection"].unique()))),
+        ("data set", ", ".join(sorted(data_names(frame).unique()))),
         ("measured", " to ".join(dict.fromkeys([*dates[:1], *dates[-1:]])) or formats.DASH),
         ("machine" if len(devices) < 2 else "machines", "; ".join(sorted(devices)) or formats.DASH),
         ("cells", f"{done:,} finished, {lacking or 'none missing'}"),

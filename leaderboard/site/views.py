@@ -22,6 +22,7 @@ from leaderboard.site.sparkline import Sparkline, row_names
 from leaderboard.tables.adaptive import is_adaptive, names_adaptive
 from leaderboard.tables.columns import AND, GROUP, accuracy_columns, as_text, half_width_column
 from leaderboard.tables.curves import curves_frame
+from leaderboard.tables.datasets import data_names
 from leaderboard.tables.envelope import envelope_note
 from leaderboard.tables.flags import Flag, shared_flags
 from leaderboard.tables.groups import not_counted_note
@@ -53,10 +54,14 @@ def tables_of(frames: Frames) -> Tables:
 
 @dataclass(frozen=True)
 class Group:
-    """Everything about one victim on one data set and preset, in one precision."""
+    """Everything about one victim on one data set and preset, in one precision.
+
+    `data` is the name of the data set for readers, `selection` what it was selected with.
+    """
 
     number: int
     data: str
+    selection: str
     preset: str
     victim: str
     precision: str
@@ -139,13 +144,15 @@ def page_view(
     numbers = {name: number for number, name in enumerate(["none", *accuracy_columns(board)])}
     written = as_text(board)
     shown = [c for c in shown_in(View.PAGE, View.CHOICE) if (written[c.name].notna() & (written[c.name] != "")).any()]
-    labels = _data_labels(board)
+    data = data_names(board)
     groups, rows = [], []
     for number, (_, part) in enumerate(board.groupby(GROUP, sort=False)):
         own = [pairs[index] for index in part.index]
         cells, curves_of = (of[(of[GROUP] == list(part[GROUP].iloc[0])).all(axis=1)] for of in (current, tables.curves))
         drawn = curve_figures(curves_of)
-        groups.append(_group(number, part, cells, own, comparison_view(published_of(own)), drawn, labels, numbers))
+        groups.append(
+            _group(number, data[part.index[0]], part, cells, own, comparison_view(published_of(own)), drawn, numbers)
+        )
         rows += [
             board_row(
                 int(str(index)),
@@ -182,24 +189,19 @@ def _heading(shown: Shown, column: str, half_width: str = "") -> Heading:
     )
 
 
-def _data_labels(board: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Selection and digest to a name; the digest is shown where two data sets share a selection."""
-    pairs = list(dict.fromkeys(zip(board["dataset_selection"], board["dataset_digest"], strict=True)))
-    shared = {name for name, _ in pairs if sum(other == name for other, _ in pairs) > 1}
-    return {(name, digest): f"{name} ({digest[:12]})" if name in shared else name for name, digest in pairs}
-
-
 def _group(
     number: int,
+    data: str,
     board: pd.DataFrame,
     cells: pd.DataFrame,
     pairs: Sequence[dict[str, Pair]],
     comparison: ComparisonView,
     curves: list[CurveFigure],
-    labels: dict[tuple[str, str], str],
     numbers: dict[str, int],
 ) -> Group:
     first, first_cell = board.iloc[0], cells.iloc[0]
+    selection = first["dataset_selection"]
+    selected = [] if data.startswith(selection) else [("data set selected as", selection)]
     present = [name for name in numbers if any(name in row and row[name].accuracy is not None for row in pairs)]
     undrawn = (board["defense"] != "none") & board["mean_accuracy"].notna() & board["cost_multiple"].isna()
     heat = [
@@ -208,11 +210,12 @@ def _group(
     ]
     return Group(
         number=number,
-        data=labels[first["dataset_selection"], first["dataset_digest"]],
+        data=data,
+        selection=selection,
         preset=first["preset"],
         victim=first["victim_selection"],
         precision=first["precision"],
-        facts=_facts(cells, first["not_counted"]),
+        facts=[*selected, *_facts(cells, first["not_counted"])],
         answers=headline(board, int(first_cell["test_images"])),
         attacks=[numbers[name] for name in present],
         heat=heat,
@@ -285,7 +288,8 @@ def _absent(cells: pd.DataFrame) -> list[str]:
     Cells that the board does not count are left out, as in the column `missing`.
     """
     lines = []
-    for place, group in cells[cells["counted"].astype(bool)].groupby(["dataset_selection", *GROUP[2:]], sort=True):
+    counted = cells.assign(dataset=data_names(cells))[cells["counted"].astype(bool)]
+    for place, group in counted.groupby(["dataset", *GROUP[2:]], sort=True):
         name, _, preset, victim, precision = map(formats.isolated, place)
         expected = group["attack_selection"].nunique() * group["seed"].nunique()
         counts = group.groupby("defense_selection", sort=True).size()

@@ -9,16 +9,18 @@ import pandas as pd
 
 from bench import formats
 from leaderboard.tables.columns import GROUP, accuracy_column, half_width_column
+from leaderboard.tables.datasets import data_names
 from leaderboard.tables.ranking import separable
 from leaderboard.tables.shown import Shown
 
 
 def groups(board: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
     """Data set, preset (if any), victim and precision (if recorded) in words, and the rows of that group."""
+    data = data_names(board)
     for _, rows in board.groupby(GROUP, sort=False):
         first = rows.iloc[0]
         preset = f"preset {first['preset']}" if first["preset"] else ""
-        names = [first["dataset_selection"], preset, f"victim {first['victim_selection']}", first["precision"]]
+        names = [data[rows.index[0]], preset, f"victim {first['victim_selection']}", first["precision"]]
         yield [name for name in names if name], rows
 
 

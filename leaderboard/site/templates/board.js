@@ -10,8 +10,18 @@ const PLACES = COLUMNS.slice(0, -1).filter((column) => table.querySelector(`.pla
 const PRINTED_ATTACKS = 4; // columns of attacks that fit on paper next to the others
 const LIMIT = 25; // rows that are laid out at once; with 20 attacks a browser needs most of a second for some hundred
 
+function addressed() { // the state in the address, where a data set may stand as it was selected
+  const state = new URLSearchParams(location.hash.slice(1));
+  const names = new Map([...table.tBodies[0].rows].map((row) => [row.dataset.selection, row.dataset.data]));
+  for (const name of ["data", "row", "first", "second"]) {
+    const [data, ...rest] = (state.get(name) ?? "").split("|");
+    if (names.has(data)) state.set(name, [names.get(data), ...rest].join("|"));
+  }
+  return state;
+}
+
 const Board = {
-  state: new URLSearchParams(location.hash.slice(1)),
+  state: addressed(),
   listeners: [],
   set(name, ...values) {
     this.state.delete(name);
@@ -171,7 +181,7 @@ phone.addEventListener("change", () => {
   filter();
 });
 window.addEventListener("hashchange", () => {
-  Board.state = new URLSearchParams(location.hash.slice(1));
+  Board.state = addressed();
   fill();
   sortAsAddressed();
   Board.listeners.forEach((listener) => listener(""));

@@ -55,7 +55,7 @@ function headline(cell) {
   ];
   const others = seeds.map(([seed, key]) => el("a", { href: `#${encodeURIComponent(key)}`, "aria-current": key === cell.key ? "true" : null }, String(seed)));
   return [
-    el("p", { class: "where" }, isolated(cell.dataset.spec), cell.preset ? [" · preset ", isolated(cell.preset)] : [], " · victim ", isolated(cell.victim.text), cell.precision && ` · ${cell.precision}`, ` · seed ${cell.seed}`),
+    el("p", { class: "where" }, isolated(cell.data), cell.preset ? [" · preset ", isolated(cell.preset)] : [], " · victim ", isolated(cell.victim.text), cell.precision && ` · ${cell.precision}`, ` · seed ${cell.seed}`),
     el("h1", {}, isolated(cell.defense.text), " against ", isolated(cell.attack.text)),
     cell.status === "done" ? null : el("p", {}, el("span", { class: "chip bad" }, cell.status)),
     el("dl", { class: "answers" }, tiles.map(([name, value, note]) => el("div", {}, el("dt", {}, name), el("dd", {}, value), el("dd", { class: "note" }, note)))),

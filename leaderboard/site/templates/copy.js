@@ -55,7 +55,7 @@ function quoted(text) { // as a spreadsheet reads it, and never runs it
 }
 
 function csv({ rows, heads }) {
-  const columns = Object.entries(NAMED).map(([name, [, field]]) => [field, (row) => row.dataset[name]]);
+  const columns = Object.entries(NAMED).map(([name, [, field]]) => [field, (row) => row.dataset[name === "data" ? "selection" : name]]);
   const behind = BEHIND.map(columnOf).filter(Boolean);
   for (const head of [...heads, ...behind].filter((head) => !head.dataset.place)) {
     const of = (row) => row.cells[head.cellIndex];

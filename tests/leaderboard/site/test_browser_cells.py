@@ -71,6 +71,25 @@ def test_a_cell_has_an_address_by_name(open_page: OpenPage, site: str) -> None:
     sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("No such cell")
 
 
+def test_links_by_the_selection_of_a_data_set_lead_to_its_name(
+    open_page: OpenPage, make_cell: MakeCell, tmp_path: Path
+) -> None:
+    cells = [make_cell("lsp", d, 0.9, dataset="npz:path=a.npz") for d in ("none", "dvae")]
+    site = publish(cells, tmp_path / "site")["index.html"].parent.as_uri()
+    page = open_page(f"{site}/cell.html#attack=lsp&defense=dvae&dataset=npz")
+    for data in ("npz", "npz:path=a.npz"):
+        page.goto(f"{site}/cell.html#attack=lsp&defense=dvae&dataset={data}")
+        sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("dvae against lsp")
+        sync_api.expect(page.locator("main .where")).to_contain_text("npz · preset paper")
+        address = page.get_by_role("link", name="Address by name").get_attribute("href")
+        assert str(address).startswith("#dataset=npz&")
+        page.goto(f"{site}/index.html#row={data}|paper|resnet18|bfloat16|dvae&data={data}")
+        sync_api.expect(page.locator(".board tr.chosen .pick")).to_have_text("dvae")
+        sync_api.expect(page.locator("select[name=data]")).to_have_value("npz")
+    page.goto(f"{site}/cell.html#attack=lsp&defense=dvae&dataset=other")
+    sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("No such cell")
+
+
 def test_two_versions_of_an_image_are_compared_in_one_place(page: "Page") -> None:
     page.locator(".heat").first.locator("tbody tr", has_text="iss-jpeg").locator("a").nth(1).click()
     share = page.get_by_role("slider", name="Share of the left image")

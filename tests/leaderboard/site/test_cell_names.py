@@ -21,5 +21,5 @@ def test_a_name_leads_to_the_cell_on_the_board(make_cell: MakeCell) -> None:
     assert found["names"] == list(NAMES)
     named = {key: [found["texts"][number] for number in numbers] for key, *numbers in found["cells"]}
     assert failed.key not in named
-    assert named[cells[0].key] == ["cifar10", "paper", "resnet18", "bfloat16", "lsp", "dvae", "0"]
-    assert named["odd"] == ["cifar10", "paper", "resnet18", "bfloat16", "</script>", "none", "2"]
+    assert named[cells[0].key] == ["cifar10", "paper", "resnet18", "bfloat16", "lsp", "dvae", "0", "cifar10"]
+    assert named["odd"] == ["cifar10", "paper", "resnet18", "bfloat16", "</script>", "none", "2", "cifar10"]

@@ -176,6 +176,18 @@ def test_data_sets_of_one_name_are_told_apart(matrix: list[CellResult]) -> None:
     assert "cifar10 (other)" in page_of([*matrix, *changed])
 
 
+def test_a_data_set_has_its_name_and_its_selection_once(make_cell: MakeCell) -> None:
+    page = page_of([make_cell("lsp", d, 0.9, dataset="npz:path=a.npz") for d in ("none", "dvae")])
+    for part in (
+        '<p class="where"><bdi>npz</bdi> ·',
+        "<dt>data set</dt><dd>npz</dd>",
+        "<dt>data set selected as</dt><dd>npz:path=a.npz</dd>",
+        'data-data="npz"',
+    ):
+        assert part in page
+    assert re.sub(r'data-selection="[^"]*"', "", page).count("npz:path=") == 1
+
+
 def test_dates_and_machines_are_those_of_the_results(make_cell: MakeCell) -> None:
     cells = [make_cell(seed=0), make_cell(seed=1, created="2026-03-04T00:00:00+00:00", device="Other GPU")]
     page = page_of(cells)
