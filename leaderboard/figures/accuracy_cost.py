@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leaderboard.figures.labels import Label, place_labels
-from leaderboard.figures.style import COLORS, GRAY, cut, new_figure, rendered, thin_ticks
+from leaderboard.figures.style import COLORS, GRAY, cut, cut_bars, new_figure, rendered, thin_ticks
 
 _LEAST, _MOST, _STEP = 2.5, 4.9, 0.6  # heights in inches
 _FEW, _EACH = 8, 0.1  # inches for each defense more than these
@@ -29,7 +30,8 @@ _SYMBOLS = {
 def accuracy_cost(content: dict[str, Any], group: pd.DataFrame, size: str) -> tuple[Figure, list[str]]:
     """The figure of one group of the board, and the defenses whose label found no room.
 
-    It becomes higher until every label has room, or the greatest height is reached.
+    It becomes higher until every label has room beside the error bars, or the greatest height is reached; a label may
+    stand on an error bar there.
 
     Args:
         content: from `leaderboard.site.scatter.figure`.
@@ -42,10 +44,12 @@ def accuracy_cost(content: dict[str, Any], group: pd.DataFrame, size: str) -> tu
     while unnamed and height < _MOST:
         height = min(height + _STEP, _MOST)
         page, unnamed = _drawn(content, group, size, height)
-    return page, unnamed
+    return _drawn(content, group, size, height, over_bars=True) if unnamed else (page, unnamed)
 
 
-def _drawn(content: dict[str, Any], group: pd.DataFrame, size: str, height: float) -> tuple[Figure, list[str]]:
+def _drawn(
+    content: dict[str, Any], group: pd.DataFrame, size: str, height: float, over_bars: bool = False
+) -> tuple[Figure, list[str]]:
     page = new_figure(size, height)
     page.set_layout_engine("constrained")
     axes = page.add_subplot()
@@ -71,18 +75,18 @@ def _drawn(content: dict[str, Any], group: pd.DataFrame, size: str, height: floa
     ]
     named = [label for cloud in clouds for label in _labels(cloud, group, size)]
     corners = [list(zip(line["x"], line["y"], strict=True)) for line in lines]
-    placed = place_labels(axes, [*levels, *named], corners, renderer)[len(levels) :]
+    placed = place_labels(axes, [*levels, *named], corners, renderer, over_bars)[len(levels) :]
     return page, [label.text for label, text in zip(named, placed, strict=True) if text is None]
 
 
 def _draw_cloud(axes: Axes, cloud: dict[str, Any]) -> None:
-    widths = [float("nan") if width is None else width for width in cloud["error_y"]["array"]]
+    widths = np.array(cloud["error_y"]["array"], float)  # None: NaN
     oracle = cloud["meta"] == "oracle"
     color = COLORS[1] if oracle else COLORS[0]
     axes.errorbar(
         cloud["x"],
         cloud["y"],
-        yerr=widths,
+        yerr=cut_bars(np.array(cloud["y"]), widths),
         fmt=_SYMBOLS[cloud["marker"]["symbol"]],
         label=cloud["name"],
         color=color,

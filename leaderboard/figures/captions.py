@@ -29,7 +29,7 @@ def scatter_caption(group: pd.DataFrame, cells: pd.DataFrame, cost: CostAxis, un
         "is better. "
         f"Vertical: clean test accuracy, mean over {_attacks(cells)} and all seeds. Horizontal: {cost.title}, on a "
         "logarithmic axis; a defense without extra cost stands at ≤ 0.",
-        _intervals("half_width_95", drawn),
+        _intervals("mean_accuracy", drawn),
         "Each device has its symbol; costs of several devices cannot be compared, so no front is drawn."
         if several
         else "Stepped line: Pareto front.",
@@ -71,7 +71,7 @@ def curve_caption(points: pd.DataFrame, cells: pd.DataFrame) -> str:
         "Dotted, in the color of its attack: the same without defense." if defense else "",
         "Dashed: clean training data without defense.",
         _adaptive(points["against"]),
-        _intervals("half_width_95", points),
+        _intervals("clean_test_accuracy", points),
         _cut_names([first["component"], *points["against"]]),
         _conditions(cells),
     )
@@ -92,9 +92,12 @@ def _adaptive(attacks: Iterable[str]) -> str:
 
 
 def _intervals(column: str, rows: pd.DataFrame) -> str:
-    if rows[column].notna().any():
-        return "Bars: 95 % Student-t intervals of the mean over seeds."
-    return "One seed, so there are no intervals."
+    """A sentence about the bars around the accuracies of a column."""
+    widths = rows["half_width_95"]
+    if widths.isna().all():
+        return "One seed, so there are no intervals."
+    beyond = (widths > rows[column]) | (widths > 1 - rows[column])
+    return f"Bars: 95 % Student-t intervals of the mean over seeds{', cut at 0 and 100 %' if beyond.any() else ''}."
 
 
 def _conditions(cells: pd.DataFrame) -> str:

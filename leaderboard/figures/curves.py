@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
 from bench import formats
-from leaderboard.figures.style import COLORS, GRAY, cut, new_figure, rendered, thin_ticks
+from leaderboard.figures.style import COLORS, GRAY, cut, cut_bars, new_figure, rendered, thin_ticks
 from leaderboard.site.curves import is_logarithmic
 from leaderboard.site.label_placement import spread
 
@@ -18,6 +18,7 @@ _LINE = 10.0  # points: height of a label
 _LEADER = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3, "relpos": (0, 0.5)}
 _AWAY = 10.0  # points from the plot to its labels
 _HEIGHT, _AROUND = 2.2, 0.7  # inches: least height; what the axis below takes of it
+_BEYOND = 2.0  # percent of the axis below 0 and above 100, so that markers are whole
 _OF_NONE = {"defense": "clean data", "attack": "no defense"}
 """The line `none` in the curves over a parameter of a defense, and of an attack."""
 
@@ -49,6 +50,8 @@ def curves(points: pd.DataFrame, size: str) -> Figure:
     if not formats.is_missing(clean):
         axes.axhline(100 * clean, color=GRAY, linestyle="--", linewidth=0.7, zorder=1)
         ends.append((max(values), 100 * clean, "clean baseline", GRAY))
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -_BEYOND), min(high, 100 + _BEYOND))
     _label_ends(page, axes, [(x, y, cut(none if n == "none" else n, size), c) for x, y, n, c in ends])
     return page
 
@@ -56,10 +59,11 @@ def curves(points: pd.DataFrame, size: str) -> Figure:
 def _draw_line(axes: Axes, line: pd.DataFrame, number: int, color: str) -> tuple[float, float, str, str]:
     """Draws a line with its intervals; returns its last point, its name and its color."""
     again = number // len(COLORS)
+    accuracies = 100 * line["clean_test_accuracy"].to_numpy(float)
     axes.errorbar(
         line["value"],
-        100 * line["clean_test_accuracy"],
-        yerr=100 * line["half_width_95"],
+        accuracies,
+        yerr=cut_bars(accuracies, 100 * line["half_width_95"].to_numpy(float)),
         label=line["against"].iloc[0],
         color=color,
         marker=_MARKERS[number % len(_MARKERS)],

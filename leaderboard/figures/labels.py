@@ -1,4 +1,4 @@
-"""Labels of points and of horizontal lines, measured as printed: none covers another, a point, or leaves the plot."""
+"""Labels of points and of horizontal lines, measured as printed: none covers another, a point or an error bar."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _ANGLES = (0, 90, 270, 180, 45, 315, 135, 225, *range(15, 360, 30), *range(30, 3
 _LEADER = 8.0  # a label farther away has a line to its marker
 _MARKER, _AIR, _ABOVE, _STEP = 3.0, 1.0, 2.0, 6.0
 _COVERED = 1.5  # the distance that a covered piece of a line is worth
+_CROSSED = 20.0  # the same of an error bar
 _PIECE = 2.0
 _TURNS = 12  # for each label, before it is given up
 Floats = NDArray[np.float64]
@@ -63,7 +64,11 @@ class _Places:
 
 
 def place_labels(
-    axes: Axes, labels: Sequence[Label], lines: Sequence[Sequence[tuple[float, float]]], renderer: RendererBase
+    axes: Axes,
+    labels: Sequence[Label],
+    lines: Sequence[Sequence[tuple[float, float]]],
+    renderer: RendererBase,
+    over_bars: bool = False,
 ) -> list[Annotation | None]:
     """Draws each label at a free place near its point, a far one with a thin line to it.
 
@@ -72,6 +77,7 @@ def place_labels(
         labels: the first are served first.
         lines: of the plot, by the corners in data coordinates; a label avoids them where it can.
         renderer: from `rendered`.
+        over_bars: allows places on error bars, where a label finds no other.
 
     Returns:
         What was drawn, or None for a label without a free place.
@@ -88,7 +94,7 @@ def place_labels(
     sizes = [_size(axes, label.text, renderer) * scale for label in labels]
     bars = [[spot(label.x, label.y + sign * label.half_width) for sign in (-1, 1)] for label in labels]
     drawn = [_pieces([[spot(*each) for each in line]]) for line in lines]
-    soft = np.concatenate([*drawn, _pieces(bars)])
+    soft, crossed = np.concatenate(drawn), _pieces(bars)
     markers = [None if label.x is None else _padded(at, _MARKER) for label, at in zip(labels, spots, strict=True)]
     places = []
     for n, label in enumerate(labels):
@@ -102,6 +108,9 @@ def place_labels(
         free = ((found.boxes[:, :2] >= 0) & (found.boxes[:, 2:] <= inside)).all(axis=1)
         for other in others:
             free &= ~_meets(found, other, None)
+        on_bars = _touch(found.boxes, crossed).sum(axis=1)
+        cost += _CROSSED * on_bars
+        free &= over_bars | (on_bars == 0)
         order = np.argsort(cost, kind="stable")
         places.append(found[order[free[order]]])
     chosen = _chosen(places)

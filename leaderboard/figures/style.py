@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from numpy.typing import NDArray
 
 WIDTHS = {"single": 3.3, "double": 6.9}
 """Width in inches of a figure in one column of a paper, and across two."""
@@ -95,6 +97,11 @@ def cut(name: str, size: str) -> str:
     most, font = _NAME_LENGTH[size], get_font(findfont(_FONT))
     name = "".join(letter if font.get_char_index(ord(letter)) else f"U+{ord(letter):04X}" for letter in name)
     return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def cut_bars(values: NDArray[np.float64], half_widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, N) lengths of error bars below and above values in percent, none beyond 0 and 100; NaN: no bar."""
+    return np.stack([np.minimum(half_widths, values), np.minimum(half_widths, 100 - values)])
 
 
 def thin_ticks(axes: Axes, renderer: RendererBase) -> None:

@@ -150,7 +150,12 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
         return (power - axis.left) / (axis.right - axis.left), (accuracy - bottom) / (top - bottom)
 
     drawn = [[relative(math.log10(x), y) for x, y in zip(line["x"], line["y"], strict=True)] for line in lines]
-    segments = [segment for ends in drawn for segment in pairwise(ends)]
+    bars = [
+        (relative(axis.power(point), point.accuracy - width), relative(axis.power(point), point.accuracy + width))
+        for point in points
+        if (width := point.half_width) is not None
+    ]
+    segments = [*bars, *(segment for ends in drawn for segment in pairwise(ends))]
     corners = {y for _, y in front}
     named = [point for point in points if len(points) <= _MOST_LABELS or point.accuracy in corners]
     places = [relative(axis.power(point), point.accuracy) for point in named]

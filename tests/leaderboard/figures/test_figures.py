@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from leaderboard.figures.accuracy_cost import accuracy_cost
-from leaderboard.figures.captions import heat_caption
+from leaderboard.figures.captions import curve_caption, heat_caption
 from leaderboard.figures.curves import curves
 from leaderboard.figures.heat_map import heat_map, table_of
 from leaderboard.figures.style import rendered, saved, styled
@@ -208,6 +208,44 @@ def test_the_envelope_is_named_where_the_front_does_not_cover_it(
     with styled():
         box = Text.get_window_extent(label, rendered(page)).transformed(axes.transData.inverted())
     assert all(box.x1 <= left or right <= box.x0 for left, right in covered)
+
+
+@pytest.fixture(scope="module")
+def wide(make_cell: MakeCell) -> Frames:
+    """Two seeds: intervals of 13 points around 50 %, of costs that hardly differ, and of 64 points around 85 %."""
+    cells = []
+    for quality in (10, 50, 90):
+        for attack in ("none", "lsp"):
+            for seed in (0, 1):
+                value = 0.8 + 0.1 * seed if attack == "none" else 0.49 + quality / 1e4 + 0.02 * seed
+                cell = make_cell(attack, f"jpeg:quality={quality}", value, seed=seed, purify=1 + quality / 1e3)
+                cells.append(replace(cell, defense=replace(cell.defense, parameters={"quality": quality})))
+    return frames_of([*cells, *(make_cell(a, "none", 0.5, seed=s) for a in ("none", "lsp") for s in (0, 1))])
+
+
+@pytest.mark.parametrize("size", ["single", "double"])
+def test_no_label_stands_on_an_error_bar(wide: Frames, size: str) -> None:
+    page = scatter(wide, size)
+    (axes,) = page.axes
+    bars = [bar for container in axes.containers for bar in container[2][0].get_segments()]
+    assert len(bars) == 4
+    with styled():
+        renderer = rendered(page)
+        for text in axes.texts:
+            box = Text.get_window_extent(text, renderer).transformed(axes.transData.inverted())
+            assert not any(box.x0 < x < box.x1 and low < box.y1 and box.y0 < high for (x, low), (_, high) in bars), text
+
+
+def test_intervals_end_at_0_and_100_percent_and_the_caption_says_so(wide: Frames, frames: Frames) -> None:
+    cut, whole = ", cut at 0 and 100 %.", "Bars: 95 % Student-t intervals of the mean over seeds."
+    points = curves_frame(wide.cells)
+    with styled():
+        (axes,) = curves(points, "single").axes
+        ends = [y for container in axes.containers for bar in container[2][0].get_segments() for y in bar[:, 1]]
+        assert max(ends) == pytest.approx(100)
+        assert axes.get_ylim()[1] <= 102
+    assert cut in curve_caption(points, wide.cells)
+    assert whole in curve_caption(curves_frame(frames.cells), frames.cells)
 
 
 def test_many_defenses_are_all_named_in_one_column(make_cell: MakeCell) -> None:

@@ -122,6 +122,13 @@ def test_a_cost_nobody_measured_is_no_axis(make_cell: MakeCell) -> None:
     assert "joules" not in figures(leaderboard_frame(cells_frame(cells)))
 
 
+def test_no_label_stands_on_a_bar(matrix: list[CellResult]) -> None:
+    """Right above or below its point it would."""
+    sides = [side for trace in traces(matrix).values() for side in trace.get("textposition", [])]
+    assert len(sides) == 4
+    assert not {side for side in sides if side.endswith("center")}
+
+
 def test_bars_are_the_intervals(matrix: list[CellResult]) -> None:
     assert traces(matrix)["defense"]["error_y"]["array"] == pytest.approx([2.484] * 3, abs=1e-3)
 
