@@ -29,6 +29,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
 
 
+def device(name: str) -> str:
+    """A recorded device in words. The record keeps `1 threads`: costs of the same name are compared."""
+    return name.replace(", 1 threads", ", 1 thread")
+
+
 def isolated(name: str) -> str:
     """A name for the middle of a sentence: its direction of writing ends with it.
 

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 
 from bench.api.engine import Engine
-from bench.formats import counted
+from bench.formats import counted, device
 from bench.measure.cost import device_name
 from bench.store.artifacts import Store
 
@@ -148,7 +148,7 @@ def _driver() -> str:
 def processor() -> Iterator[Finding]:
     """Cores, and whether other processes keep them busy."""
     cores = os.cpu_count() or 1
-    text = f"CPU: {device_name(torch.device('cpu'))}; {cores} cores"
+    text = f"CPU: {device(device_name(torch.device('cpu')))}; {counted(cores, 'core')}"
     share = psutil.cpu_percent(interval=0.2) / 100
     if share > 0.25:
         yield Finding("note", f"{text}, {share:.0%} busy", "stop other programs: costs will not rank")

@@ -44,7 +44,7 @@ def list_artifacts(root: Path) -> None:
         table = tables.setdefault(cost.device, _artifact_table())
         table.add_row(stage, key[:12], component, size, formats.seconds(cost.wall_seconds), cost.created[:10])
     for device, table in tables.items():
-        console.print(f"measured on {device}", soft_wrap=True)
+        console.print(f"measured on {formats.device(device)}", soft_wrap=True)
         console.print(table)
     for text in damaged:
         console.print(text, style="red", soft_wrap=True)

@@ -95,7 +95,9 @@ def _costs(console: Console, cell: CellResult) -> None:
         console.print(table)
     for stage, cost in cell.costs.items():
         alone = {True: "exclusive", False: "not exclusive", None: "exclusivity unknown"}[cost.exclusive]
-        console.print(f"{stage} measured {cost.created} on {cost.device}, {alone}", markup=False, style="dim")
+        console.print(
+            f"{stage} measured {cost.created} on {formats.device(cost.device)}, {alone}", markup=False, style="dim"
+        )
 
 
 def _scores(console: Console, cell: CellResult) -> None:

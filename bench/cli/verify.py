@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bench.errors import in_one_line
-from bench.formats import counted, percent
+from bench.formats import counted, device, percent
 from bench.portable.checks import check_export
 from bench.portable.reading import Export
 from bench.portable.rerun import Rerun, chosen_cells, drifts, run_again
@@ -145,7 +145,7 @@ def _content(export: Export) -> list[str]:
         f"{counted(len(cells), 'cell')}, {len(done)} finished; {counted(len(export.manifests), 'artifact')}",
         f"task: {task_label(cells) or 'none that all cells are of'}",
         *_defenses(export),
-        *(f"measured on {device}" for device in devices),
+        *(f"measured on {device(name)}" for name in devices),
         f"versions: {', '.join(versions) or 'none'}",
         *(f"command: {command}" for command in commands),
     ]

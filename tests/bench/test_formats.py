@@ -6,6 +6,7 @@ import pytest
 from bench.formats import (
     DASH,
     counted,
+    device,
     duration,
     joules,
     multiple,
@@ -115,3 +116,8 @@ def test_a_setting_is_written_as_readers_know_it(value: Any, text: Any) -> None:
 def test_unmeasured_is_a_dash_and_never_zero() -> None:
     assert {f(None) for f in (percent, ratio, multiple, seconds, size, joules)} == {DASH}
     assert {f(x) for f in (percent, multiple, seconds, size) for x in (float("nan"), pd.NA)} == {DASH}
+
+
+def test_one_thread_is_no_plural():
+    assert device("AMD EPYC, 1 threads, float32") == "AMD EPYC, 1 thread, float32"
+    assert device("AMD EPYC, 11 threads") == "AMD EPYC, 11 threads"
