@@ -135,7 +135,7 @@ def _price(best: pd.DataFrame, ranked: pd.DataFrame, *, all_ranked: bool) -> Ans
     """
     shown = best.iloc[:_SHOWN]
     if shown["cost_seconds"].isna().all():
-        return Answer("What it costs", formats.DASH, "not measured")
+        return Answer("What it costs", formats.DASH, "not known")
     multiples = " and ".join(map(formats.multiple, shown["cost_multiple"].dropna()))
     costs = " and ".join(map(_seconds, shown["cost_seconds"]))
     several = bool(multiples) and len(best) > 1

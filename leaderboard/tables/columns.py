@@ -213,7 +213,10 @@ BOARD_COLUMNS = {
         "took; 0: as undefended, 1: as trained on clean data; empty if none took",
     ),
     "cost_seconds": Column(
-        "float64", "purify + extra_train + view, each the median over the row's cells, attack none included", "s"
+        "float64",
+        "purify + extra_train + view, each the median over the row's cells, attack none included; empty if it is below "
+        "0 and not exclusive",
+        "s",
     ),
     "cost_seconds_min": Column("float64", "least that the measurements of these cells allow, repeats included", "s"),
     "cost_seconds_max": Column("float64", "most that they allow", "s"),

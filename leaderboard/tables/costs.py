@@ -33,17 +33,21 @@ class Spread(NamedTuple):
         return Spread(self.median - other.median, self.low - other.high, self.high - other.low)
 
 
-def row_costs(cells: pd.DataFrame) -> dict[str, float | None]:
+def row_costs(cells: pd.DataFrame, *, exclusive: bool = True) -> dict[str, float | None]:
     """The cost columns of a leaderboard row; what one of the cells lacks is None.
 
     Extra training is the median training with the defense less the median one without, on the same device. Cells of
-    several devices have no common stage: their own costs are taken as they are.
+    several devices have no common stage: their own costs are taken as they are. A cost below 0 is not known where other
+    work slowed a training: it may have been the one without the defense.
 
     Args:
         cells: finished cells of one defense that share data set, preset and victim, as in `cells_frame`; those of the
             clean training set too, which takes the same work.
+        exclusive: False if one of these measurements was not.
     """
     cost, purify, extra = _cost(cells, "seconds")
+    if cost is not None and cost.median < 0 and not exclusive:
+        cost = extra = None
     undefended = _spread(cells["undefended_train_seconds"])
     energy, _, _ = _cost(cells, "energy_joules")
     multiple = None

@@ -59,7 +59,7 @@ class Flag(StrEnum):
     NOT_EXCLUSIVE = (
         "not exclusive",
         "Another process used the device during a measurement, or the stage used more processors than its threads. The "
-        "cost has no rank.",
+        "cost has no rank; below 0 it says nothing and is not shown.",
     )
     EXCLUSIVITY_UNKNOWN = (
         "exclusivity unknown",

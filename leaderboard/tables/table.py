@@ -186,7 +186,7 @@ def _row(cells: pd.DataFrame, attacks: list[str], seeds: list[int]) -> dict[str,
         "tie_width": tie_width(mean(means) or 0.0, width, images),
         "worst_accuracy": by_attack[worst],
         "worst_attack": worst,
-        **row_costs(done),
+        **row_costs(done, exclusive=not has(Flag.NOT_EXCLUSIVE, row["flags"])),
         **row_targets(taken),
         **{name: None if done[name].isna().any() else int(done[name].max()) for name in _PEAKS},
     }

@@ -159,6 +159,18 @@ class TestBoard:
         row = board_of([make_cell(train=100), shorter]).loc["short"]
         assert (row["cost_seconds"], row["cost_multiple"]) == (-75, 0.25)
 
+    @pytest.mark.parametrize(("train", "known"), [(93, False), (107, True)])
+    def test_a_cost_below_zero_that_is_not_exclusive_is_not_known(
+        self, make_cell: MakeCell, train: float, known: bool
+    ) -> None:
+        """Other work slowed the undefended training: AT takes ten times as long."""
+        at = make_cell("lsp", "at", purify=0, train=train, extra={"trains_differently": True}, exclusive=False)
+        row = board_of([make_cell(train=100, exclusive=False), at]).loc["at"]
+        names = ["cost_seconds", "cost_seconds_min", "cost_seconds_max", "cost_multiple", "extra_train_seconds"]
+        assert row[names].notna().tolist() == [known] * 5
+        assert "not exclusive" in row["flags"]
+        assert row["purify_seconds"] == 0
+
     def test_every_attack_has_its_interval(self, matrix: list[CellResult]) -> None:
         row = board_of(matrix).loc["dvae"]
         assert row["half_width_95[lsp]"] == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-6)
