@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING
 from pathlib import Path
@@ -46,7 +47,9 @@ def _read(file: Path) -> Iterator[Method]:
                 named = {keyword.arg: keyword.value for keyword in call.keywords}
                 source = named.get("source")
                 paper = str(source.value) if isinstance(source, ast.Constant) else ""
-                yield Method(BY_KIND[registry.id].kind, name.value, paper, description=ast.get_docstring(node) or "")
+                heading, description = _opening(ast.get_docstring(module)), ast.get_docstring(node) or ""
+                kind = BY_KIND[registry.id].kind
+                yield Method(kind, name.value, paper, description=description, heading=heading)
 
 
 def _registered() -> list[Method]:
@@ -60,6 +63,7 @@ def _registered() -> list[Method]:
             traits=traits.words if (traits := registry.traits(name)) else (),
             against=traits.against if traits else "",
             description=entry.cls.__doc__ or "",
+            heading=_heading(entry.cls.__module__),
             inherited=tuple(base.__doc__ or "" for base in entry.cls.__mro__[1:-1]),
             parameters={
                 parameter: "required" if default is MISSING else str(formats.setting(plain(default)))
@@ -69,3 +73,14 @@ def _registered() -> list[Method]:
         for registry in (attacks, defenses, victims)
         for name, entry in registry.items()
     ]
+
+
+def _heading(module: str) -> str:
+    """First paragraphs of a module and of the package around it, if that is no folder of all methods of a kind."""
+    package = module.rpartition(".")[0]
+    names = [module, *([package] if "." in package else [])]
+    return " ".join(filter(None, (_opening(sys.modules[name].__doc__) for name in names if name in sys.modules)))
+
+
+def _opening(docstring: str | None) -> str:
+    return " ".join((docstring or "").strip().partition("\n\n")[0].split())

@@ -41,9 +41,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Paper:
-    """Origin of a defense: its source (arXiv id, venue) and its description, which a search looks through."""
+    """Origin of a defense: its source (arXiv id, venue), authors and title, and its description.
+
+    A search looks through all of it.
+    """
 
     source: str = ""
+    title: str = ""
     description: str = ""
 
 

@@ -30,6 +30,7 @@ class Method:
         traits: words for the kind of an attack.
         against: the defense an attack was designed to survive, or "".
         description: its docstring, or "".
+        heading: the first paragraph of its file, and of the sub-package that it is in: its long name; or "".
         inherited: docstrings of the classes it builds on, nearest first: they say what inherited parameters mean.
         parameters: with their defaults as text; "required" where there is none.
     """
@@ -42,6 +43,7 @@ class Method:
     traits: tuple[str, ...] = ()
     against: str = ""
     description: str = ""
+    heading: str = ""
     inherited: tuple[str, ...] = ()
     parameters: Mapping[str, str] | None = None
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from bench import formats
 from bench.store.results import PAYS_ONCE_SECONDS, CellResult
 from bench.store.scores import SCORES
+from leaderboard.published.papers import papers_of
 from leaderboard.published.values import largest_repeat, tolerance
 from leaderboard.site import curves
 from leaderboard.site.board_rows import Paper
@@ -62,10 +63,7 @@ def render_pages(
     """
     frame = tables.cells
     counted = set(frame.loc[frame["counted"].astype(bool), "key"])
-    words = {method.name: method.description for method in methods if method.kind == "defense"}
-    papers = {
-        defense.name: Paper(defense.source, words.get(defense.name, "")) for defense in (cell.defense for cell in cells)
-    }
+    papers = _papers(cells, methods)
     page = page_view(tables, sparklines(cell for cell in cells if cell.key in counted), papers)
     values: dict[str, dict[str, Any]] = {
         "index.html": {
@@ -101,6 +99,16 @@ def render_pages(
     environment.filters["breakable"] = breakable
     environment.filters["explained"] = explained
     return {name: environment.get_template(f"{name}.j2").render(given) for name, given in values.items()}
+
+
+def _papers(cells: Sequence[CellResult], methods: Sequence[Method]) -> dict[str, Paper]:
+    """Origin of each defense by its name; a chain has the descriptions of its parts."""
+    known = {method.name: f"{method.heading} {method.description}" for method in methods if method.kind == "defense"}
+    sources = {cell.defense.name: cell.defense.source for cell in cells}
+    return {
+        name: Paper(source, papers_of(source), " ".join(known.get(part, "") for part in name.split("+")))
+        for name, source in sources.items()
+    }
 
 
 def breakable(name: str) -> Markup:

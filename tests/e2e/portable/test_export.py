@@ -80,7 +80,8 @@ def test_a_plug_in_of_a_folder_is_described_and_not_executed(tmp_path):
     (tmp_path / "plugins" / "halve_y.py").write_text(f"{text}\nraise SystemExit('executed')\n")
     (tmp_path / "plugins" / "broken.py").write_text("def (\n")
     found = {method.name: method for method in methods([tmp_path])}
-    assert found["halve-y"] == Method("defense", "halve-y", "arXiv:2301.13838", description="Halve all values.")
+    words = {"description": "Halve all values.", "heading": "A defense of a stranger, with a helper next to it."}
+    assert found["halve-y"] == Method("defense", "halve-y", "arXiv:2301.13838", **words)
     assert "halve-y" not in {method.name for method in methods()}
 
 

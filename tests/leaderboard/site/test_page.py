@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from bench.store.results import CellResult
+from leaderboard.published.papers import papers_of
 from leaderboard.site.methods import Method
 from leaderboard.site.page import EXPORTS, page_assets, render_pages
 from leaderboard.site.views import tables_of
@@ -72,7 +73,8 @@ def test_a_row_names_its_paper_and_leads_to_its_card(make_cell: MakeCell) -> Non
     cells = [make_cell(a, d) for a in ("none", "lsp") for d in ("none", "dvae")]
     named = [replace(cell, defense=replace(cell.defense, source="arXiv:2405.01460")) for cell in cells[1::2]]
     pages = pages_of([*cells[::2], *named], [Method("defense", "dvae", "arXiv:2405.01460", description="Purify.")])
-    assert pages["index.html"].count('<a href="methods.html#defense-dvae">arXiv:2405.01460</a>') == 1
+    link = f'<a href="methods.html#defense-dvae" title="{papers_of("arXiv:2405.01460")}">arXiv:2405.01460</a>'
+    assert pages["index.html"].count(link) == 1
     assert 'id="defense-dvae"' in pages["methods.html"]
 
 
