@@ -18,6 +18,8 @@ from leaderboard.tables.flags import Flag, has, never_ranked
 
 _MOST_LABELS = 14
 _LABEL_WIDTH, _HOVER_WIDTH = 30, 60
+_MOST_TICKS = 6  # of an axis of bytes
+_TWO = math.log10(2)
 _SYMBOLS = ("circle", "square", "triangle-up", "cross", "star", "hexagon")
 
 
@@ -32,6 +34,7 @@ class CostAxis:
         columns: of the leaderboard; the first one that any row has is shown.
         text: a value of the axis in words.
         offset: subtracted before drawing, so that costing nothing is 0.
+        binary: whether ticks are powers of two.
     """
 
     name: str
@@ -40,6 +43,7 @@ class CostAxis:
     columns: tuple[str, ...]
     text: Callable[[Any], str]
     offset: float = 0.0
+    binary: bool = False
 
     def column(self, group: pd.DataFrame) -> str:
         """The column that this group has measured."""
@@ -50,7 +54,7 @@ AXES = (
     CostAxis("trainings", "trainings", "extra cost, in undefended trainings", ("cost_multiple",), "{:g}×".format, 1.0),
     CostAxis("seconds", "seconds", "extra cost, wall time", ("cost_seconds",), formats.seconds),
     CostAxis("joules", "joules", "extra energy of the GPU", ("cost_energy_joules",), formats.joules),
-    CostAxis("memory", "memory", "peak memory", ("peak_gpu_bytes", "peak_host_bytes"), formats.size),
+    CostAxis("memory", "memory", "peak memory", ("peak_gpu_bytes", "peak_host_bytes"), formats.size, binary=True),
 )
 
 
@@ -101,14 +105,18 @@ class Axis:
         assert self.lane is not None
         return self.lane
 
-    def ticks(self, text: Callable[[Any], str]) -> dict[str, Any]:
-        """Range and one tick a decade (1, 2, 5 where the axis is short), as Plotly takes them."""
+    def ticks(self, cost: CostAxis) -> dict[str, Any]:
+        """Range and ticks as Plotly takes them: one a decade (1, 2, 5 where the axis is short), or powers of two."""
         first = self.left if self.lane is None else self.lane + 0.3
-        digits = (1, 2, 5) if self.right - first < 2 else (1,)
-        powers = range(math.floor(first), math.floor(self.right) + 1)
-        values = [d * 10.0**p for p in powers for d in digits if first <= p + math.log10(d) <= self.right]
+        if cost.binary:
+            powers = range(math.ceil(first / _TWO), math.floor(self.right / _TWO) + 1)
+            values = [2.0**power for power in powers if power % math.ceil(len(powers) / _MOST_TICKS) == 0]
+        else:
+            digits = (1, 2, 5) if self.right - first < 2 else (1,)
+            powers = range(math.floor(first), math.floor(self.right) + 1)
+            values = [d * 10.0**p for p in powers for d in digits if first <= p + math.log10(d) <= self.right]
         ticks = {} if self.lane is None else {10**self.lane: "≤ 0"}
-        ticks |= {value: text(value) for value in values}
+        ticks |= {value: cost.text(value) for value in values}
         return {"range": [self.left, self.right], "tickvals": list(ticks), "ticktext": list(ticks.values())}
 
 
@@ -173,7 +181,7 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
     return {
         "data": [trace for trace in [*lines, *markers] if trace["x"]],
         "layout": {
-            "xaxis": {"type": "log", "title": {"text": cost.title}} | axis.ticks(cost.text),
+            "xaxis": {"type": "log", "title": {"text": cost.title}} | axis.ticks(cost),
             "yaxis": {"title": {"text": "mean accuracy (%)"}, "range": [bottom, top]},
         },
     }

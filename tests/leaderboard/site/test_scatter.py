@@ -112,6 +112,23 @@ def test_every_cost_that_tells_defenses_apart_is_an_axis(matrix: list[CellResult
     assert next(t for t in memory["data"] if t["name"] == "defense")["x"] == pytest.approx([2**32, 2**31, 2**31])
 
 
+@pytest.mark.parametrize(
+    ("least", "most", "expected"),
+    [
+        (300, 900, ["128 MiB", "256 MiB", "512 MiB", "1 GiB"]),
+        (1, 5000, ["2 MiB", "16 MiB", "128 MiB", "1 GiB", "8 GiB"]),
+    ],
+)
+def test_memory_has_ticks_at_powers_of_two(make_cell: MakeCell, least: int, most: int, expected: list[str]) -> None:
+    cells = [
+        replace_peak(make_cell(a, d), peak * 2**20)
+        for a in ("none", "lsp")
+        for d, peak in (("none", least), ("one", least), ("two", most))
+    ]
+    axis = figures(leaderboard_frame(cells_frame(cells)))["memory"]["layout"]["xaxis"]
+    assert axis["ticktext"] == expected
+
+
 def test_one_axis_stays_where_all_cost_the_same(make_cell: MakeCell) -> None:
     cells = [make_cell(a, d) for a in ("none", "lsp") for d in ("none", "one", "two")]
     assert list(figures(leaderboard_frame(cells_frame(cells)))) == ["trainings"]
