@@ -1,4 +1,4 @@
-"""`bench merge` looks at the board that it would make: complete rows of the first folder stay complete."""
+"""`bench merge` looks at what it would make: complete rows stay complete, and no run is there twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from bench.errors import UserError
 from bench.formats import counted
 from bench.portable.reading import Export
-from bench.store.results import CellResult
+from bench.portable.repeats import repeats
+from bench.store.results import CellResult, Manifest
 from leaderboard.tables.columns import GROUP
 from leaderboard.tables.table import current_cells, frames_of
 
@@ -17,6 +18,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ROW = [*GROUP, "defense_selection"]
+
+
+def refuse_copies(exports: Iterable[Export]) -> None:
+    """A run of one folder may stand in another one under its own key alone.
+
+    Raises:
+        UserError: if it has another key there, such as that of another seed; it names the files.
+    """
+    together: dict[tuple[str, str], dict[str, Manifest]] = {}
+    for export in exports:
+        for artifact, manifests in export.manifests.items():
+            named = {str(export.root / path): manifest for path, manifest in manifests.items()}
+            together.setdefault(artifact, {}).update(named)
+    if found := list(repeats(together)):
+        raise UserError(
+            f"{counted(len(found), 'artifact')} of these folders cannot be results of runs of their own, for example\n"
+            f"  {found[0]}\nAsk who made the folder. Nothing was written"
+        )
 
 
 def refuse_incomplete(first: Export, merged: Iterable[CellResult]) -> None:

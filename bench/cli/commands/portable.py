@@ -121,7 +121,7 @@ def merge(
     extend: bool,
 ) -> int:
     """Merge exported folders to one, which has each cell once. They are checked before, as by `bench verify`."""
-    from bench.cli.merge import refuse_incomplete
+    from bench.cli.merge import refuse_copies, refuse_incomplete
     from bench.cli.verify import print_checks
     from bench.portable.merge import choose, write_merged
     from bench.portable.reading import read_export
@@ -129,6 +129,7 @@ def merge(
     exports = [read_export(folder) for folder in folders]
     if sum(print_checks(export) for export in exports):
         return 1
+    refuse_copies(exports)
     chosen = choose(exports, first_wins, replaced, only)
     if not extend:
         refuse_incomplete(exports[0], [cell for _, cell in chosen.values()])

@@ -1,7 +1,13 @@
 """One run gives one artifact, and the same predictions have one accuracy."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from bench.cli.merge import refuse_copies
+from bench.errors import UserError
+from bench.portable.reading import Export
 from bench.portable.repeats import repeats
 from bench.store.results import Cost, Manifest
 
@@ -47,3 +53,13 @@ def test_equal_predictions_on_the_same_images_have_one_accuracy():
     (told,) = found(TRAINED, forged)
     assert told.startswith("file 1: payload.clean_test_accuracy: 0.6, file 0 has 0.5")
     assert found(TRAINED, replace(forged, preimage={"test": "other"})) == []
+
+
+def test_a_run_of_one_folder_has_no_other_key_in_another():
+    def folder(name: str, manifest: Manifest) -> Export:
+        return Export(Path(name), manifests={(manifest.stage, manifest.key): {"file": manifest}})
+
+    refuse_copies([folder("board", TRAINED), folder("same", TRAINED)])
+    refuse_copies([folder("board", TRAINED), folder("own", replace(TRAINED, key="b", checksum="own"))])
+    with pytest.raises(UserError, match=r"1 artifact of .*\n  copy/file: cost: is that of board/file"):
+        refuse_copies([folder("board", TRAINED), folder("copy", replace(TRAINED, key="b"))])
