@@ -1,14 +1,18 @@
 """Poisons that did not take, beside two that did: what they may change, and what not."""
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from bench.store.results import CellResult
 from leaderboard.export.latex import latex_text
+from leaderboard.export.terminal import print_leaderboard
 from leaderboard.export.text import markdown_text
+from leaderboard.figures.captions import heat_caption
 from leaderboard.site.page import render_pages
 from leaderboard.site.views import tables_of
 from leaderboard.tables.columns import as_text
@@ -86,6 +90,10 @@ def test_every_view_says_so(four: list[CellResult]) -> None:
     assert page.count("± 0.2, not counted</small>") == 2 * len(frames.board)
     assert "<dt>poisons that did not take</dt><dd>em (l2:1), tap (l2:1)</dd>" in page
     assert "points of curves alone" not in page
+    terminal = io.StringIO()
+    print_leaderboard(frames.board, Console(file=terminal, width=120))
+    assert NOTE in terminal.getvalue()
+    assert NOTE in heat_caption(frames.board, frames.cells, [*TOOK, *NOT])
     assert NOTE in markdown_text(frames.board)
     assert f"\n% {NOTE}\n" in latex_text(frames.board)
     assert "Not counted" not in markdown_text(frames_of(of_two(four)).board)
