@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
 
 from bench import formats
+from leaderboard.export.text import described_flags
+from leaderboard.tables.columns import AND
+from leaderboard.tables.flags import shared_flags
 from leaderboard.tables.groups import BEST_RULE, groups, is_best, not_counted_note
 from leaderboard.tables.shown import (
     ADAPTIVE_NOTE,
@@ -20,6 +24,7 @@ from leaderboard.tables.shown import (
     value_with_range,
 )
 
+_NARROW = 44  # letters across a column of a paper
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -34,7 +39,10 @@ _SPECIAL = {
 
 
 def latex_text(board: pd.DataFrame) -> str:
-    """One `tabular` for each group of the board; accuracies in percent, unranked rows below a rule."""
+    """One `tabular` for each group of the board; accuracies in percent, unranked rows below a rule.
+
+    Its last lines say what is behind the numbers (cells, seeds, device), and what makes them doubtful.
+    """
     head = f"% purify-bench leaderboard. Needs \\usepackage{{booktabs}}.\n% {BEST_RULE}.\n"
     return head + "".join(_table(names, group) for names, group in groups(board))
 
@@ -59,7 +67,6 @@ def _table(names: list[str], group: pd.DataFrame) -> str:
     lines = [
         "",
         f"% {escaped(', '.join(names))}",
-        *[f"% {escaped(note)}" for note in [not_counted_note(group)] if note],
         f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         "\\toprule",
         *_above(len(heads) - len(adaptive), len(adaptive)),
@@ -73,7 +80,45 @@ def _table(names: list[str], group: pd.DataFrame) -> str:
             lines.append("\\midrule")
         ranked_before = ranked
         lines.append(_line(row, columns, group))
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+    below = [
+        escaped(line) for note in _notes(group) for line in wrap(note, _width(columns, group), break_on_hyphens=False)
+    ]
+    lines += [
+        "\\bottomrule",
+        "\\addlinespace",
+        *(f"\\multicolumn{{{len(heads)}}}{{l}}{{{line}}} \\\\" for line in below),
+    ]
+    return "\n".join([*lines, "\\end{tabular}", ""])
+
+
+def _notes(group: pd.DataFrame) -> list[str]:
+    """Sentences about what is behind the numbers, and what makes them doubtful: a comment would not be printed."""
+    shared = shared_flags(group)
+    everywhere = [f"All rows: {', '.join(shared)}."] if shared else []
+    flags = _told(group, lambda row: described_flags(row, shared))
+    return [*_told(group, _measured), *everywhere, *flags, *filter(None, [not_counted_note(group)])]
+
+
+def _measured(row: pd.Series[Any]) -> str:
+    device = formats.device(AND.join(row["device"])) or formats.DASH
+    return f"n = {formats.counted(row['n'], 'cell')}, {formats.counted(row['seeds'], 'seed')}, device {device}"
+
+
+def _told(group: pd.DataFrame, of: Callable[[pd.Series[Any]], str]) -> list[str]:
+    """A sentence for each text that a row has, with the names of its rows."""
+    names: dict[str, list[str]] = {}
+    for _, row in group.iterrows():
+        names.setdefault(of(row), []).append(row["defense_selection"])
+    return [
+        f"{'All rows' if len(own) == len(group) else '; '.join(own)}: {text}." for text, own in names.items() if text
+    ]
+
+
+def _width(columns: Sequence[Shown], group: pd.DataFrame) -> int:
+    """Characters across the table or a column of a paper, which lines below it do not exceed."""
+    cells = [[column.title, *(value_with_range(column, row) for _, row in group.iterrows())] for column in columns]
+    across = sum(2 + max(map(len, texts)) for texts in [["defense", *group["defense_selection"]], *cells])
+    return max(across, _NARROW)
 
 
 def _above(others: int, adaptive: int) -> list[str]:

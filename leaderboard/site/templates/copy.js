@@ -83,13 +83,18 @@ function tex(text) { // pdfLaTeX has no letters beyond Latin
   return [...spaced(text)].map(glyph).join("");
 }
 
+const NARROW = 44; // letters across a column of a paper
+
 function latex(shown) {
   const { rows, heads } = shown;
   const value = (row, head) => (row.cells[head.cellIndex].classList.contains("best") ? `\\textbf{${tex(asShown(row, head))}}` : tex(asShown(row, head)));
   const line = (cells) => `${cells.join(" & ")} \\\\`;
   const sides = heads.map((head) => (head.classList.contains("number") || head.classList.contains("rank") ? "r" : "l")).join("");
-  return [`% ${tex(caption(shown))}. Needs \\usepackage{booktabs}.`, ...conditions(shown).map((text) => `% ${tex(text)}.`), `\\begin{tabular}{${sides}}`, "\\toprule", line(heads.map((head) => tex(headOf(head)))), "\\midrule",
-    ...rows.map((row) => line(heads.map((head) => value(row, head)))), "\\bottomrule", "\\end{tabular}", ""].join("\n");
+  const width = heads.reduce((sum, head) => sum + 2 + Math.max(...[headOf(head), ...rows.map((row) => asShown(row, head))].map((text) => text.length)), 0);
+  const lines = conditions(shown).flatMap((text) => `${text}.`.match(new RegExp(`\\S.{0,${Math.max(width, NARROW) - 1}}(?= |$)|\\S+`, "gu"))); // a comment would not be printed
+  const below = lines.map((text) => `\\multicolumn{${heads.length}}{l}{${tex(text)}} \\\\`);
+  return [`% ${tex(caption(shown))}. Needs \\usepackage{booktabs}.`, `\\begin{tabular}{${sides}}`, "\\toprule", line(heads.map((head) => tex(headOf(head)))), "\\midrule",
+    ...rows.map((row) => line(heads.map((head) => value(row, head)))), "\\bottomrule", "\\addlinespace", ...below, "\\end{tabular}", ""].join("\n");
 }
 
 const FORMATS = { CSV: csv, Markdown: markdown, LaTeX: latex };

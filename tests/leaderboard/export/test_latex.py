@@ -76,6 +76,24 @@ def test_nothing_is_bold_where_no_row_has_a_rank(make_cell: MakeCell) -> None:
     assert r"\textbf" not in latex(cells), "one seed: all rows are provisional"
 
 
+def below(text: str) -> str:
+    """The lines below the table, as one."""
+    (lines,) = re.findall(r"\\addlinespace\n(.*)\\end\{tabular\}", text, re.DOTALL)
+    texts = re.findall(r"^\\multicolumn\{\d+\}\{l\}\{(.*)\} \\\\$", lines, re.MULTILINE)
+    assert len(texts) == lines.count("\n")
+    return " ".join(texts)
+
+
+def test_what_is_behind_the_numbers_is_printed_below_them(matrix: list[CellResult], make_cell: MakeCell) -> None:
+    assert below(latex(matrix)).startswith("All rows: n = 6 cells, 3 seeds, device Test GPU. ")
+    logs = {"poison": {"converged": False}}
+    cells = [
+        make_cell(a, d, v, logs=logs if d == "b" else {}) for a in ("none", "lsp") for d, v in (("a", 0.9), ("b", 0.8))
+    ]
+    text = below(latex(cells))
+    assert "All rows: n = 1 cell, 1 seed, device Test GPU. All rows: provisional. b: attack not converged" in text
+
+
 def test_a_negative_number_has_a_minus_sign(make_ranked_cell: MakeCell) -> None:
     """Training with `short` takes 20 to 60 s, without 100 s; both make the poison worse."""
     extra = {"trains_differently": True}

@@ -95,16 +95,20 @@ def test_latex_shows_what_the_page_shows(take: Callable[[str, str], str]) -> Non
     assert take("victim=resnet18&attack=lsp&column=mean_accuracy&q=dvae", "LaTeX").splitlines() == [
         r"% purify-bench leaderboard, data set cifar10, preset paper, victim resnet18, precision bfloat16. "
         r"Needs \usepackage{booktabs}.",
-        "% All rows: n = 6 cells, 3 seeds, 10000 test images, device Test GPU.",
         r"\begin{tabular}{rlrr}",
         r"\toprule",
         r"rank & defense & mean \% & lsp \\",
         r"\midrule",
         r"1 & dvae & \textbf{90.0 $\pm$ 2.5} & \textbf{91.0 $\pm$ 2.5} \\",
         r"\bottomrule",
+        r"\addlinespace",
+        r"\multicolumn{4}{l}{All rows: n = 6 cells, 3 seeds, 10000 test} \\",
+        r"\multicolumn{4}{l}{images, device Test GPU.} \\",
         r"\end{tabular}",
     ]
-    assert r" & a\_b\textbar{}c\&d:x=1 & " in take("victim=vgg&column=mean_accuracy", "LaTeX")
+    odd = take("victim=vgg&column=mean_accuracy", "LaTeX")
+    assert r" & a\_b\textbar{}c\&d:x=1 & " in odd
+    assert r"\multicolumn{3}{l}{All rows: provisional, poison did not" in odd, "printed, no comment"
 
 
 def test_several_victims_are_told_apart_in_a_copy_from_a_phone(open_page: OpenPage, folder: Path) -> None:
