@@ -30,9 +30,10 @@ def scatter_caption(group: pd.DataFrame, cells: pd.DataFrame, cost: CostAxis, un
         f"Vertical: clean test accuracy, mean over {_attacks(cells)} and all seeds. Horizontal: {cost.title}, on a "
         "logarithmic axis; a defense without extra cost stands at ≤ 0.",
         _intervals("mean_accuracy", drawn),
-        "Each device has its symbol; costs of several devices cannot be compared, so no front is drawn."
+        "Stepped line: Pareto front.",
+        "Each device has its symbol; the front leaves out costs of another device than the undefended training's."
         if several
-        else "Stepped line: Pareto front.",
+        else "",
         "Dotted: clean training data without defense. Dashed: poisoned data without defense.",
         "Open diamonds: the best of several settings for each attack, chosen with test labels." if oracles else "",
         envelope_note(group),

@@ -69,7 +69,7 @@ class Point:
         accuracy: mean over attacks, percent.
         half_width: percent, or None.
         oracle: chosen with test labels.
-        ranked: False if the row is never ranked; such a point is not on the front.
+        ranked: False if the row is never ranked, or its cost is of another device; such a point is not on the front.
         device: where the group was measured on several, otherwise "".
         hover: HTML, escaped.
     """
@@ -139,14 +139,14 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
 
     The x axis is logarithmic. A cost of zero or less has no place there and is in a lane of its own on the left.
     Undefended and clean training are drawn as horizontal lines. Bars are 95 % intervals over seeds. The Pareto front
-    runs through single defenses that may be ranked, and is left out where costs come from several devices: each has its
-    symbol then.
+    runs through single defenses that may be ranked and whose costs are of the device of the undefended row. Where costs
+    come from several devices, each has its symbol.
     """
     points = _points(group, cost)
     if not points:
         return None
     axis, (bottom, top) = _axis(points), _accuracy_range(group, points)
-    front = [] if on_several_devices(group) else _front(points, axis)
+    front = _front(points, axis)
     undefended = group[group["defense"] == "none"]
     lines = [
         _line("Pareto front", "front", "solid", front),  # the first, so that it covers no other line
@@ -188,7 +188,7 @@ def figure(group: pd.DataFrame, cost: CostAxis = AXES[0]) -> dict[str, Any] | No
 
 
 def on_several_devices(group: pd.DataFrame) -> bool:
-    """True if the costs of this group are those of several devices, so that they cannot be compared."""
+    """True if costs of this group are of another device than its undefended row, so that they cannot be compared."""
     return any(has(Flag.SEVERAL_DEVICES, flags) for flags in group["flags"])
 
 
@@ -219,7 +219,7 @@ def _points(group: pd.DataFrame, cost: CostAxis) -> list[Point]:
             accuracy=round(100 * row["mean_accuracy"], 3),
             half_width=None if formats.is_missing(row["half_width_95"]) else round(100 * row["half_width_95"], 3),
             oracle=has(Flag.ORACLE, row["flags"]),
-            ranked=not never_ranked(row["flags"]),
+            ranked=not never_ranked(row["flags"]) and not has(Flag.SEVERAL_DEVICES, row["flags"]),
             device=AND.join(row["device"]) if on_several_devices(group) else "",
             hover=_hover(row),
         )

@@ -67,8 +67,8 @@ class Flag(StrEnum):
     )
     SEVERAL_DEVICES = (
         "several devices",
-        "The rows of this data set, preset, victim and precision were measured on several devices. Their costs are not "
-        "compared and have no rank.",
+        "The row was measured on another device than the undefended training of its data set, preset, victim and "
+        "precision, or on several. Its cost is not compared and has no rank.",
     )
     UNEVEN = (
         "uneven purification",

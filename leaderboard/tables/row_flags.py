@@ -72,12 +72,15 @@ def _own(cells: pd.DataFrame, done: pd.DataFrame, table: pd.DataFrame) -> Iterat
 def add_group_flags(rows: list[dict[str, Any]]) -> None:
     """Adds to the rows of a group, in place, the flags that come from comparing them; and the baseline envelope.
 
+    Costs are compared on the one device of the undefended row; rows of other devices are flagged.
+
     Args:
         rows: of single defenses.
     """
     if len({row["device"] for row in rows if row["device"]}) > 1:
+        own = next((row["device"] for row in rows if row["defense"] == "none"), ())
         for row in rows:
-            if not has(Flag.SEVERAL_DEVICES, row["flags"]):
+            if (len(own) != 1 or row["device"] != own) and not has(Flag.SEVERAL_DEVICES, row["flags"]):
                 row["flags"] += (Raised(Flag.SEVERAL_DEVICES),)
     undefended = next((row["clean_accuracy"] for row in rows if row["defense"] == "none"), None)
     for row in rows:

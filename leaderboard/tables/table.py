@@ -248,7 +248,7 @@ def _doubtful(row: Mapping[str, Any]) -> bool:
 def _rank(rows: list[dict[str, Any]]) -> None:
     """Sets the ranks of complete, defended rows, of provisional ones by cost alone, of those in `NEVER_RANKED` none.
 
-    Costs are ranked only if they are exclusive and of one device in all rows.
+    Costs are ranked only if they are exclusive and of the device of the undefended row.
     """
     complete = [row for row in rows if row["defense"] != "none" and row["mean_accuracy"] is not None]
     complete = [row for row in complete if not never_ranked(row["flags"])]

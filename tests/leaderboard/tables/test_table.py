@@ -269,8 +269,16 @@ class TestBoard:
     def test_costs_of_several_devices_are_not_ranked(self, matrix: list[CellResult], make_cell: MakeCell) -> None:
         other = make_cell("lsp", "dvae", 0.91, seed=1, device="Other GPU")
         board = board_of([other, *without(matrix, "lsp", "dvae", 1)])
-        assert board["cost_rank"].isna().all()
+        assert list(board.index[board["flags"].str.contains("several devices")]) == ["dvae"]
+        assert board.index[board["cost_rank"].notna()].tolist() == ["iss-jpeg", "iss-gray"]
+
+    def test_without_one_device_of_the_undefended_row_no_cost_is_ranked(
+        self, matrix: list[CellResult], make_cell: MakeCell
+    ) -> None:
+        other = make_cell("lsp", "none", 0.16, seed=1, device="Other GPU")
+        board = board_of([other, *without(matrix, "lsp", "none", 1)])
         assert board["flags"].str.contains("several devices").all()
+        assert board["cost_rank"].isna().all()
 
     def test_a_cost_is_compared_with_the_undefended_training_of_its_own_device(self, make_cell: MakeCell) -> None:
         differently = {"trains_differently": True}
