@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,15 +12,15 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
+from leaderboard.figures.boxes import Floats, cross, enter, padded, pieces_of, touch
+
 _DISTANCES = (5.0, 9.0, 14.0, 20.0, 28.0, 38.0, 50.0, 64.0, 80.0, 100.0)  # from a marker's center to its label
 _ANGLES = (0, 90, 270, 180, 45, 315, 135, 225, *range(15, 360, 30), *range(30, 360, 60))
 _LEADER = 8.0  # a label farther away has a line to its marker
 _MARKER, _AIR, _ABOVE, _STEP = 3.0, 1.0, 2.0, 6.0
 _COVERED = 1.5  # the distance that a covered piece of a line is worth
 _CROSSED = 20.0  # the same of an error bar
-_PIECE = 2.0
 _TURNS = 12  # for each label, before it is given up
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,9 @@ def place_labels(
     spots = [spot(label.x, label.y) for label in labels]
     sizes = [_size(axes, label.text, renderer) * scale for label in labels]
     bars = [[spot(label.x, label.y + sign * label.half_width) for sign in (-1, 1)] for label in labels]
-    drawn = [_pieces([[spot(*each) for each in line]]) for line in lines]
-    soft, crossed = np.concatenate(drawn), _pieces(bars)
-    markers = [None if label.x is None else _padded(at, _MARKER) for label, at in zip(labels, spots, strict=True)]
+    drawn = [pieces_of([[spot(*each) for each in line]]) for line in lines]
+    soft, crossed = np.concatenate(drawn), pieces_of(bars)
+    markers = [None if label.x is None else padded(at, _MARKER) for label, at in zip(labels, spots, strict=True)]
     places = []
     for n, label in enumerate(labels):
         others = [marker for m, marker in enumerate(markers) if m != n and marker is not None]
@@ -104,11 +103,11 @@ def place_labels(
             found, cost = _along(spots[n], sizes[n], inside, np.concatenate(covering))
         else:
             found, cost = _around(spots[n], sizes[n], _MARKER + 1)
-        cost += _COVERED * _touch(found.boxes, soft).sum(axis=1)
+        cost += _COVERED * touch(found.boxes, soft).sum(axis=1)
         free = ((found.boxes[:, :2] >= 0) & (found.boxes[:, 2:] <= inside)).all(axis=1)
         for other in others:
             free &= ~_meets(found, other, None)
-        on_bars = _touch(found.boxes, crossed).sum(axis=1)
+        on_bars = touch(found.boxes, crossed).sum(axis=1)
         cost += _CROSSED * on_bars
         free &= over_bars | (on_bars == 0)
         order = np.argsort(cost, kind="stable")
@@ -162,11 +161,11 @@ def _along(spot: Floats, size: Floats, inside: Floats, covering: Floats) -> tupl
     at = np.stack([inside[0] - _AIR - _STEP * np.repeat(steps, 2), spot[1] + _ABOVE * up], axis=1)
     side = np.stack([-np.ones_like(up), up], axis=1)
     places = _Places(at, side, _boxes(at, side, size), np.full((len(at), 2, 2), np.nan))
-    pieces = _pieces([[np.array([0.0, spot[1]]), np.array([inside[0], spot[1]])]])
-    hidden = _touch(pieces, covering).any(axis=1)
+    pieces = pieces_of([[np.array([0.0, spot[1]]), np.array([inside[0], spot[1]])]])
+    hidden = touch(pieces, covering).any(axis=1)
     level = np.full(len(at), spot[1])
     spans = np.column_stack([places.boxes[:, 0], level, places.boxes[:, 2], level])
-    cost = 0.2 * np.repeat(steps, 2) + _COVERED * _touch(spans, pieces[hidden]).sum(axis=1)
+    cost = 0.2 * np.repeat(steps, 2) + _COVERED * touch(spans, pieces[hidden]).sum(axis=1)
     if hidden.all():
         return places, cost
     runs = np.split(pieces, np.flatnonzero(np.diff(hidden)) + 1)
@@ -182,49 +181,10 @@ def _boxes(at: Floats, side: Floats, size: Floats) -> Floats:
 
 def _meets(places: _Places, box: Floats, leader: Floats | None) -> NDArray[np.bool_]:
     """(P,) whether a place meets a box and the line that belongs to it."""
-    met = _touch(places.boxes, box[None])[:, 0] | _enter(places.leaders, box)
+    met = touch(places.boxes, box[None])[:, 0] | enter(places.leaders, box)
     if leader is None or np.isnan(leader).any():
         return met
-    return met | _enter(leader[None], places.boxes) | _cross(places.leaders, leader)
-
-
-def _enter(segments: Floats, boxes: Floats) -> NDArray[np.bool_]:
-    """True where segments (..., 2, 2) enter boxes (..., 4), by the slab method; NaN enters none."""
-    start, length = segments[..., 0, :], segments[..., 1, :] - segments[..., 0, :]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ends = np.stack([(boxes[..., :2] - start) / length, (boxes[..., 2:] - start) / length])
-    first, last = ends.min(axis=0).max(axis=-1), ends.max(axis=0).min(axis=-1)
-    return (first < last) & (first < 1) & (last > 0)
-
-
-def _cross(segments: Floats, other: Floats) -> NDArray[np.bool_]:
-    """(P,) whether segments (P, 2, 2) cross another one."""
-
-    def turn(a: Floats, b: Floats, c: Floats) -> Floats:
-        return np.sign((b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0])
-
-    start, end = segments[:, 0], segments[:, 1]
-    return (turn(start, end, other[0]) * turn(start, end, other[1]) < 0) & (
-        turn(other[0], other[1], start) * turn(other[0], other[1], end) < 0
-    )
-
-
-def _touch(a: Floats, b: Floats) -> NDArray[np.bool_]:
-    """(A, B) whether boxes meet."""
-    return ((a[:, None, :2] < b[None, :, 2:]) & (b[None, :, :2] < a[:, None, 2:])).all(axis=2)
-
-
-def _pieces(lines: Sequence[Sequence[Floats]]) -> Floats:
-    """(N, 4) boxes along lines."""
-    found = [np.zeros((0, 4))]
-    for start, end in (ends for line in lines for ends in pairwise(line)):
-        steps = np.linspace(0, 1, 1 + max(1, round(float(np.hypot(*(end - start))) / _PIECE)))[:, None]
-        found.append(_padded(start + (end - start) * steps, 0.5))
-    return np.concatenate(found)
-
-
-def _padded(at: Floats, radius: float) -> Floats:
-    return np.concatenate([at - radius, at + radius], axis=-1)
+    return met | enter(leader[None], places.boxes) | cross(places.leaders, leader)
 
 
 def _size(axes: Axes, text: str, renderer: RendererBase) -> Floats:
