@@ -75,9 +75,20 @@ function filter() {
   more.hidden = fitting.length <= limit || all;
   more.textContent = `Show all ${fitting.length} rows (the first ${limit} are shown)`;
   for (const section of document.querySelectorAll("section.group")) section.hidden = !groups.has(section.dataset.group);
+  for (const details of document.querySelectorAll(".compared")) comparePublished(details, words, state);
   const first = [...groups].sort((a, b) => a - b)[0];
   for (const answer of document.querySelectorAll(".answer")) answer.hidden = answer.dataset.group !== first;
   showColumns(state);
+}
+
+function comparePublished(details, words, state) { // published values of the defense, the attack and the words that are asked for
+  const values = [...details.querySelectorAll("tbody")];
+  const asked = ["defense", "attack"].filter((name) => state.get(name));
+  for (const value of values) {
+    value.hidden = !asked.every((name) => value.dataset[name] === state.get(name)) || !words.every((word) => value.textContent.toLowerCase().includes(word));
+  }
+  const shown = values.filter((value) => !value.hidden).length;
+  details.firstElementChild.textContent = `${shown < values.length ? `${shown} of ` : ""}${values.length} published values`;
 }
 
 function showColumns(state) {

@@ -89,6 +89,18 @@ def test_comparable_values_come_first_on_the_page(tables: Tables) -> None:
         assert f"{verdicts.count(verdict)} {verdict}" in view.summary
 
 
+def test_a_reason_of_all_that_are_not_comparable_stands_once(make_cell: MakeCell) -> None:
+    cells = [make_cell(attack, "iss-jpeg", 0.5, preset="cpu") for attack in ("lsp", "none")]
+    found = published_of(tables_of(frames_of(cells)).pairs)
+    view = comparison_view(found)
+    assert view.shared == "measured with preset cpu"
+    reasons = [row.reason for row in view.rows if row.verdict.endswith("not comparable")]
+    assert len(reasons) > 1
+    assert not any("preset cpu" in reason for reason in reasons)
+    left = {part for reason in reasons for part in reason.split("; ")}
+    assert left >= {part for each in found for part in each.reason.split("; ")} - {view.shared}
+
+
 def _pair(cells: list[CellResult], attack: str, defense: str) -> Pair:
     found = tables_of(frames_of(cells))
     return dict(zip(found.board["defense"], found.pairs, strict=True))[defense][attack]

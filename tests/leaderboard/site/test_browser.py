@@ -107,6 +107,31 @@ def test_columns_of_targets_and_peaks_can_be_chosen(open_page: OpenPage, site: s
     assert row.locator("td.number:visible").all_inner_texts() == ["82.0", "–", "70.2 ms", "2\nof 2", "104 s"]
 
 
+def test_published_values_take_two_lines_and_follow_the_filters(open_page: OpenPage, site: str) -> None:
+    page = open_page(f"{site}/index.html#victim=resnet18")
+    details = page.locator(".compared:visible")
+    values, summary = details.locator("tbody"), details.locator("> summary")
+    details.evaluate("all => (all.open = true)")
+    total = values.count()
+    sync_api.expect(summary).to_have_text(f"{total} published values")
+    heights = values.evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
+    assert max(heights) < 70, "the reason takes one line until it is opened"
+    reason = max(values.all(), key=lambda value: len(value.inner_text())).locator("summary")
+    before = reason.bounding_box()
+    reason.click()
+    after = reason.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["height"] > before["height"], "whole"
+    page.locator("select[name=defense]").select_option("iss-jpeg")
+    page.locator("select[name=attack]").select_option("lsp")
+    shown = details.locator("tbody:visible")
+    assert 0 < shown.count() < total
+    sync_api.expect(summary).to_have_text(f"{shown.count()} of {total} published values")
+    for value in shown.all():
+        assert value.locator("tr").first.inner_text().startswith("iss-jpeg\tlsp\t")
+
+
 def test_two_defenses_are_compared_attack_by_attack(page: "Page") -> None:
     """Half-widths of 2.48 points each give one of 3.51; dvae leads by 8 points on both attacks, and on clean data."""
     first, second = page.locator("#compare select").all()
