@@ -24,6 +24,7 @@ class Cell:
 
     `column` is the class of its column; `link` leads to the cell behind it, or is ""; `bar` is the length of a bar
     behind the number in percent, or ""; `half_width` is that of its 95 % interval, a fraction as in the files, or "";
+    `least` and `most` are the measured range of a cost, in seconds as in the files, or "";
     `published` is the best value that a source prints for it, with the mark of its verdict, and `source` says which.
     """
 
@@ -35,6 +36,8 @@ class Cell:
     link: str = ""
     bar: str = ""
     half_width: str = ""
+    least: str = ""
+    most: str = ""
     published: str = ""
     source: str = ""
 
@@ -146,6 +149,8 @@ def _cell(row: pd.Series[Any], shown: Shown, number: int, board: pd.DataFrame, c
         column,
         bar=bar,
         half_width=_number(widths.get(shown.name)),
+        least=_number(row["cost_seconds_min"]) if shown.name == "cost_seconds" else "",
+        most=_number(row["cost_seconds_max"]) if shown.name == "cost_seconds" else "",
         **_best_known(clean if shown.name == "clean_accuracy" else None),
     )
 

@@ -60,6 +60,7 @@ function csv({ rows, heads }) {
   for (const head of [...heads, ...behind].filter((head) => !head.dataset.place)) {
     const of = (row) => row.cells[head.cellIndex];
     columns.push([head.dataset.field, (row) => of(row).dataset.sort]);
+    if (head.dataset.field === "cost_seconds") for (const end of ["min", "max"]) columns.push([`cost_seconds_${end}`, (row) => of(row).dataset[end] ?? ""]);
     if (head.dataset.half && rows.some((row) => of(row).dataset.half)) columns.push([head.dataset.half, (row) => of(row).dataset.half ?? ""]);
   }
   const unique = columns.filter(([name], i) => columns.findIndex(([other]) => other === name) === i);

@@ -56,7 +56,11 @@ def take(open_page: OpenPage, folder: Path) -> Callable[[str, str], str]:
 
 def test_csv_has_the_names_and_values_of_the_file(take: Callable[[str, str], str], folder: Path) -> None:
     for address, defenses, more in (
-        ("victim=resnet18&column=attacks&column=cost_seconds&sort=cost~ascending", 5, {"half_width_95[lsp]"}),
+        (
+            "victim=resnet18&column=attacks&column=cost_seconds&sort=cost~ascending",
+            5,
+            {"half_width_95[lsp]", "cost_seconds_min", "cost_seconds_max"},
+        ),
         ("column=mean_accuracy&column=flags", 8, {"half_width_95"}),
     ):
         copied = list(csv.DictReader(StringIO(take(address, "CSV"))))
@@ -68,6 +72,7 @@ def test_csv_has_the_names_and_values_of_the_file(take: Callable[[str, str], str
         for row in copied:
             expected = of_file[row["victim_selection"], row["defense_selection"]]
             assert row == {name: expected[name] for name in row}
+        assert ("cost_seconds" in copied[0]) == ("cost_seconds_min" in copied[0]) == ("cost_seconds" in address)
 
 
 def test_markdown_shows_what_the_page_shows(take: Callable[[str, str], str]) -> None:
