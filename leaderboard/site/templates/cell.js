@@ -168,7 +168,7 @@ function spectrum(cell) {
     const tools = el("p", { class: "tools" }, "Save the figure as ", save("svg"), " ", save("png"));
     return el("div", { class: "picture" }, el("h3", {}, title), svgNode("svg", { viewBox: `0 0 ${width} 140`, width, height: 140, role: "img", "aria-label": text }, ...bars), tools);
   });
-  return card("Spectrum of the perturbation", el("div", { class: "boxes spectrum" }, drawn), el("p", { class: "caption" }, "Shares of the perturbation’s energy. Low frequencies: patches and colors; high: from pixel to pixel."));
+  return card("Spectrum of the perturbation", el("div", { class: "boxes spectrum" }, drawn), el("p", { class: "caption" }, "Shares of the energy of the poison’s perturbation, before the defense. What the defense leaves of it is not shown. Low frequencies: patches and colors; high: from pixel to pixel."));
 }
 
 function published(cell) {

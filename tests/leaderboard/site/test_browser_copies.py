@@ -156,6 +156,12 @@ def test_a_chart_is_saved_as_svg_and_png(
             assert picture.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
 
 
+def test_the_spectrum_says_that_it_is_of_the_poison(open_page: OpenPage, folder: Path) -> None:
+    page = open_page(f"{folder.as_uri()}/{CELL}")
+    card = page.locator("section.card", has=page.get_by_role("heading", name="Spectrum of the perturbation"))
+    sync_api.expect(card).to_contain_text("of the poison’s perturbation, before the defense.")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
     ("name", "file", "texts", "size"),
