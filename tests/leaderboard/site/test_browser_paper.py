@@ -61,6 +61,8 @@ def test_closed_toggles_are_left_out(open_page: OpenPage, site: str) -> None:
     page = open_page(f"{site}/index.html", viewport=A4)
     closed = page.locator("summary:visible", has_text="Columns of leaderboard.csv")
     sync_api.expect(closed).to_have_count(1)
+    page.locator("details.compared").first.evaluate("(table) => { table.open = true; }")
     page.emulate_media(media="print")
     sync_api.expect(closed).to_have_count(0)
-    assert page.locator(":is(.group, #how) .card details:not([open]):visible").count() == 0
+    assert page.locator(":is(.group, #how) details:not([open], .words *):visible").count() == 0
+    assert page.locator(".compared .words summary:visible").count() > 0, "the reasons of an open table are printed"
