@@ -1,4 +1,4 @@
-"""The difference of two means as the page judges it: one rule for the headline and for Compare (`compare.js`)."""
+"""The difference of two means as the page judges it, for the headline; `compare.js` does the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import formats
+from leaderboard.tables.ranking import separable
 from leaderboard.tables.statistics import tie_width
 
 
@@ -18,12 +18,13 @@ def interval(one: pd.Series[Any], other: pd.Series[Any], test_images: int) -> fl
         one, other: rows of the leaderboard.
         test_images: on which every accuracy was measured: with one seed their doubt alone is known.
     """
-    widths = (tie_width(row["mean_accuracy"], row["half_width_95"], test_images) for row in (one, other))
-    return math.hypot(*widths)
+    return math.hypot(*(_width(row, test_images) for row in (one, other)))
 
 
 def told_apart(one: pd.Series[Any], other: pd.Series[Any], test_images: int) -> bool:
-    """True if two means print differently and differ by at least the interval of their difference."""
-    means = [row["mean_accuracy"] for row in (one, other)]
-    apart = abs(means[0] - means[1]) >= interval(one, other, test_images)
-    return apart and formats.percent(means[0]) != formats.percent(means[1])
+    """True if the two rows would not share a rank."""
+    return separable(*((row["mean_accuracy"], _width(row, test_images)) for row in (one, other)))
+
+
+def _width(row: pd.Series[Any], test_images: int) -> float:
+    return tie_width(row["mean_accuracy"], row["half_width_95"], test_images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from leaderboard.tables.costs import Spread
@@ -12,9 +13,9 @@ Result = tuple[float, float | None]
 def accuracy_ranks(means: Sequence[float], half_widths: Sequence[float | None]) -> list[int]:
     """Competition ranks (1, 1, 3, ...), highest mean first.
 
-    A result shares the rank of the first result with that rank if the two print alike (0.1 points), or if their
-    difference is below the larger of their 95 % half-widths. Sharing does not pass on: what is close to the second
-    alone comes next.
+    A result shares the rank of the first result with that rank if the two print alike (0.1 points), or if they differ
+    by less than the 95 % interval of their difference. Sharing does not pass on: what is close to the second alone
+    comes next.
 
     Args:
         means: fractions.
@@ -26,8 +27,12 @@ def accuracy_ranks(means: Sequence[float], half_widths: Sequence[float | None]) 
 
 
 def separable(one: Result, other: Result) -> bool:
-    """True if two (mean, half-width) pairs differ by at least the larger half-width, and print differently."""
-    width = max((half_width for _, half_width in (one, other) if half_width is not None), default=0.0)
+    """True if two (mean, half-width) pairs differ by the interval of their difference, and print differently.
+
+    The one rule of ranks, bold numbers, the headline and Compare (`compare.js`). Half the interval is the root of the
+    sum of squares of both half-widths.
+    """
+    width = math.hypot(*(half_width or 0.0 for _, half_width in (one, other)))
     return abs(one[0] - other[0]) >= width and round(100 * one[0], 1) != round(100 * other[0], 1)
 
 

@@ -27,7 +27,7 @@ ACCURACIES = {  # on clean data, against each attack that took, against each tha
     "none": (0.95, 0.20, 0.94),
     "iss-gray": (0.95, 0.50, 0.90),  # mean 0.70 over all four, the best of the two baselines
     "iss-jpeg": (0.95, 0.60, 0.70),  # 0.65
-    "x": (0.95, 0.59, 0.93),  # 0.76, the highest
+    "x": (0.95, 0.58, 0.93),  # 0.755, the highest
 }
 NOTE = "Not counted, for the poison did not take: em, tap. In no mean, worst, rank, cost or envelope."
 
@@ -57,7 +57,7 @@ def test_they_change_no_value_of_a_row(four: list[CellResult]) -> None:
         "none": 0,
     }
     assert board["mean_accuracy"].to_dict() == pytest.approx(
-        {"iss-jpeg": 0.60, "x": 0.59, "iss-gray": 0.50, "iss (best per attack)": 0.60, "none": 0.20}
+        {"iss-jpeg": 0.60, "x": 0.58, "iss-gray": 0.50, "iss (best per attack)": 0.60, "none": 0.20}
     )
     assert set(board["envelope_defense"]) == {"iss-jpeg"}
     same = [name for name in alone if name not in ("flags", "not_counted")]
@@ -95,7 +95,7 @@ def test_every_view_says_so(four: list[CellResult]) -> None:
     assert NOTE in terminal.getvalue()
     assert NOTE in heat_caption(frames.board, frames.cells, [*TOOK, *NOT])
     assert NOTE in markdown_text(frames.board)
-    assert f"\n% {NOTE}\n" in latex_text(frames.board)
+    assert f"{{{NOTE}}}" in latex_text(frames.board)
     assert "Not counted" not in markdown_text(frames_of(of_two(four)).board)
 
 
@@ -116,7 +116,7 @@ def test_an_attack_of_unknown_effect_counts(four: list[CellResult]) -> None:
     ]
     cells = frames_of(failed).cells
     assert set(cells.loc[~cells["counted"].astype(bool), "attack"]) == {"tap"}
-    assert board_of(failed).loc["x", "mean_accuracy"] == pytest.approx((0.59 + 0.59 + 0.93) / 3)
+    assert board_of(failed).loc["x", "mean_accuracy"] == pytest.approx((0.58 + 0.58 + 0.93) / 3)
 
 
 def test_every_victim_has_attacks_of_its_own(four: list[CellResult], make_cell: MakeCell) -> None:

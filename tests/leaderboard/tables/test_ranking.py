@@ -9,13 +9,14 @@ def test_without_an_interval_only_what_prints_alike_ties() -> None:
     assert accuracy_ranks([0.8511, 0.9012, 0.8514, 0.7], [None] * 4) == [2, 1, 2, 4]
 
 
-def test_neighbors_within_the_larger_interval_share_a_rank() -> None:
+def test_neighbors_within_the_interval_of_their_difference_share_a_rank() -> None:
     assert accuracy_ranks([0.90, 0.88, 0.80], [0.001, 0.03, 0.001]) == [1, 1, 3]
     assert accuracy_ranks([0.90, 0.88, 0.80], [0.001, 0.01, 0.001]) == [1, 2, 3]
+    assert accuracy_ranks([0.90, 0.88, 0.80], [0.015] * 3) == [1, 1, 3], "half the interval is 2.1 points"
 
 
 def test_what_is_close_to_the_second_alone_comes_next() -> None:
-    assert accuracy_ranks([0.90, 0.89, 0.88, 0.87], [0.015] * 4) == [1, 1, 3, 3]
+    assert accuracy_ranks([0.90, 0.89, 0.88, 0.87], [0.01] * 4) == [1, 1, 3, 3]
 
 
 def test_costs_share_a_rank_at_two_significant_digits() -> None:
