@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,9 @@ def _signals() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.fixture(autouse=True)
-def _forget_plugins() -> Iterator[None]:
-    """A plug-in file that a test loads is not registered in the next test."""
+@contextmanager
+def forgotten_plugins() -> Iterator[None]:
+    """Plug-in files that are loaded inside are not registered outside."""
     before = set(sys.modules)
     yield
     for module in [m for m in sys.modules if m.startswith("bench_plugin_") and m not in before]:
@@ -44,6 +45,13 @@ def _forget_plugins() -> Iterator[None]:
         for registry in BY_KIND.values():
             for entry in [e for e in registry._entries.values() if e.cls.__module__ == module]:
                 del registry._entries[entry.name]
+
+
+@pytest.fixture(autouse=True)
+def _forget_plugins() -> Iterator[None]:
+    """A plug-in file that a test loads is not registered in the next test."""
+    with forgotten_plugins():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from bench.cli.main import main
 from bench.portable.checks import check_export
 from bench.portable.folder import json_bytes, manifest_path
 from bench.portable.reading import read_export
+from tests.conftest import forgotten_plugins
 from tests.e2e.conftest import TINY
 
 from .folders import FORGED, PLUGIN, hash_again
@@ -31,7 +32,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     (folder / "halve_x.py").write_text(PLUGIN)
     (folder / "halving.py").write_text("def half(images_u8):\n    return images_u8 // 2\n")
-    with pytest.MonkeyPatch.context() as patch:
+    with forgotten_plugins(), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.syspath_prepend(folder)
         patch.delitem(sys.modules, "halving", raising=False)  # that of another folder
