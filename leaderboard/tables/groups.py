@@ -44,7 +44,7 @@ def not_counted_note(rows: pd.DataFrame) -> str:
 
 BEST_RULE = (
     "Bold, in every view: rank 1 in mean and cost, a shared place too; against one attack the highest value of the "
-    "ranked rows, and what differs from it by less than the larger of the two 95 % intervals over seeds; elsewhere, "
+    "ranked rows, and what differs from it by less than the 95 % interval of the difference; elsewhere, "
     "and with one seed, what prints like the best ranked value; nothing where no row has a rank"
 )
 
