@@ -29,11 +29,14 @@ def accuracy_ranks(means: Sequence[float], half_widths: Sequence[float | None]) 
 def separable(one: Result, other: Result) -> bool:
     """True if two (mean, half-width) pairs differ by the interval of their difference, and print differently.
 
-    The one rule of ranks, bold numbers, the headline and Compare (`compare.js`). Half the interval is the root of the
-    sum of squares of both half-widths.
+    The one rule of ranks, bold numbers, the headline and Compare (`compare.js`).
     """
-    width = math.hypot(*(half_width or 0.0 for _, half_width in (one, other)))
-    return abs(one[0] - other[0]) >= width and round(100 * one[0], 1) != round(100 * other[0], 1)
+    return abs(one[0] - other[0]) >= interval(one, other) and round(100 * one[0], 1) != round(100 * other[0], 1)
+
+
+def interval(one: Result, other: Result) -> float:
+    """Half the 95 % interval of the difference: the root of the sum of squares of both half-widths."""
+    return math.hypot(*(half_width or 0.0 for _, half_width in (one, other)))
 
 
 def cost_ranks(costs: Sequence[Spread]) -> list[int]:
