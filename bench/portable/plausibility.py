@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from bench.datasets.subsets import Sizes
 from bench.errors import UserError
 from bench.portable.coordinates import short
-from bench.registry import datasets
-from bench.registry.source import of_this_repository
-from bench.select.grammar import cut
-from bench.select.spec import select
+from bench.select.sizes import known_sizes
 from bench.store.results import CellResult
 
 
@@ -42,7 +38,7 @@ def _sizes(cell: CellResult) -> str:
     if len(said["shape"]) != 3 or said["num_classes"] < 2 or said["train_images"] < 1:
         return "dataset: has no shape of three sizes, no two classes or no training image"
     try:
-        known = _known_sizes(cell.dataset["spec"])
+        known = known_sizes(cell.dataset["spec"])
     except (UserError, ValueError) as error:
         return f"dataset.spec: {str(error)[:200]}"
     for name, value in known.items():
@@ -51,19 +47,3 @@ def _sizes(cell: CellResult) -> str:
     if (offered := cell.scores.get("poisoned_images") or 0) > said["train_images"]:
         return f"scores.poisoned_images: {offered}, the data set has {said['train_images']} training images"
     return ""
-
-
-def _known_sizes(spec: str) -> dict[str, object]:
-    """Sizes of a data set of this repository that are known without its files, by name; else none.
-
-    Raises:
-        UserError: if it has no such parameters.
-        ValueError: for several data sets.
-    """
-    name, *_ = cut(spec, ":", most=1)
-    entry = datasets.get(name)
-    if entry is None or not hasattr(entry.cls, "sizes") or not of_this_repository(entry.cls.__module__):
-        return {}
-    (selected,) = select(datasets, spec)
-    sizes: Sizes = selected.component.sizes
-    return sizes._asdict() | {"shape": list(sizes.shape)}

@@ -20,8 +20,6 @@ def _tiny(tmp_path, monkeypatch):
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "tiny-1.toml").write_text(TASK)
     monkeypatch.setattr(tasks, "FOLDER", tmp_path / "tasks")
-    made_of = {"shapes:train=64:test=32": ("shapes", 64, 32, 10, [3, 32, 32])}
-    monkeypatch.setattr(tasks, "_MADE_OF", made_of)
 
 
 def test_a_task_runs_with_other_defenses_and_the_board_says_which_it_is(bench, tmp_path):

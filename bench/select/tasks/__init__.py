@@ -10,13 +10,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.errors import UserError, unknown
+from bench.select.grammar import cut
 from bench.select.matrix import Matrix, make_matrix
 from bench.select.settings import Settings, read_settings
+from bench.select.sizes import known_sizes
 from bench.select.spec import digest
 from bench.store.results import CellResult
 
 FOLDER = Path(__file__).parent
-_SIZES = ("name", "train_images", "test_images", "num_classes", "shape")
 _FIXED = ("preset", "dataset", "attacks", "victims", "seeds", "parameters", "datasets")
 
 
@@ -66,10 +67,6 @@ def definition(name: str) -> str:
     return digest([matrix.preset, matrix.dataset, *_texts(matrix), recipes, list(matrix.seeds)])
 
 
-_MADE_OF = {"cifar10": ("cifar10", 50_000, 10_000, 10, [3, 32, 32])}
-"""Name, numbers of images and classes, and shape of the data sets of tasks: a digest is known to who has the files."""
-
-
 def task_label(cells: Iterable[CellResult]) -> str:
     """The task that all these cells are of, with how much of it is finished and in which precision; or "".
 
@@ -95,9 +92,10 @@ def task_of(cells: Iterable[CellResult]) -> str:
             continue
         matrix = make_matrix([task])
         attacks, _, victims = map(set, _texts(matrix))
+        made_of = {"name": cut(matrix.dataset, ":")[0], **known_sizes(matrix.dataset)}  # the digest takes the files
         if all(
             cell.dataset["spec"] == matrix.dataset
-            and tuple(cell.dataset[name] for name in _SIZES) == _MADE_OF[matrix.dataset]
+            and all(cell.dataset[field] == value for field, value in made_of.items())
             and cell.preimage[3] in attacks
             and cell.preimage[5] in victims
             and cell.seed in matrix.seeds
